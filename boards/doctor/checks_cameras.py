@@ -6,12 +6,13 @@ This file is sent to boards (remote.py): standard library only, syntax of Python
 from __future__ import annotations
 
 from rkface.runtime.core.device_access import DeviceNode, access_fix, joinable_groups
+from rkface.runtime.core.ffmpeg import GET_FFMPEG, MPP_NODES, PROGRAMS, find_mpp_codecs
 
 from .probe import Probe
 from .report import OK, WARN, CheckResult
 from .v4l2 import V4l2Camera
 
-MPP, RGA, HEAP = CODEC_NODES = ("/dev/mpp_service", "/dev/rga", "/dev/dma_heap/system")
+RGA = "/dev/rga"
 # Rockchip's camera drivers list many nodes. Only the image processor's main path delivers pictures; its other nodes
 # (rkisp_selfpath, statistics, parameters) and those of the receiver (rkcif: raw sensor data) are not for us.
 MIPI_PICTURES = "rkisp_mainpath"
@@ -75,36 +76,37 @@ def _runs(probe: Probe, program: str) -> bool:
 
 
 def check_video(probe: Probe) -> CheckResult:
-    """Whether GStreamer can decode H.264 and H.265 in hardware (Rockchip's MPP)."""
-    answer = probe.command("gst-inspect-1.0", "rockchipmpp")
-    if answer is None:
+    """Whether rkface can decode H.264 and H.265 of RTSP cameras in hardware: an ffmpeg with Rockchip's MPP."""
+    on_cpu = "the video of RTSP cameras is decoded on the CPU"
+    offered = {program: _mpp_codecs(probe, program) for program in PROGRAMS}
+    program, codecs = next(
+        ((program, codecs) for program, codecs in offered.items() if codecs), (PROGRAMS[0], offered[PROGRAMS[0]])
+    )
+    if codecs is None:
+        return CheckResult("video", WARN, f"ffmpeg is not installed: {on_cpu}", GET_FFMPEG)
+    if not codecs:
+        return CheckResult("video", WARN, f"this ffmpeg cannot use Rockchip's MPP: {on_cpu}", GET_FFMPEG)
+    able = f"{program} can decode {', '.join(codecs)} with MPP"
+    if probe.node(MPP_NODES[0]) is None:
         return CheckResult(
             "video",
             WARN,
-            "GStreamer is not installed: H.264 and H.265 are decoded on the CPU",
-            "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-good",
+            f"{able}, but {MPP_NODES[0]} is missing: {on_cpu}",
+            f"use the vendor kernel; in a container, pass {MPP_NODES[0]} to it",
         )
-    if "mppvideodec" not in answer:
-        return CheckResult(
-            "video",
-            WARN,
-            "GStreamer has no plugin for Rockchip's MPP: H.264 and H.265 are decoded on the CPU",
-            "install gstreamer1.0-rockchip1 from the packages of the board maker",
-        )
-    if probe.node(MPP) is None:
-        return CheckResult(
-            "video",
-            WARN,
-            f"GStreamer's MPP plugin is installed, but {MPP} is missing",
-            f"use the vendor kernel; in a container, pass {MPP} to it",
-        )
-    closed = closed_nodes(probe, (MPP, HEAP))
+    closed = closed_nodes(probe, MPP_NODES)
     if closed:
         cause = f"{probe.user()} may not use {', '.join(map(str, closed))}"
-        return CheckResult(
-            "video", WARN, f"GStreamer's MPP plugin is installed, but {cause}", access_fix(closed, probe.user())
-        )
-    return CheckResult("video", OK, f"GStreamer with mppvideodec, {MPP} may be used")
+        return CheckResult("video", WARN, f"{able}, but {cause}", access_fix(closed, probe.user()))
+    return CheckResult("video", OK, f"{able}, {MPP_NODES[0]} may be used")
+
+
+def _mpp_codecs(probe: Probe, program: str) -> tuple[str, ...] | None:
+    """The codecs that ``program``, an ffmpeg, decodes with MPP; None if it is not installed."""
+    decoders = probe.command(program, "-hide_banner", "-decoders")
+    if decoders is None:
+        return None
+    return find_mpp_codecs(decoders, probe.command(program, "-hide_banner", "-hwaccels") or "")
 
 
 def check_rga(probe: Probe) -> CheckResult:

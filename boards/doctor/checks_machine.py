@@ -6,8 +6,9 @@ This file is sent to boards (remote.py): standard library only, syntax of Python
 from __future__ import annotations
 
 from rkface.runtime.core.device_access import RELOAD, RULE_GROUPS, RULES_FILE, UDEV_RULES, joinable_groups, needs_rules
+from rkface.runtime.core.ffmpeg import MPP_NODES
 
-from .checks_cameras import CODEC_NODES, inaccessible_cameras
+from .checks_cameras import RGA, inaccessible_cameras
 from .checks_nodes import npu_nodes
 from .probe import Probe
 from .report import FAIL, OK, WARN, CheckResult, FixCommand
@@ -170,7 +171,7 @@ def offered_fixes(probe: Probe) -> tuple[FixCommand, ...]:
 def _access_fixes(probe: Probe, sudo: tuple[str, ...]) -> list[FixCommand]:
     """Groups to join, and udev rules if a device of the NPU or the codecs belongs to no group that one could join."""
     user, groups = probe.user(), probe.groups()
-    devices = [*npu_nodes(probe), *filter(None, map(probe.node, CODEC_NODES))]
+    devices = [*npu_nodes(probe), *filter(None, map(probe.node, (*MPP_NODES, RGA)))]
     closed = [node for node in devices if not node.usable(user, groups)]
     names, offers = set(joinable_groups([*closed, *inaccessible_cameras(probe)])), []
     if needs_rules(closed):

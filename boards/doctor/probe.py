@@ -18,7 +18,7 @@ from rkface.runtime.core.device_access import DeviceNode, read_node
 
 from .v4l2 import V4l2Camera, V4l2Format, read_cameras
 
-COMMAND_SECONDS = 20  # the first gst-inspect after an installation scans every plugin
+COMMAND_SECONDS = 20  # for a board that is busy
 ROOT = Path("/")
 
 # Runs in another process of the same Python, because a broken native library could crash the process that imports it.

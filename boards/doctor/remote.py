@@ -28,6 +28,7 @@ DOCTOR_MODULES = (
     "rkface.runtime.core.npu_binding",
     "rkface.runtime.core.soc",
     "rkface.runtime.core.device_access",
+    "rkface.runtime.core.ffmpeg",
     "rkface.boards.doctor.v4l2",
     "rkface.boards.doctor.report",
     "rkface.boards.doctor.probe",

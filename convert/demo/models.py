@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,15 +33,34 @@ _SLOPE = 0.25  # usual initial slope of PReLU, arXiv 1502.01852
 
 
 class Slope(nn.PReLU):
-    """PReLU with a slope for each channel. While ``fixed``, the slopes keep their initial value: on a CPU, torch's
-    gradient for them takes as long as all convolutions together."""
+    """PReLU with a slope for each channel. While ``fixed``, the slopes keep their initial value."""
 
     fixed = True
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and self.fixed:
+        if not self.training:
+            return super().forward(input)
+        if self.fixed:
             return nn.functional.leaky_relu(input, _SLOPE)
-        return super().forward(input)
+        slopes: Tensor = _LearnedSlope.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return slopes
+
+
+class _LearnedSlope(torch.autograd.Function):
+    """PReLU with a gradient in a fifth of the time of torch's own, which takes as long as a convolution on a CPU."""
+
+    @staticmethod
+    def forward(context: Any, input: Tensor, slopes: Tensor) -> Tensor:
+        context.save_for_backward(input, slopes)
+        return nn.functional.prelu(input, slopes.to(input.dtype))
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        input, slopes = context.saved_tensors
+        above = torch.ops.aten.threshold_backward(gradient, input, 0)
+        below = gradient - above
+        cast = slopes.to(gradient.dtype).view(1, -1, 1, 1)
+        return torch.addcmul(above, below, cast), (below * input).sum((0, 2, 3)).to(slopes.dtype)
 
 
 class ResidualBlock(nn.Module):

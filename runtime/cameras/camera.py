@@ -23,7 +23,9 @@ from ..core.text import in_a_line, readable
 from ..core.turns import TURNS, Turn
 from ..inference.frames import Frame
 from ..vision.photo import turn_image
-from .source_names import FORMS, check_network_address, find_device, has_gstreamer, hint_for, mpp_pipeline
+from .hardware_decoder import check_decoder
+from .rtsp import RtspCamera
+from .source_names import FORMS, check_network_address, find_device, has_gstreamer, hint_for
 from .sources import CaptureFormat, JpegPipe, NetworkStream, PhotoFolder, Stream, V4l2Device, VideoFile
 
 # Seconds before each attempt to open a lost camera again; the last one is repeated. A USB camera that reset itself is
@@ -44,9 +46,10 @@ class CameraState:
     size        width and height of the last frame in pixels; (0, 0) before the first frame
     format      the format that the source reports (four letters), "" if it reports none
     rate        the frames per second that the source reports, 0 if it reports none
-    frames      frames delivered by ``read``
+    decoder     how a network camera's video is decoded: "hardware (h264_rkmpp)" or "software", perhaps with the reason
+    frames      frames that arrived
     unreadable  pictures that could not be decoded
-    black       black frames in a row, up to the last frame: many of them mean a covered lens
+    black       black frames in a row that were decoded, up to the last one: many of them mean a covered lens
     reconnects  attempts to open the source again
     error       why no frames arrive, "" while they arrive
     """
@@ -56,6 +59,7 @@ class CameraState:
     size: tuple[int, int] = (0, 0)
     format: str = ""
     rate: float = 0.0
+    decoder: str = ""
     frames: int = 0
     unreadable: int = 0
     black: int = 0
@@ -102,6 +106,7 @@ class Camera:
         self._rotate, self._near = rotate, near
         self._failures = 0  # attempts in a row
         self._undecoded = 0  # pictures in a row
+        self._announced = False  # whether the log has the size of this connection
         self._stream: Stream | None = None
         self._state = CameraState(source)
         self._closed = threading.Event()
@@ -117,11 +122,12 @@ class Camera:
         """Whether ``close`` was called."""
         return self._closed.is_set()
 
-    def read(self, wanted: Callable[[Frame], bool] | None = None) -> Frame | None:
+    def read(self, wanted: Callable[[float], bool] | None = None) -> Frame | None:
         """Wait for the next frame and return it.
 
         Args:
-            wanted: Frames for which this returns False are skipped, before the work of turning them (``rotate``).
+            wanted: Called with the time of each frame. Those for which it returns False are skipped, before the work of
+                decoding and turning them.
 
         Returns:
             The frame, with an H×W×3 uint8 BGR image. None after the last frame of a file, folder or pipe, and after
@@ -134,8 +140,14 @@ class Camera:
             while not self.closed:
                 try:
                     stream = self._stream or self._open()
-                    picture = stream.read()
-                    if picture.image is None:
+                    moment = stream.grab()
+                    if self._realtime:
+                        self._closed.wait(max(0.0, moment - time.monotonic()))
+                    if wanted is not None and not wanted(moment):
+                        self._count_frame()
+                        continue
+                    image = stream.decode()
+                    if image is None:
                         self._count_unreadable()
                         continue
                 except EOFError:
@@ -150,11 +162,10 @@ class Camera:
                         raise
                     self._wait_after_loss(str(error))
                 else:
-                    if self._realtime:
-                        self._closed.wait(max(0.0, picture.time - time.monotonic()))
-                    frame = self._frame(stream, picture.image, picture.time)
-                    if wanted is None or wanted(frame):
-                        return replace(frame, image=turn_image(frame.image, self._rotate)) if self._rotate else frame
+                    number = self._count_frame()
+                    self._note_image(stream, image)
+                    image = turn_image(image, self._rotate) if self._rotate else image
+                    return Frame(image, number, moment, self.name, self._near)
             return None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -185,25 +196,26 @@ class Camera:
         self._stream = stream = self._open_stream(self)
         return stream
 
-    def _frame(self, stream: Stream, image: NDArray[np.uint8], moment: float) -> Frame:
+    def _count_frame(self) -> int:
+        """Count a frame that arrived, and return its number."""
+        number = self._state.frames
+        self._state = replace(self._state, connected=True, frames=number + 1, error="")
+        return number
+
+    def _note_image(self, stream: Stream, image: NDArray[np.uint8]) -> None:
         old = self._state
         height, width = image.shape[:2]
         size = (height, width) if self._rotate % 180 else (width, height)
-        if not old.connected or (self._live and size != old.size):  # photos in a folder may differ in size
-            log.info("%s: %d×%d %s at %g frames per second", old.source, *size, stream.format or "frames", stream.rate)
+        if not self._announced or (self._live and size != old.size):  # photos in a folder may differ in size
+            decoded = f", decoded in {stream.decoder}" if stream.decoder else ""
+            form = stream.format or "frames"
+            log.info("%s: %d×%d %s at %g frames per second%s", old.source, *size, form, stream.rate, decoded)
+        self._announced = True
         black = old.black + 1 if is_black(image) else 0
         self._state = replace(
-            old,
-            connected=True,
-            size=size,
-            format=stream.format,
-            rate=stream.rate,
-            frames=old.frames + 1,
-            black=black,
-            error="",
+            old, size=size, format=stream.format, rate=stream.rate, decoder=stream.decoder, black=black
         )
         self._failures = self._undecoded = 0
-        return Frame(image, old.frames, moment, self.name, self._near)
 
     def _count_unreadable(self) -> None:
         self._undecoded += 1
@@ -220,6 +232,7 @@ class Camera:
         if self._state.error != error:  # logged once, not every ten seconds for a whole night
             log.warning("%s; trying again", error)
         self._failures += 1
+        self._announced = False
         self._state = replace(self._state, connected=False, error=error, reconnects=self._state.reconnects + 1)
         self._closed.wait(delay)
 
@@ -253,7 +266,8 @@ def open_camera(
         capture_format: The format to request from a V4L2 camera. Its ``rate`` and ``hold`` also apply to folders.
         loop: Play a video or folder again after its end.
         realtime: Play a video or folder at its own speed. Without it, ``read`` never waits.
-        decoder: "h264" or "h265" decodes an RTSP stream with Rockchip's MPP, through GStreamer.
+        decoder: What decodes an RTSP camera. None: the chip, if this machine has an ffmpeg that can use Rockchip's MPP
+            for its codec, else the processor. "software": the processor. "h264" or "h265": the chip, for this codec.
         retries: Seconds before each attempt to open a lost camera again; the last one is repeated.
         rotate: Degrees, clockwise, by which frames are turned, for a camera that is not mounted upright: 0, 90, 180 or
             270. A video that says which way up it is, is turned without this.
@@ -265,7 +279,8 @@ def open_camera(
 
     Raises:
         InputError: ``source`` has none of these forms, a file cannot be read, a folder has no photos, or ``source``
-            needs GStreamer and this OpenCV was built without it; or ``rotate`` is another number.
+            needs GStreamer and this OpenCV was built without it; ``decoder`` is not possible for ``source`` or on this
+            machine; or ``rotate`` is another number.
 
     Example:
         ```python
@@ -289,15 +304,17 @@ def open_camera(
     network = re.match(r"(?i)(rtsps?|https?)://", source) is not None
     if network:
         check_network_address(source)
+    check_decoder(source, decoder)
+    if re.match(r"(?i)rtsps?://", source):
+        rtsp = RtspCamera(source, shown, decoder)
+        return live(shown, lambda camera: rtsp.open(lambda: not camera.closed))
     if network or " ! " in source:
-        pipeline = mpp_pipeline(source, decoder) if decoder else source
-        gstreamer = " ! " in pipeline
-        if gstreamer and not has_gstreamer():
+        if not network and not has_gstreamer():
             raise InputError(
                 f"{shown}: this OpenCV was built without GStreamer, like every OpenCV from PyPI: install your "
-                "distribution's python3-opencv, or use an rtsp:// address without a decoder"
+                "distribution's python3-opencv, or use an rtsp:// address"
             )
-        return live(shown, lambda camera: NetworkStream(pipeline, shown, gstreamer))
+        return live(shown, lambda camera: NetworkStream(source, shown, gstreamer=not network))
     if device := find_device(source):
         return live(shown, lambda camera: V4l2Device(device, capture_format))
     path = Path(source)

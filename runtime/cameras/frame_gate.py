@@ -20,8 +20,8 @@ CHANGED = 12  # gray levels of 255: more than a webcam's noise in a dim room, av
 
 
 class FrameGate:
-    """Decides which frames of one camera the detector processes. ``accepts`` is for the camera's thread; the other
-    methods may be called from any thread.
+    """Decides which frames of one camera the detector processes. ``is_due`` and ``accepts`` are for the camera's
+    thread; the other methods may be called from any thread.
 
     Busy cameras need no setting: a busy scheduler drops all frames of a camera except the newest one, and the tracker
     works at any frame rate.
@@ -66,32 +66,36 @@ class FrameGate:
         """Report how many faces are tracked now (``Watcher.tracked_faces``)."""
         self._tracking = count > 0
 
-    def accepts(self, frame: Frame) -> bool:
-        """Return whether the detector should process ``frame``. Frames must come in order; after a clock that jumps
-        back, the gate starts from the beginning."""
-        now = frame.time
+    def is_due(self, now: float) -> bool:
+        """Return whether a frame captured at ``now`` (seconds) is wanted: only then must it be decoded. Times must come
+        in order; after a clock that jumps back, the gate starts from the beginning."""
         if now < self._last:
             self._due = self._accepted = self._busy_until = -np.inf
         self._last = now
         if self._tracking:
             self._busy_until = now + self._calm
-        busy = now < self._busy_until
-        interval = 1 / (self._rate if busy else self._idle_rate)
+        interval = 1 / (self._rate if now < self._busy_until else self._idle_rate)
         # Half a frame of a fast camera too early is on time. Otherwise 30 frames per second would become 10, not 15.
         if self._due + interval - now > min(interval / 2, 0.02):
             self.skipped += 1
             return False
-        moved = self._motion is None or self._moved(frame.image)
-        if not (busy or moved or now - self._accepted >= self._calm):
-            self.skipped += 1
-            return False
-        if moved and self._motion is not None:
-            self._busy_until = now + self._calm
         self._due = max(self._due + interval, now - interval)
+        return True
+
+    def accepts(self, frame: Frame) -> bool:
+        """Return whether the detector should process ``frame``, whose time was due."""
+        now = frame.time
+        if self._motion is not None:
+            moved = self._moved(frame.image, self._motion)
+            if not (moved or now < self._busy_until or now - self._accepted >= self._calm):
+                self.skipped += 1
+                return False
+            if moved:
+                self._busy_until = now + self._calm
         self._accepted = now
         return True
 
-    def _moved(self, image: NDArray[np.uint8]) -> bool:
+    def _moved(self, image: NDArray[np.uint8], share: float) -> bool:
         small = cv2.cvtColor(cv2.resize(image, SMALL, interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2GRAY)
         gray = cv2.blur(small, (3, 3)).astype(np.float32)
         if self._background is None:
@@ -99,7 +103,7 @@ class FrameGate:
             return True
         changed = float(np.mean(np.abs(gray - self._background) > CHANGED))
         self._background += LEARN * (gray - self._background)
-        return self._motion is not None and changed >= self._motion
+        return changed >= share
 
 
 def feed_frames(camera: Camera, submit: Callable[[Frame], bool], gate: FrameGate | None = None) -> None:
@@ -108,8 +112,8 @@ def feed_frames(camera: Camera, submit: Callable[[Frame], bool], gate: FrameGate
 
     Run it in its own thread: the frames of a network camera stay new only while something reads all of them.
     """
-    while (frame := camera.read(gate.accepts if gate else None)) is not None:
-        if not submit(frame):
+    while (frame := camera.read(gate.is_due if gate else None)) is not None:
+        if (gate is None or gate.accepts(frame)) and not submit(frame):
             break
 
 

@@ -41,21 +41,6 @@ def default_camera(root: Path = Path("/")) -> str:
     return f"/dev/{mipi[0] if mipi else 'video0'}"
 
 
-def mpp_pipeline(address: str, codec: str) -> str:
-    """Return a GStreamer pipeline in which Rockchip's MPP (mppvideodec of gstreamer-rockchip) decodes an RTSP camera.
-
-    It delivers the newest frame in BGR. Raises InputError for another codec, or an address that is not rtsp://.
-    """
-    if codec not in ("h264", "h265") or not re.match(r"(?i)rtsps?://[^\s\"]+$", address):
-        raise InputError(
-            f"decoder {codec!r} cannot decode {mask_address(address)}: use h264 or h265 with an rtsp:// address"
-        )
-    return (
-        f'rtspsrc location="{address}" latency=100 protocols=tcp ! rtp{codec}depay ! {codec}parse ! mppvideodec ! '
-        "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
-    )
-
-
 def check_network_address(source: str) -> None:
     """Raise InputError for an address that no program can read: FFmpeg takes a password with /, ? or # for a path."""
     shown = mask_address(source)
@@ -76,7 +61,7 @@ def hint_for(source: str) -> str:
 
 
 def has_gstreamer() -> bool:
-    """Return whether this OpenCV was built with GStreamer."""
+    """Return whether this OpenCV can use GStreamer. The OpenCV from PyPI lists it (``getBackends``), and has none."""
     import cv2  # checking a configuration needs no OpenCV
 
-    return cv2.CAP_GSTREAMER in cv2.videoio_registry.getBackends()
+    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))

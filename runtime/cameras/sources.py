@@ -53,26 +53,21 @@ class CaptureFormat:
     hold: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture from a source.
-
-    image  H×W×3 uint8 BGR; None if it cannot be decoded
-    time   when it was captured, in seconds of ``time.monotonic``
-    """
-
-    image: NDArray[np.uint8] | None
-    time: float
-
-
 class Stream(Protocol):
-    """An open source. ``format`` and ``rate`` are what the source reports, "" and 0 if it reports nothing."""
+    """An open source. ``format``, ``rate`` and ``decoder`` are what ``CameraState`` says of it, "" or 0 if unknown."""
 
     format: str
     rate: float
+    decoder: str
 
-    def read(self) -> Picture:
-        """Wait for the next picture. Raises EOFError after the last one, and WorkError if the source is lost."""
+    def grab(self) -> float:
+        """Wait for the next picture, and return when it was captured, in seconds of ``time.monotonic``. Raises EOFError
+        after the last one, and WorkError if the source is lost."""
+        ...
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        """Return the picture that was grabbed last: H×W×3 uint8 BGR, None if it cannot be decoded. A picture that
+        nobody needs is not decoded."""
         ...
 
     def close(self) -> None: ...
@@ -80,6 +75,8 @@ class Stream(Protocol):
 
 class V4l2Device:
     """A V4L2 device, read by OpenCV, which converts its pictures to BGR."""
+
+    decoder = ""
 
     def __init__(self, path: Path, requested: CaptureFormat) -> None:
         if not path.exists():
@@ -105,13 +102,16 @@ class V4l2Device:
         self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         if not self._capture.grab():
             raise WorkError(f"{self._path} stopped delivering pictures: check that it is still plugged in")
         now = time.monotonic()
         # V4L2 stamps the end of the exposure with the monotonic clock. Timestamps of drivers that do not are ignored.
         stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        return Picture(decode_grabbed(self._capture), stamp if 0 <= now - stamp < MAX_STAMP_AGE else now)
+        return stamp if 0 <= now - stamp < MAX_STAMP_AGE else now
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        return decode_grabbed(self._capture)
 
     def close(self) -> None:
         self._capture.release()
@@ -138,14 +138,17 @@ class NetworkStream:
                 "address, the user and the password"
             )
         self._shown = shown
+        self.decoder = "" if gstreamer else "software"
         self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
         self.rate = self._capture.get(cv2.CAP_PROP_FPS)
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         if not self._capture.grab():
             raise WorkError(f"{self._shown} stopped sending pictures: check the camera and the network")
-        now = time.monotonic()
-        return Picture(decode_grabbed(self._capture), now)
+        return time.monotonic()
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        return decode_grabbed(self._capture)
 
     def close(self) -> None:
         self._capture.release()
@@ -153,6 +156,8 @@ class NetworkStream:
 
 class VideoFile:
     """A video file. The time of a frame is when the file was opened plus the frame's position in the file."""
+
+    decoder = ""
 
     def __init__(self, path: Path) -> None:
         warn_of_old_opencv()
@@ -165,7 +170,7 @@ class VideoFile:
         self._start = time.monotonic()
         self._count = 0
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         if not self._capture.grab():
             if not self._count:
                 raise InputError(f"{self._path}: no picture in this file can be decoded: copy it again, or convert it")
@@ -174,7 +179,10 @@ class VideoFile:
         if self.rate > 0 and (position < 0 or (position == 0 and self._count)):  # a container without times
             position = self._count / self.rate
         self._count += 1
-        return Picture(decode_grabbed(self._capture), self._start + position)
+        return self._start + position
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        return decode_grabbed(self._capture)
 
     def close(self) -> None:
         self._capture.release()
@@ -189,6 +197,7 @@ class PhotoFolder:
     """
 
     format = "images"
+    decoder = ""
 
     def __init__(self, folder: Path, rate: float, hold: float = 0.0) -> None:
         self.rate = min(rate, HELD_RATE) if hold else rate
@@ -197,31 +206,36 @@ class PhotoFolder:
         if not self._paths:
             raise InputError(f"{folder}: there is no JPEG, PNG, WebP, BMP or HEIC photo in this folder")
         self._pictures = self._play()
+        self._image: NDArray[np.uint8] | None = None
 
-    def read(self) -> Picture:
-        picture = next(self._pictures, None)
-        if picture is None:
+    def grab(self) -> float:
+        moment, self._image = next(self._pictures, (None, None))
+        if moment is None:
             raise EOFError
-        return picture
+        return moment
+
+    def decode(self) -> NDArray[np.uint8] | None:
+        return self._image
 
     def close(self) -> None:
         pass
 
-    def _play(self) -> Iterator[Picture]:
+    def _play(self) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
+        """The time and the image of each picture."""
         moment = time.monotonic()
         for path in self._paths:
             try:
                 image = read_image(path)
             except InputError:
-                yield Picture(None, moment)
+                yield moment, None
                 moment += 1 / self.rate
                 continue
             for _ in range(max(1, round(self._hold * self.rate))):
-                yield Picture(image, moment)
+                yield moment, image
                 moment += 1 / self.rate
             if self._hold:
                 moment += BLACK_GAP
-                yield Picture(np.zeros_like(image), moment)
+                yield moment, np.zeros_like(image)
                 moment += 1 / self.rate
 
 
@@ -231,18 +245,21 @@ class JpegPipe:
 
     format = "MJPG"
     rate = 0.0
+    decoder = ""
 
     def __init__(self, descriptor: int, wanted: Callable[[], bool]) -> None:
         self._descriptor, self._wanted = descriptor, wanted
         self._splitter = JpegSplitter()
         self._pictures: deque[bytes] = deque()
         self._broken = 0
+        self._picture = b""
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         while not self._pictures:
             if self._splitter.broken > self._broken:
                 self._broken += 1
-                return Picture(None, time.monotonic())
+                self._picture = b""
+                return time.monotonic()
             ready, _, _ = select.select([self._descriptor], [], [], PIPE_POLL)
             if not self._wanted():
                 raise EOFError
@@ -251,11 +268,14 @@ class JpegPipe:
                 if not data:
                     raise EOFError
                 self._pictures.extend(self._splitter.feed(data))
-        now = time.monotonic()
+        self._picture = self._pictures.popleft()
+        return time.monotonic()
+
+    def decode(self) -> NDArray[np.uint8] | None:
         try:
-            return Picture(decode_frame(self._pictures.popleft(), "picture"), now)
+            return decode_frame(self._picture, "picture") if self._picture else None
         except InputError:
-            return Picture(None, now)
+            return None
 
     def close(self) -> None:
         pass  # the descriptor belongs to the caller

@@ -63,11 +63,17 @@ def show(parser: ArgumentParser) -> None:
 
 
 def _check(options: Namespace) -> int:
+    from ..core.soc import read_soc
     from ..service.config import check_settings
 
     settings, found = check_settings(options.file)
-    problems = [in_lines(mask_secrets(problem)) for problem in found]
     notes = [] if settings is None else _notes(settings)
+    if settings is not None and (lacking := _lacking_decoders(settings)):
+        if read_soc():  # on a board, this cannot work; elsewhere, the file may be meant for a board
+            settings, found = None, [f"{options.file}: {one}" for one in lacking]
+        else:
+            notes += lacking
+    problems = [in_lines(mask_secrets(problem)) for problem in found]
     cameras = 0 if settings is None else len(settings.camera)
     for problem in problems:
         print(f"rkface: {problem}", file=sys.stderr)
@@ -98,6 +104,21 @@ def _notes(settings: Settings) -> list[str]:
     if not settings.camera:
         notes.append("no camera is configured: `rkface run` takes the first USB camera")
     return notes
+
+
+def _lacking_decoders(settings: Settings) -> list[str]:
+    """The cameras whose setting requires hardware decoding that this machine does not have."""
+    from ..cameras.hardware_decoder import require_hardware
+    from ..core.ffmpeg import DECODERS
+
+    lacking = []
+    for name, camera in settings.camera.items():
+        if camera.decoder in DECODERS:
+            try:
+                require_hardware(camera.decoder)
+            except InputError as error:
+                lacking.append(f"camera.{name}.decoder: {error}")
+    return lacking
 
 
 def _show(options: Namespace) -> int:

@@ -129,6 +129,7 @@ class CameraWorker:
             error_time=self._last_error.time,
             skipped=self._gate.skipped if self._gate else 0,
             pace=self._gate.state if self._gate else "",
+            decoder=state.decoder,
         )
 
     def problem(self) -> str:

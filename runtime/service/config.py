@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
 from ..core.addresses import check_host, check_webhook_url, mask_address
 from ..core.errors import InputError
@@ -51,6 +53,7 @@ def find_mistakes(settings: Settings) -> list[str]:
             )
         if re.match(r"(?i)(rtsps?|https?)://", camera.source):
             problems += _explain(f"camera.{name}.source", check_network_address, camera.source)
+        problems += _explain(f"camera.{name}.decoder", partial(check_decoder, camera.source), camera.decoder)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     if webhook:
         problems += _explain("events.webhook.url", check_webhook_url, webhook.url)

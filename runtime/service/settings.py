@@ -48,7 +48,8 @@ class CameraSettings:
     ] = 2.0
     format: Annotated[Literal["MJPG", "YUYV", "NV12"], "pixel format of a V4L2 camera: MJPG, YUYV or NV12"] = "MJPG"
     decoder: Annotated[
-        Literal["", "h264", "h265"], "codec of an RTSP camera to decode in hardware (GStreamer and Rockchip's MPP)"
+        Literal["", "software", "h264", "h265"],
+        "of an RTSP camera; empty: hardware if it works, else software; h264 or h265: only hardware, for this codec",
     ] = ""
     loop: Annotated[bool, "repeat a video or a folder at its own speed; false: process every frame, then end"] = False
     looks: Annotated[

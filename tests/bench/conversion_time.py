@@ -4,10 +4,10 @@
     make bench-convert OPTIONS='--counts 20 --repeats 1'                     a quick look
     make bench-convert OPTIONS='--recognizer mobilefacenet_128.onnx'         also the recipe search for your model
 
-The model has the architecture and size of w600k_r50, an IResNet-50. Its weights are generated: right for time and
-memory, useless for faces. Both sides simplify the same ONNX model, build it in INT8 for rk3588 from the same
-calibration images and simulate the same faces, each in its own process, one after the other. Overhead is the total time
-of rkface compared with that of the bare calls.
+The model has the architecture and size of w600k_r50, an IResNet-50. It is the one of `make trained-iresnet` if the
+cache has it. Otherwise its weights are generated: right for time and memory, useless for faces. Both sides simplify the
+same ONNX model, build it in INT8 for rk3588 from the same calibration images and simulate the same faces, each in its
+own process, one after the other. Overhead is the total time of rkface compared with that of the bare calls.
 
 The bare calls do not find faces, write a calibration set or tune the model. These steps are shown separately, and so is
 the search of `--recipe auto`.
@@ -82,11 +82,11 @@ def compare_sides(options: argparse.Namespace) -> dict:
 
 def prepare(work: Path, count: int) -> dict[str, float]:
     """Export the model, render photos, make the calibration set and tune the model. Returns the seconds of each step
-    except the export, and the number of photos."""
+    except the export, the number of photos, and whether the weights are trained."""
     from rkface.calibration.choose import choose_faces, choose_frames
     from rkface.calibration.collect import collect_faces
     from rkface.calibration.dataset import Provenance, write_set
-    from rkface.convert.demo.models import export_iresnet50
+    from rkface.convert.demo.iresnet50.export import provide_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.image_lists import to_rgb
     from rkface.convert.packs.pack import DEMO
@@ -99,7 +99,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     print("  exporting IResNet-50, rendering photos …", file=sys.stderr, flush=True)
     # Load the libraries from disk once, so that the first side does not have to wait for that.
     subprocess.run([sys.executable, "-c", "import onnxruntime, onnxsim, rknn.api"], check=True, capture_output=True)
-    export_iresnet50(work / "r50.onnx", seed=0)
+    trained = provide_iresnet50(work / "r50.onnx", seed=0)
     write_photos(work / "photos", CALIBRATE[: count + count // 5], 1, seed=1)
     start = time.perf_counter()
     backend, input, outputs = open_detector(DEMO / "detector.onnx")
@@ -116,6 +116,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     model = Input("input.1", 112, 112, (MEAN,) * 3, (MEAN,) * 3)
     tune(work / "r50.onnx", model, write_image_list(work, count), work / "tuned.onnx")
     return {
+        "trained": trained,
         "photos": len(found.photos),
         "collect": collected - start,
         "write": written - collected,
@@ -279,9 +280,10 @@ def to_markdown(report: dict) -> str:
                  f"{row[side]['peak_mb']:.0f}"]
             )  # fmt: skip
     stages = [f"{name} s" for name in (*STAGES, "all")]
+    weights = "trained (synthetic)" if calibration["trained"] else "generated"
     lines = [
         f"{machine['cores']} cores of {machine['cpu']}; Python {machine['python']}, {machine['versions']}. "
-        f"IResNet-50 with generated weights, INT8 for rk3588, {SIMULATED} faces simulated.",
+        f"IResNet-50 with {weights} weights, INT8 for rk3588, {SIMULATED} faces simulated.",
         "",
         *format_table(["images", "side", *stages, "overhead", "peak MB"], table),
         "",

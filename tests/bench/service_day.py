@@ -31,7 +31,6 @@ from program import create_parser, format_table
 from stand_ins import DIMENSIONS, make_detector_outputs, make_manifest
 
 from rkface.runtime.cameras.camera import Camera
-from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
@@ -98,7 +97,7 @@ class Receiver(BaseHTTPRequestHandler):
 class SimulatedStream:
     """A video stream of ``minutes``. Calls ``on_hour`` with the number of each hour when it begins."""
 
-    format, rate = "SIM", 5.0
+    format, rate, decoder = "SIM", 5.0, ""
 
     def __init__(self, minutes: int, on_hour: Callable[[float], None]) -> None:
         noise = np.random.default_rng(0).integers(-32, 32, (HEIGHT, WIDTH, 3), np.int16)
@@ -106,15 +105,18 @@ class SimulatedStream:
         self.on_hour, self.minutes, self.time = on_hour, minutes, time.monotonic()
         self.frames = ((minute, number) for minute in count() for number in range(len(INTERVALS)))
 
-    def read(self) -> Picture:
+    def grab(self) -> float:
         minute, number = next(self.frames)
         if minute == self.minutes:
             raise EOFError
         if number == 0 and minute % 60 == 0:
             self.on_hour(minute // 60)
         self.time += INTERVALS[number]
-        gray = NOBODY if number >= len(INTERVALS) - 2 else KNOWN if minute % 2 else UNKNOWN
-        return Picture(self.pictures[gray], self.time)
+        self.gray = NOBODY if number >= len(INTERVALS) - 2 else KNOWN if minute % 2 else UNKNOWN
+        return self.time
+
+    def decode(self) -> NDArray[np.uint8]:
+        return self.pictures[self.gray]
 
     def close(self) -> None: ...
 

@@ -27,7 +27,8 @@ function sections(health) {
     h("section", { class: "card" }, h("h2", {}, "Cameras"), table(
       ["Camera", "State", "Resolution", "Analyzed", "Latency", "Dropped", "Reconnects", "Last error"],
       health.cameras.map((one) => [
-        one.name, state(one.connected, "connected", "no picture"), one.width ? `${one.width}×${one.height}` : "–",
+        one.name, state(one.connected, "connected", "no picture"),
+        one.width ? `${one.width}×${one.height}${one.decoder ? `, ${one.decoder} decoding` : ""}` : "–",
         `${one.fps.toFixed(1)} of ${one.offered.toFixed(1)} fps${one.pace ? ` (${one.pace})` : ""}`,
         `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,
         one.error ? `${one.error}${one.error_time ? ` (${dateTime(one.error_time)})` : ""}` : "–",

@@ -9,7 +9,6 @@ import pytest
 from rkface import Frame, InputError, open_bundle, open_camera, open_scheduler
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import FrameGate, feed_frames
-from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.cli.main import main
 from rkface.runtime.service.camera_worker import open_configured_camera
 from rkface.runtime.service.settings import CameraSettings, named_cameras
@@ -34,16 +33,19 @@ def assert_turned(image, turn):
 
 
 class Source:
-    format, rate = "TEST", 10.0
+    format, rate, decoder = "TEST", 10.0, ""
 
     def __init__(self, count):
         self.count = count
 
-    def read(self):
+    def grab(self):
         self.count -= 1
         if self.count < 0:
             raise EOFError
-        return Picture(marked(), -self.count / 10)
+        return -self.count / 10
+
+    def decode(self):
+        return marked()
 
     def close(self):
         pass

@@ -22,7 +22,6 @@ from rkface.convert.demo.look import FaceLook
 from rkface.convert.demo.measure import outputs
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import read_newest_frames
-from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.enrollment.enroll import EnrollOptions
@@ -160,15 +159,19 @@ def test_strict_refuses_a_second_person_in_the_picture(models, poses):
 class Pictures:
     """A stream of these, and then the end or an error."""
 
-    format, rate = "TEST", 15.0
+    format, rate, decoder = "TEST", 15.0, ""
 
     def __init__(self, count, error=None):
         self.numbers, self.error = iter(range(count)), error or EOFError()
 
-    def read(self):
-        for number in self.numbers:
-            return Picture(np.full((48, 64, 3), number, np.uint8), number / 15)
-        raise self.error
+    def grab(self):
+        self.number = next(self.numbers, None)
+        if self.number is None:
+            raise self.error
+        return self.number / 15
+
+    def decode(self):
+        return np.full((48, 64, 3), self.number, np.uint8)
 
     def close(self):
         pass

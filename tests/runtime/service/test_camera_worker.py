@@ -7,7 +7,6 @@ import pytest
 
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import FrameGate
-from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.inference.frames import Result
 from rkface.runtime.service.camera_worker import CameraWorker
 
@@ -21,15 +20,17 @@ class Simulation:
         self.now, self.offered, self.power, self.free, self.faces = 1000.0, offered, power, 0.0, 1
         self.picture = picture
         self.number = 0
-        self.format, self.rate = "TEST", offered
+        self.format, self.rate, self.decoder = "TEST", offered, ""
         camera = Camera("door", lambda _: self, name="door", live=live, recording=recording)
         self.worker = CameraWorker(camera, FrameGate(looks, looks / 3), clock=lambda: self.now)
         self.sampled = self.now
 
-    def read(self):
+    def grab(self):
         self.now += 1 / self.offered
-        image = RANDOM.integers(0, 255, (48, 64, 3), np.uint8) if self.picture is None else self.picture
-        return Picture(image, self.now)
+        return self.now
+
+    def decode(self):
+        return RANDOM.integers(0, 255, (48, 64, 3), np.uint8) if self.picture is None else self.picture
 
     def close(self):
         pass

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras.camera import Camera
-from rkface.runtime.cameras.sources import Picture
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
 from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
@@ -125,17 +124,20 @@ def who(events):
 class Script:
     """A stream that plays ``pictures``: images, None for an undecodable picture, or an error to raise."""
 
-    format, rate = "TEST", 10.0
+    format, rate, decoder = "TEST", 10.0, ""
 
     def __init__(self, pictures):
         self.pictures = pictures
 
-    def read(self):
+    def grab(self):
         time.sleep(0.01)
-        picture = self.pictures[0] if len(self.pictures) == 1 else self.pictures.pop(0)
-        if isinstance(picture, Exception):
-            raise picture
-        return Picture(picture, time.monotonic())
+        self.picture = self.pictures[0] if len(self.pictures) == 1 else self.pictures.pop(0)
+        if isinstance(self.picture, Exception):
+            raise self.picture
+        return time.monotonic()
+
+    def decode(self):
+        return self.picture
 
     def close(self):
         pass
