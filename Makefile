@@ -154,6 +154,9 @@ bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two
 bench-watch: $(INSTALLED)  ## CPU time of tracking and recognizing faces, without inference
 	$(BIN)/python tests/bench/tracking_cpu.py $(OPTIONS)
 
+bench-cameras: $(INSTALLED)  ## CPU time of a 1080p camera by stage, H.264 and MJPEG, and cameras that two cores carry
+	$(BIN)/python tests/bench/camera_cpu.py $(OPTIONS)
+
 bench-visits: $(INSTALLED)  ## check that each person who walks by the rendered camera is recognized in one appearance
 	$(BIN)/python tests/bench/appearances.py $(OPTIONS)
 
