@@ -115,6 +115,12 @@ bench-activations: $(INSTALLED)  ## what makes activations hard for INT8: traine
 bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler for each chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost_model_check.py $(OPTIONS)
 
+bench-copies: $(INSTALLED)  ## bytes that are copied for one inference, counted by the twin's library
+	$(BIN)/python tests/bench/npu_copies.py $(OPTIONS)
+
+bench-layers: $(INSTALLED)  ## how far rounding alone moves inner tensors: the tolerance of `rkface selftest --layers`
+	$(BIN)/python tests/bench/layer_noise.py $(OPTIONS)
+
 bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
 	$(BIN)/python tests/bench/cpu_stages.py $(OPTIONS)
 
@@ -154,6 +160,9 @@ bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two
 
 bench-watch: $(INSTALLED)  ## CPU time of tracking and recognizing faces, without inference
 	$(BIN)/python tests/bench/tracking_cpu.py $(OPTIONS)
+
+bench-cameras: $(INSTALLED)  ## CPU time of a 1080p camera by stage, H.264 and MJPEG, and cameras that two cores carry
+	$(BIN)/python tests/bench/camera_cpu.py $(OPTIONS)
 
 bench-visits: $(INSTALLED)  ## check that each person who walks by the rendered camera is recognized in one appearance
 	$(BIN)/python tests/bench/appearances.py $(OPTIONS)

@@ -222,6 +222,7 @@ class Board:
         self._set = monkeypatch.setenv
         self.bundle = bundles[0]
         self.images = read_golden(self.bundle, "recognizer").inputs
+        self.copied = ctypes.c_uint64.in_dll(self._library, "rkface_twin_copied")  # bytes
         self.break_calls("")
 
     def break_calls(self, faults):
