@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from ..core.addresses import mask_address
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import in_a_line, readable
+from ..core.turns import TURNS, Turn
 from ..inference.frames import Frame
-from ..vision.photo import TURNS, Turn, turn_image
+from ..vision.photo import turn_image
 from .hardware_decoder import check_decoder
 from .rtsp import RtspCamera
 from .source_names import FORMS, check_network_address, find_device, has_gstreamer, hint_for
