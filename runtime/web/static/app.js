@@ -44,6 +44,7 @@ function showSignIn() {
   turn += 1;
   if (main.querySelector("form.sign-in")) return main.querySelector("input").focus();
   signOut.hidden = true;
+  delete document.body.dataset.scopes;
   const user = h("input", { id: "user", autocomplete: "username" });
   const password = h("input", { id: "password", type: "password", autocomplete: "current-password", required: true });
   const problem = h("p", { class: "bad", role: "alert" });

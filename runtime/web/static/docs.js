@@ -31,12 +31,15 @@ function operationBox(api, method, path, operation) {
     h("p", {}, operation.description || operation.summary),
     parameters.length ? table(["Parameter", "In", "Type", "Meaning"], parameters.map((one) => [one.name, one.in, typeOf(one.schema), one.description || ""])) : null,
     bodies.length ? table(["Body", "Fields"], bodies.map(([kind, { schema }]) => [kind, fields(api, schema)])) : null,
-    table(["Answer", "Meaning", "Fields"], answers.map(([status, one]) => [status, one.description, fields(api, Object.values(one.content || {})[0]?.schema)])));
+    table(["Answer", "Meaning", "Fields"], answers.map(([status, one]) => [status, one.description, answerFields(api, status, one)])));
 }
 
-const table = (headings, rows) => h("div", { class: "wide" }, h("table", {},
+const table = (headings, rows) => h("table", {},
   h("thead", {}, h("tr", {}, headings.map((one) => h("th", { scope: "col" }, one)))),
-  h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one) => h("td", {}, one)))))));
+  h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one) => h("td", { class: "wide" }, one))))));
+
+const answerFields = (api, status, answer) => (status === "default" || status >= "400"
+  ? "application/problem+json" : fields(api, Object.values(answer.content || {})[0]?.schema));
 
 function resolve(api, schema) {
   return schema?.$ref ? api.components.schemas[schema.$ref.split("/").at(-1)] : schema;
