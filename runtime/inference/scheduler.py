@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -255,16 +256,23 @@ class Scheduler:
             for cores in filter(None, (self._cores, self._liveness)):
                 closing.callback(cores.close)
 
+    def _search(self, pipeline: Pipeline, frame: Frame) -> tuple[Frame, Faces]:
+        faces = self._work(pipeline, frame.image)
+        if frame.full is not None and len(faces):
+            frame = replace(frame, image=frame.full(), full=None)
+            faces = self._work(pipeline, frame.image)
+        return frame, faces
+
     def _serve(self, caller: Caller, pipeline: Pipeline) -> None:
         near = pipeline.near()
         while (job := self._queue.start(caller)) is not None:
-            started, faces, failure = time.monotonic(), None, None
+            started, frame, faces, failure = time.monotonic(), job.frame, None, None
             try:
-                faces = self._work(near if job.frame.near else pipeline, job.frame.image)
+                frame, faces = self._search(near if frame.near else pipeline, frame)
             except Exception as error:  # reported in this frame's result; the next frame goes on
                 failure = error
             took, waited = time.monotonic() - started, started - job.submitted
-            self._queue.finish(caller, job, Result(job.frame, faces, failure, job.dropped, waited, took))
+            self._queue.finish(caller, job, Result(frame, faces, failure, job.dropped, waited, took))
 
 
 def open_scheduler(

@@ -13,6 +13,8 @@ from logging import getLogger
 from pathlib import Path
 
 from ..core.errors import InputError, WorkError
+from ..core.installed import runtime_library
+from ..core.versions import older_library
 from ..events import BoardReport, Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import key_from_environment, read_key
@@ -66,6 +68,13 @@ def open_service_scheduler(settings: Settings) -> Scheduler:
         work=detect_for_tracking,
         liveness=settings.liveness.enabled,
     )
+
+
+def check_library(pipeline: Pipeline, root: Path = Path("/")) -> None:
+    """Log a warning if the librknnrt of the machine at ``root`` is older than the toolkit that made the models."""
+    found = runtime_library(root) if pipeline.backend == "npu" else None
+    if found and found[1] and (remark := older_library(found[1], pipeline.manifest.toolkit)):
+        log.warning("%s: %s", found[0], remark)
 
 
 @contextmanager

@@ -4,71 +4,19 @@ The structures are the same on all 64-bit Linux. The emulated board (test_twin.p
 """
 
 import ctypes
-import shutil
-import subprocess
 import threading
 from contextlib import closing
 
 import numpy as np
 import pytest
 
-from rkface.boards.twin import HERE
-from rkface.boards.twin.answers import write_answers
-from rkface.boards.twin.ingredients import FLAGS
 from rkface.runtime.backends import Quantized, bindings, npu
-from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.shared_weights import SharedWeights
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.manifest import ROLES
-from rkface.runtime.core.versions import TOOLKIT
 from rkface.runtime.inference.core_checks import check_cores
 from rkface.runtime.inference.golden import read_golden
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler here")
-    path = tmp_path_factory.mktemp("library") / "librknnrt.so"
-    subprocess.run(["cc", *FLAGS, "-Werror", f'-DTOOLKIT="{TOOLKIT}"', "-o", path, HERE / "librknnrt.c"], check=True)
-    return path
-
-
-class Board:
-    """The stand-in library as librknnrt of this machine. It takes it for a chip with one core."""
-
-    def __init__(self, library, bundles, monkeypatch):
-        self._library = ctypes.CDLL(library)
-        self._set = monkeypatch.setenv
-        self.bundle = bundles[0]
-        self.images = read_golden(self.bundle, "recognizer").inputs
-        self.break_calls("")
-
-    def break_calls(self, faults):
-        self._set("RKFACE_TWIN_FAULTS", faults)
-
-    def open(self, role="recognizer", **options):
-        return open_npu(self.bundle.path(role), self.bundle.model(role), soc="rk3588", **options)
-
-    def count(self):
-        """Open contexts and copies of weights."""
-        return tuple(
-            ctypes.c_int.in_dll(self._library, f"rkface_twin_{name}").value for name in ("contexts", "weights")
-        )
-
-
-@pytest.fixture
-def board(library, bundles, monkeypatch, tmp_path):
-    read = [read_bundle(folder) for folder in bundles]
-    for bundle in read:
-        write_answers(bundle, tmp_path)
-    monkeypatch.setenv("RKFACE_TWIN_ANSWERS", str(tmp_path))
-    monkeypatch.setenv("RKFACE_NPU_BINDING", "direct")
-    monkeypatch.setattr(bindings, "LIBRARIES", (str(library),))
-    board = Board(library, read, monkeypatch)
-    yield board
-    assert board.count() == (0, 0), "every context was closed"
 
 
 def test_golden_outputs_come_back_bit_for_bit(board, bundles):
@@ -80,6 +28,30 @@ def test_golden_outputs_come_back_bit_for_bit(board, bundles):
             kinds = [type(output) for output in backend.infer_quantized(golden.inputs[0])]
             assert Quantized in kinds
             backend.close()
+
+
+def test_the_input_and_each_output_are_copied_once(board, monkeypatch):
+    golden, backend = read_golden(board.bundle, "detector"), board.open("detector")
+    board.copied.value = 0
+    with monkeypatch.context() as only_the_library_copies:
+        only_the_library_copies.setattr(ctypes, "memmove", None)
+        found = backend.infer_quantized(golden.inputs[0])
+    outputs = [one.values if isinstance(one, Quantized) else one for one in found]
+    assert board.copied.value == golden.inputs[0].nbytes + sum(array.nbytes for array in outputs)
+    kept = [array.copy() for array in outputs]
+    backend.infer_quantized(golden.inputs[1])  # writes into other arrays
+    for array, before in zip(outputs, kept, strict=True):
+        np.testing.assert_array_equal(array, before)
+    backend.close()
+
+
+def test_a_library_that_keeps_outputs_in_its_own_memory_gives_the_same(board):
+    golden, backend = read_golden(board.bundle, "detector"), board.open("detector")
+    expected = backend.infer(golden.inputs)
+    board.break_calls("own=1")
+    for ours, before in zip(backend.infer(golden.inputs), expected, strict=True):
+        np.testing.assert_array_equal(ours, before)
+    backend.close()
 
 
 def test_contexts_share_one_copy_of_the_weights_until_the_last_is_closed(board):
