@@ -20,7 +20,9 @@ pytestmark = pytest.mark.skipif(chromium.program() is None, reason="needs Chromi
 class QuietService(FakeService):
     """A service without cameras, for the live view."""
 
-    cameras = {}
+    def __init__(self):
+        super().__init__()
+        self.cameras = {}
 
 
 @pytest.fixture(scope="module")
