@@ -137,12 +137,10 @@ def test_a_finished_run_is_not_repeated(job, distilled):
 
 
 def test_weights_that_follow_noise_are_set_back_and_learn_more_slowly(job, tmp_path, monkeypatch):
-    monkeypatch.setattr(student, "WEIGHT_RATE", 1.0)
-    found = distill(replace(job, checkpoints=tmp_path / "checkpoints", target=tmp_path / "again.onnx"))
-    assert found.best_step > EVALUATE_EVERY and found.after < 0.95 * found.before
-    monkeypatch.setattr(train, "SLOWER", 1.0)
-    unchanged = distill(replace(job, checkpoints=tmp_path / "others", target=tmp_path / "others.onnx"))
-    assert unchanged.best_step == 0, "at this rate, learning only does harm"
+    monkeypatch.setattr(student, "WEIGHT_RATE", 0.5)
+    again = replace(job, checkpoints=tmp_path / "checkpoints", target=tmp_path / "again.onnx", steps=2 * EVALUATE_EVERY)
+    found = distill(again)
+    assert found.best_step == 2 * EVALUATE_EVERY and found.after < 0.95 * found.before, "the first half does only harm"
 
 
 @pytest.mark.parametrize(("limit", "rate"), [({"steps": 0}, student.WEIGHT_RATE), ({"steps": EVALUATE_EVERY}, 1e4)])
