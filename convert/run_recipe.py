@@ -136,6 +136,14 @@ class RecipeRunner:
 
         return self._quantize(job, name, recipe, images, quantize_with_outputs), shown
 
+    def run_served(
+        self, target: Target, name: str, recipe: Recipe, dataset: Path | None, images: Images, *, serve: Path
+    ) -> QuantizedModel:
+        """The same, and the simulator then answers any image at the Unix socket ``serve``, until this process ends. Not
+        cached."""
+        job = replace(self._job(target, name, recipe, dataset), serve=serve, analyze=False)
+        return self._quantize(job, name, recipe, images, quantize_in_stage)
+
     def _job(self, target: Target, name: str, recipe: Recipe, dataset: Path | None) -> QuantizeJob:
         model, role, job_name = self._models[name], role_of(name), f"{name}-{target.name}-{recipe.name}"
         fixed, digest = model.fixed, self._sources.source(role).sha256

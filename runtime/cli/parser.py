@@ -25,7 +25,7 @@ from ..core.text import nearest
 # The commands by task, in the order of ``rkface --help``. Commands of other packages are listed last.
 TASKS = {
     "convert": ("convert", "packs", "calibrate", "evaluate", "cost"),
-    "board": ("deploy", "doctor", "selftest", "bench", "verify"),
+    "board": ("deploy", "doctor", "selftest", "bench", "verify", "twin"),
     "photos": ("detect", "embed", "compare"),
     "gallery": ("enroll", "gallery"),
     "camera": ("run", "serve", "config", "web-password", "access"),
