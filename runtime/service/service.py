@@ -99,6 +99,8 @@ class Service:
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
             check_library(self.pipeline)
+            for worker in self.workers.values():
+                worker.note_detector(self.pipeline.manifest.longest_side)
             self._photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
             self._watch_pipeline = self.scheduler.pipeline()
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
