@@ -14,7 +14,7 @@ from . import chromium
 from .conftest import PASSWORD
 from .fake_service import FakeService
 
-pytestmark = pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
 
 
 class QuietService(FakeService):
