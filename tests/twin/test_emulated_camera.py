@@ -40,7 +40,7 @@ class EmulatedBoard:
         return self.python(*RKFACE, command, "--bundle", self.bundle, *words)
 
     def watch(self, pictures, gallery):
-        """What ``rkface run`` tells at the end of each appearance in a video of ``pictures`` (BGR); every one counts."""
+        """What ``rkface run`` tells at the end of each appearance in a video of ``pictures`` (BGR)."""
         video = gallery.with_suffix(".avi")
         height, width = pictures[0].shape[:2]
         writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), FRAME_RATE, (width, height))
