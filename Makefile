@@ -60,8 +60,8 @@ OLDER_TOOLKIT := $(shell sed -n 's/^TOOLKITS = (TOOLKIT, "\([^"]*\)").*/\1/p' ru
 OLDER_BUNDLE := build/toolkit-$(OLDER_TOOLKIT)
 older-toolkit: $(INSTALLED)  ## convert the demo pack with the older rknn-toolkit2, and run its selftest on a twin with that version
 	@$(MAKE) convert TOOLKIT=$(OLDER_TOOLKIT) PACK=demo OPTIONS='--out $(OLDER_BUNDLE)'
-	@$(BIN)/python -m rkface.boards.twin --toolkit $(OLDER_TOOLKIT) --bundle $(OLDER_BUNDLE) -- \
-	  -m rkface.runtime.cli.main selftest --bundle $(OLDER_BUNDLE) --runs 3
+	@$(BIN)/rkface twin run --toolkit $(OLDER_TOOLKIT) --bundle $(OLDER_BUNDLE) -- \
+	  rkface selftest --bundle $(OLDER_BUNDLE) --runs 3
 
 deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST='radxa@rock-5b.local …' OPTIONS=--prepare
 	@test -n '$(HOST)' || { echo "name a host: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
@@ -71,7 +71,7 @@ test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests -n 2
 
 twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over our own librknnrt (says nothing about speed)
-	@$(BIN)/python -m rkface.boards.twin $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
+	@$(BIN)/rkface twin run $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
 twin-test: $(INSTALLED)  ## test the NPU backend, selftest and every failure on the twin (part of `make test` if possible)
 	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/deploy/test_deploy_twin.py -v
@@ -158,6 +158,9 @@ bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and
 bench-attacks: $(DEMO_BUNDLE)  ## attack the web console of a real service: memory, sign-in and health meanwhile
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET) $(OPTIONS)
 
+bench-api: $(DEMO_BUNDLE)  ## what a request to identify a photo costs beyond the pipeline that it calls
+	$(BIN)/python tests/bench/photo_api.py --bundle build/$(TARGET) $(OPTIONS)
+
 HOURS ?= 72
 soak: $(DEMO_BUNDLE)  ## 72 simulated hours of the service stay flat, 500 kills, attacks (HOURS=240; 20 minutes)
 	$(BIN)/python tests/bench/service_day.py --hours $(HOURS) --flat
@@ -187,6 +190,18 @@ demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=
 	@$(BIN)/python -m rkface.convert.demo.camera --size 960x540 --rate 10 | $(BIN)/rkface run --bundle build/$(TARGET) \
 	  --backend reference --gallery $(DEMO)/gallery.sqlite --camera demo=- $(OPTIONS)
 endif
+
+# The emulated board has its own gallery, because people are enrolled there with INT8 embeddings.
+BOARD_DEMO := build/board-demo
+demo-board: $(DEMO_BUNDLE)  ## the demo on an emulated Rock 5B: real binding, the simulator's numbers, no speed; console on port 8080
+	@grep -q '"synthetic": true' $(DEMO_BUNDLE) || { echo "build/$(TARGET) has models for real faces, which do not know \
+	rendered ones: make convert for the demo pack" >&2; exit 2; }
+	@rm -rf $(BOARD_DEMO) && $(BIN)/python -m rkface.convert.demo.camera --portraits $(BOARD_DEMO)/portraits
+	@$(BIN)/python -m rkface.convert.demo.camera --size 640x360 --rate 2 --slow 10 | $(BIN)/rkface twin run --simulate \
+	  --board $(or $(BOARD),rock-5b) --bundle build/$(TARGET) -- sh -c 'for name in Ada Bela; do rkface enroll \
+	  --bundle build/$(TARGET) --gallery $(BOARD_DEMO)/gallery.sqlite $$name $(BOARD_DEMO)/portraits/$$name/*.jpg \
+	  </dev/null || exit; done; exec rkface run --bundle build/$(TARGET) --gallery $(BOARD_DEMO)/gallery.sqlite \
+	  --camera demo=- $(OPTIONS)'
 
 $(DEMO_BUNDLE): | $(INSTALLED)
 	@$(BIN)/rkface convert --pack demo --target $(TARGET)

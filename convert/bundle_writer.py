@@ -41,9 +41,14 @@ def write_bundle(out: Path, manifest: Manifest, content: Mapping[str, Path]) -> 
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in files(folder))
-        (folder / SUMS).write_text(sums, encoding="utf-8")
+        write_sums(folder)
         read_bundle(folder)
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS of all files in ``folder``."""
+    sums = "".join(f"{sha256(folder / name)}  {name}\n" for name in files(folder))
+    (folder / SUMS).write_text(sums, encoding="utf-8")
 
 
 def set_match_threshold(bundle: Bundle, threshold: float, evidence: dict[str, Any]) -> None:

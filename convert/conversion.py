@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rkface.calibration.collect import CandidateFace
+from rkface.runtime.core.debug_build import default_folder
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import Embedder
@@ -26,6 +27,7 @@ from .compare_models import (
     run_reference,
 )
 from .datasets import check_labels, prepare_datasets, render_demo_photos
+from .debug_build import check_debug_folder, write_debug_build
 from .detector_shapes import OtherShapes, prepare_shapes, quantize_shapes
 from .diagnose import diagnose
 from .evaluate.grades import BROKEN_MEAN_COSINE, find_fault
@@ -61,6 +63,8 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
     """
     for output in settings.outputs:
         check_replaceable(output.folder)
+        if settings.debug_outputs:
+            check_debug_folder(default_folder(output.folder))
         settings.plan.for_target(output.target)
     if sources.liveness is not None and photos is not None and settings.quantized:
         require_photos(photos)
@@ -96,6 +100,8 @@ def convert(sources: ModelSources, photos: PhotoOptions | None, settings: Conver
             fault = _find_fault(context, quantized, parity, settings.bar)
             result = ConversionResult(quantized, parity, evidence, fault, others, notes)
             report = write_outputs(context, settings, output, result)
+            if settings.debug_outputs:
+                write_debug_build(context, runner, output, quantized, report.manifest)
             done(report, output, settings.work)
 
 

@@ -84,7 +84,10 @@ def _convert(options: Namespace) -> int:
     detector_size = _detector_size(options, sources)
     photos = _photos(options, sources)
     plan = UNQUANTIZED if options.no_quantize else options.recipe or PLANS["auto"]
-    settings = ConversionSettings(outputs, work, plan, bar, detector_size, options.accept, _center(options.center))
+    center = _center(options.center)
+    settings = ConversionSettings(
+        outputs, work, plan, bar, detector_size, options.accept, center, options.debug_outputs
+    )
     if not options.json:
         convert(sources, photos, settings, print_summary)
         return 0

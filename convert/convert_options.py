@@ -184,6 +184,12 @@ def add_conversion_options(parser: ArgumentParser) -> None:
         help="folder for logs, the calibration set and the cache (default: OUT.work, of the first target)",
     )
     how.add_argument("--accept", action="store_true", help="write the bundle even if it is too far from FP32")
+    how.add_argument(
+        "--debug-outputs",
+        action="store_true",
+        help="also write the folder OUT.debug, in which the models have inner tensors as further outputs, for `rkface "
+        "selftest --layers` on a board that computes wrongly (docs/boards.md). The bundle stays as it is",
+    )
 
 
 def stated_mean(text: str) -> tuple[float, ...]:

@@ -116,7 +116,10 @@ def prepare_datasets(
     calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
     notes = (*seen, *doubts, *((few,) if len(faces) < photos.count else ()))
-    calibrated = CalibratedFaces(frozenset(names), found.candidates, faces)
+    places = {id(face): place for place, face in enumerate(found.candidates)}
+    calibrated = CalibratedFaces(
+        frozenset(names), found.candidates, faces, embeddings=embeddings[[places[id(face)] for face in faces]]
+    )
     evaluation = build_evaluation_set(photos, rest, finder, calibrated)
     return Datasets(calibration, evaluation, notes, faces)
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rkface.runtime.backends import stack_runs
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import shape_name
@@ -33,11 +30,12 @@ from .datasets import Datasets
 from .evaluate.grades import find_shape_fault
 from .evaluate.parity import DetectionParity, compare_faces
 from .evaluation_set import EvaluationSet
-from .image_lists import read_image_list, to_rgb, write_image_list
+from .image_lists import to_rgb
 from .mosaic import make_mosaics
 from .prepared_model import prepare_model
 from .recipe import Recipe
 from .recipe_cost import predict_cost
+from .refit import refit_images
 from .run_recipe import Quantizer
 from .same_outputs import check_same_outputs
 from .targets import Target
@@ -127,8 +125,8 @@ def _at_size(context: ConversionContext, size: Size, sizes: Sequence[Size], scra
         shown.note = f"{len(evaluation.frames)} photos, {sum(map(len, faces))} faces"
     calibration = context.datasets.calibration
     if calibration is not None:
-        frames = [_refit(read_image(path), size) for path in read_image_list(calibration.detector)]
-        calibration = replace(calibration, detector=write_image_list(frames, scratch / f"{name}-frames"))
+        frames = refit_images(calibration.detector, size, scratch / f"{name}-frames")
+        calibration = replace(calibration, detector=frames)
     reference = ReferenceResults({"detector": outputs}, faces, {"detector": difference})
     return ConversionContext(sources, {"detector": model}, detector, Datasets(calibration, evaluation), reference)
 
@@ -147,10 +145,3 @@ def _fit_evaluation(evaluation: EvaluationSet, size: Size, sizes: Sequence[Size]
     scales = tuple(one.scale for _, one in chosen)
     photos = tuple(photo for photo, _ in chosen)
     return replace(evaluation, photos=photos, frames=frames, scales=scales, mosaics=make_mosaics(frames))
-
-
-def _refit(frame: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """``frame``, a photo that was letterboxed into another shape, letterboxed into ``size``. A finished calibration set
-    has no other copy of its photos."""
-    rows, columns = (int(frame.any(axis=(1 - axis, 2)).nonzero()[0].max(initial=0)) + 1 for axis in (0, 1))
-    return letterbox(frame[:rows, :columns], *size).image

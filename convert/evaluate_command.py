@@ -243,11 +243,11 @@ def _cosines(
     from rkface.runtime.core.progress import stage
 
     from .evaluate.face_pairs import face_embeddings, pair_cosines, recognizer_inputs
-    from .evaluate.rebuild import embed_fp32, embed_rebuilt, open_recognizer, read_recognizer_golden
+    from .evaluate.rebuild import embed_fp32, embed_rebuilt, open_fp32, read_recognizer_golden
 
     golden = None if options.fp32 else read_recognizer_golden(bundle).inputs
     images = recognizer_inputs(labeled, golden)
-    model = open_recognizer(bundle, options.provider)
+    model = open_fp32(bundle, "recognizer", options.provider)
     with stage("FP32 embeddings") as shown:
         raw = embed_fp32(model, images[0 if golden is None else len(golden) :], shown.advance)
     model.backend.close()  # the toolkit needs the memory

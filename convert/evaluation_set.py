@@ -91,12 +91,14 @@ class CalibratedFaces:
     candidates  the faces that it was chosen from
     chosen      the faces in the calibration set
     posed       those of them whose pose is known; None for all
+    embeddings  N×D float32, unit length, of ``chosen``; None if they are not known yet
     """
 
     photos: frozenset[str] = frozenset()
     candidates: tuple[CandidateFace, ...] = ()
     chosen: tuple[CandidateFace, ...] = ()
     posed: tuple[CandidateFace, ...] | None = None
+    embeddings: NDArray[np.float32] | None = None
 
 
 def build_evaluation_set(
@@ -152,10 +154,9 @@ def find_unlike(faces: Sequence[CandidateFace], known: CalibratedFaces, finder: 
     if not new:
         return set()
     with stage("tell people apart") as shown:
-        every = [*known.chosen, *(faces[index] for index in new)]
-        embeddings = embed_faces(every, finder.embedder, shown.advance)
-    count = len(known.chosen)
-    same = embeddings[count:] @ embeddings[:count].T >= finder.same_person
+        others = embed_faces([faces[index] for index in new], finder.embedder, shown.advance)
+        calibrating = embed_faces(known.chosen, finder.embedder) if known.embeddings is None else known.embeddings
+    same = others @ calibrating.T >= finder.same_person
     return {index for index, seen in zip(new, same.any(axis=1), strict=True) if not seen}
 
 

@@ -4,8 +4,9 @@ an earlier run has kept is taken from the cache."""
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -16,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.bundle import sha256
+from rkface.runtime.core.debug_build import LayerOutput
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.manifest import contract, role_of
 from rkface.runtime.core.progress import Stage, stage
 from rkface.runtime.core.subprocess_call import call_in_subprocess
 
 from .acquire import ModelSources
+from .debug_layers import write_with_outputs
 from .hybrid import tensors_at_ends
 from .image_lists import read_image_list
 from .prepared_model import PreparedModel, PreparedModels
@@ -48,6 +51,7 @@ NO_IMAGES = np.zeros(0, np.uint8)
 # (name of the model, recipe, calibration list or None for FP16, N×H×W×3 images to simulate) → the converted model and
 # its outputs
 Quantizer = Callable[[str, Recipe, Path | None, Images], QuantizedModel]
+StagedQuantize = Callable[[str, Path, QuantizeJob], QuantizedModel]  # (name of the stage, log, job)
 
 
 class RecipeRunner:
@@ -94,42 +98,87 @@ class RecipeRunner:
         ``dataset`` is the list of calibration images, None for FP16; ``images`` is N×H×W×3 uint8 RGB.
         Raises WorkError if tuning or the toolkit fails.
         """
-        model, role, job_name = self._models[name], role_of(name), f"{name}-{target.name}-{recipe.name}"
-        fixed, digest = model.fixed, self._sources.source(role).sha256
-        custom_string = contract(role, model.input, digest, fixed.crop, fixed.center)
-        settings = [target.name, asdict(recipe), custom_string, images.shape, self._analyze]
+        model, job = self._models[name], self._job(target, name, recipe, dataset)
+        settings = [target.name, asdict(recipe), job.custom_string, images.shape, self._analyze]
         key = _key(model.simplified.path, settings, dataset, images)
-        output, cache = self._scratch / f"{job_name}.rknn", self._work / "cache"
-        if known := load_cached(cache, key, output):
+        cache = self._work / "cache"
+        if known := load_cached(cache, key, job.output):
             with stage(f"{name}: {recipe.name}") as shown:
                 shown.note = f"{target.name}, from an earlier run (kept in {cache})"
             return known
-        np.save(saved := self._scratch / f"{job_name}-images.npy", images)
-        job = QuantizeJob(
+        done = self._quantize(job, name, recipe, images, quantize_in_stage)
+        store(cache, key, done)
+        return done
+
+    def run_debug(
+        self,
+        target: Target,
+        name: str,
+        recipe: Recipe,
+        dataset: Path | None,
+        images: Images,
+        *,
+        inner: Sequence[LayerOutput],
+    ) -> tuple[QuantizedModel, Path]:
+        """The same with the tensors of ``inner`` as further outputs, behind the model's own; and the ONNX model with
+        these outputs that was quantized. Not cached."""
+        job = self._job(target, name, recipe, dataset)
+        job = replace(job, output=job.output.with_name(f"{job.output.stem}-debug.rknn"), analyze=False)
+        shown = job.output.with_suffix(".onnx")
+
+        def quantize_with_outputs(title: str, log: Path, job: QuantizeJob) -> QuantizedModel:
+            write_with_outputs(job.onnx, inner, shown)  # a distilled recipe quantizes several models, its choice last
+            calibrated = job.calibrated and job.calibrated.with_name(f"{job.calibrated.name}-debug")
+            done = quantize_in_stage(f"{title}, debug build", log, replace(job, onnx=shown, calibrated=calibrated))
+            if calibrated:
+                shutil.rmtree(calibrated, ignore_errors=True)  # that of one model only
+            return done
+
+        return self._quantize(job, name, recipe, images, quantize_with_outputs), shown
+
+    def run_served(
+        self, target: Target, name: str, recipe: Recipe, dataset: Path | None, images: Images, *, serve: Path
+    ) -> QuantizedModel:
+        """The same, and the simulator then answers any image at the Unix socket ``serve``, until this process ends. Not
+        cached."""
+        job = replace(self._job(target, name, recipe, dataset), serve=serve, analyze=False)
+        return self._quantize(job, name, recipe, images, quantize_in_stage)
+
+    def _job(self, target: Target, name: str, recipe: Recipe, dataset: Path | None) -> QuantizeJob:
+        model, role, job_name = self._models[name], role_of(name), f"{name}-{target.name}-{recipe.name}"
+        fixed, digest = model.fixed, self._sources.source(role).sha256
+        return QuantizeJob(
             onnx=model.simplified.path,
-            output=output,
+            output=self._scratch / f"{job_name}.rknn",
             target=target.name,
             input=model.input,
-            custom_string=custom_string,
+            custom_string=contract(role, model.input, digest, fixed.crop, fixed.center),
             dataset=dataset,
             algorithm=recipe.algorithm,
-            evaluate=saved,
+            evaluate=self._scratch / f"{job_name}-images.npy",
             # A detector has several recipes with coarse grids in FP16, and several shapes; analysis would take longer
             # than conversion.
             analyze=self._analyze and dataset is not None and recipe.coarse == 1 and name == role,
             source=model.fixed.name,
         )
-        log = self._work / "logs" / f"{job_name}.log"
-        if recipe.distilled and dataset is not None:
-            done = self._distill_and_quantize(job, name, dataset, log)
-        else:
-            if recipe.tuned and dataset is not None:
-                job = self._with_tuning(job, name, recipe, dataset)
-            done = _quantize(f"{name}: {recipe.name} {target.name}", log, job)
-        store(cache, key, done)
-        return done
 
-    def _distill_and_quantize(self, job: QuantizeJob, name: str, dataset: Path, log: Path) -> QuantizedModel:
+    def _quantize(
+        self, job: QuantizeJob, name: str, recipe: Recipe, images: Images, quantize: StagedQuantize
+    ) -> QuantizedModel:
+        """Do ``job`` with ``quantize``, after tuning or distillation if ``recipe`` asks for them."""
+        assert job.evaluate is not None
+        np.save(job.evaluate, images)
+        log = self._work / "logs" / f"{job.output.stem}.log"
+        if recipe.distilled and job.dataset is not None:
+            titled = partial(quantize, f"{name}: distilled {job.target}", log)
+            return self._distill_and_quantize(job, name, job.dataset, titled)
+        if recipe.tuned and job.dataset is not None:
+            job = self._with_tuning(job, name, recipe, job.dataset)
+        return quantize(f"{name}: {recipe.name} {job.target}", log, job)
+
+    def _distill_and_quantize(
+        self, job: QuantizeJob, name: str, dataset: Path, quantize: Callable[[QuantizeJob], QuantizedModel]
+    ) -> QuantizedModel:
         """Distill the model ``name``, once for all targets, and quantize it as ``job`` says."""
         model = self._models[name]
         jobs = [self._with_tuning(job, name, one, dataset) for one in DISTILLED_FROM]
@@ -149,9 +198,7 @@ class RecipeRunner:
             )
         distilled = self._distilled[name]
         calibrated = self._calibrated / f"{job.target}-{distilled.path.stem}"
-        return quantize_distilled(
-            distilled, jobs[distilled.start], calibrated, partial(_quantize, f"{name}: distilled {job.target}", log)
-        )
+        return quantize_distilled(distilled, jobs[distilled.start], calibrated, quantize)
 
     def _tune(self, name: str, recipe: Recipe, dataset: Path) -> TunedModel:
         """The model ``name``, tuned as ``recipe`` says."""
@@ -187,7 +234,7 @@ class RecipeRunner:
         )
 
 
-def _quantize(name: str, log: Path, job: QuantizeJob) -> QuantizedModel:
+def quantize_in_stage(name: str, log: Path, job: QuantizeJob) -> QuantizedModel:
     """``quantize`` ``job``, shown as the stage ``name``."""
     images = 0 if job.evaluate is None else len(np.load(job.evaluate, mmap_mode="r"))
     with stage(name) as shown:

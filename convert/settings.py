@@ -41,6 +41,7 @@ class ConversionSettings:
     detector_size  (width, height) of the detector's only input in pixels; None keeps the model's own, and adds others
     accept         write the bundle even if the models are too far from FP32
     center         where the constant comes from that is taken off the recognizer's embeddings
+    debug_outputs  also write a debug build of each bundle
     """
 
     outputs: tuple[OutputBundle, ...]
@@ -50,6 +51,7 @@ class ConversionSettings:
     detector_size: tuple[int, int] | None = None
     accept: bool = False
     center: CenterRequest = field(default_factory=CenterRequest)
+    debug_outputs: bool = False
 
     @property
     def quantized(self) -> bool:

@@ -38,7 +38,7 @@ CONVERT = {
     "tuning": {"editable_graph", "image_lists", "mosaic", "recipe", "same_outputs"},
     "evaluate": {
         "toolkit", "acquire", "image_lists", "label_files", "metric_bar", "pair_search", "people_folders",
-        "prepared_model", "recipe", "recipe_cost", "recipe_search", "run_recipe", "simplify", "targets",
+        "prepared_model", "recipe", "recipe_cost", "recipe_search", "refit", "run_recipe", "simplify", "targets",
     },
     "report": {"toolkit", "evaluate", "cost", "pair_search", "preprocessing", "recipe", "recipe_search"},
 }  # fmt: skip

@@ -3,7 +3,7 @@
 /* The head of the file; then come the outputs, then for each input its hash and the data of every output. */
 typedef struct { char magic[8]; uint32_t height, width, outputs, answers; char input[256]; } Head;
 typedef struct { char name[256]; uint32_t n_dims, dims[16], n_elems; int32_t type, zero_point; float scale; } OutputInfo;
-typedef struct { int users; Head head; OutputInfo *outputs; uint8_t *answers; char contract[1024]; } Model;
+typedef struct { int users; uint64_t hash; Head head; OutputInfo *outputs; uint8_t *answers; char contract[1024]; } Model;
 
 /* FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/ */
 static uint64_t hash(const void *data, size_t size) {
@@ -13,6 +13,15 @@ static uint64_t hash(const void *data, size_t size) {
 }
 
 static uint32_t width_of(const OutputInfo *output) { return output->type == INT8 ? 1 : 4; }
+
+/* The number of values of all outputs. */
+static size_t elements(const Model *model) {
+    size_t count = 0;
+    for (uint32_t i = 0; i < model->head.outputs; i++) count += model->outputs[i].n_elems;
+    return count;
+}
+
+static size_t input_size(const Model *model) { return (size_t)model->head.height * model->head.width * 3; }
 
 static size_t answer_size(const Model *model) {
     size_t size = sizeof(uint64_t);
@@ -41,7 +50,8 @@ static int read_answers(Model *model, FILE *file) {
 static Model *load_model(const void *bytes, uint32_t size) {
     char path[4096];
     const char *folder = getenv("RKFACE_TWIN_ANSWERS");
-    snprintf(path, sizeof path, "%s/%016llx", folder ? folder : ".", (unsigned long long)hash(bytes, size));
+    uint64_t key = hash(bytes, size);
+    snprintf(path, sizeof path, "%s/%016llx", folder ? folder : ".", (unsigned long long)key);
     FILE *file = fopen(path, "rb");
     if (!file) {
         fprintf(stderr, "twin: no answers for this model: %s\n", path);
@@ -53,6 +63,7 @@ static Model *load_model(const void *bytes, uint32_t size) {
         model = NULL;
     }
     fclose(file);
+    if (model) model->hash = key;
     const char *contract = memmem(bytes, size < 4096 ? size : 4096, "{\"rkface\":", 10);
     if (model && contract) snprintf(model->contract, sizeof model->contract, "%.1023s", contract);
     return model;

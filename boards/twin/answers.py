@@ -36,7 +36,12 @@ def write_answers(bundle: Bundle, folder: Path) -> None:
             binary = bundle.path(name).read_bytes()
             values = [golden[f"{name}/simulator/{output.name}"] for output in model.outputs]
             content = _content(model, golden[f"{name}/inputs"], values, read_quantization(binary, model.outputs))
-            (folder / f"{fnv1a(binary):016x}").write_bytes(content)
+            (folder / file_name(binary)).write_bytes(content)
+
+
+def file_name(model: bytes) -> str:
+    """The name of the file with the answers of a ``.rknn`` with these bytes, and of the socket of its simulator."""
+    return f"{fnv1a(model):016x}"
 
 
 def read_quantization(model: bytes, outputs: Sequence[Output]) -> list[Quantization | None]:

@@ -7,19 +7,36 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.boards.deploy.runtime_wheel import build_runtime_wheel
 from rkface.boards.profile import BoardProfile
 from rkface.runtime.core.bundle import Bundle
-from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.debug_build import default_folder, read_debug_build
+from rkface.runtime.core.errors import BundleError, InputError
 from rkface.runtime.core.npu_binding import CHOICE
 
 from .answers import write_answers
 from .ingredients import Ingredients
 
-ANSWERS, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_FAULTS"
+ANSWERS, SIMULATOR, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_SIMULATOR", "RKFACE_TWIN_FAULTS"
+
+# The board's programs are scripts in a virtual environment, because this kernel cannot start aarch64 programs. A
+# program that starts its own Python again, such as the decoder of photos, starts this script.
+BIN = "venv/bin"
+PROGRAMS = {
+    "python": """\
+#!/bin/sh
+export QEMU_LD_PREFIX='{prefix}'
+exec '{qemu}' -0 "$0" '{python}' "$@"
+""",
+    "rkface": """\
+#!/bin/sh
+exec '{prefix}/venv/bin/python' -m rkface.runtime.cli.main "$@"
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -36,34 +53,45 @@ class Twin:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line that runs the board's Python with ``arguments``."""
-        return [str(self.ingredients.qemu), str(self.ingredients.python), *arguments]
+        return [str(self.prefix / BIN / "python"), *arguments]
 
-    def environment(self, faults: str = "", binding: str = "") -> dict[str, str]:
-        """The environment for that command; ``faults`` as librknnrt.c explains them, ``binding`` as in bindings.py."""
+    def environment(self, faults: str = "", binding: str = "", simulator: Path | None = None) -> dict[str, str]:
+        """The environment for that command, with the board's ``python`` and ``rkface`` on the PATH.
+
+        ``faults`` as librknnrt.c explains them, ``binding`` as in bindings.py; ``simulator`` is the folder with the
+        sockets of simulators, None answers golden inputs only.
+        """
         # Wheels and rkface have a path each. No bytecode: it would be written into folders that other Pythons use.
         return {
             **os.environ,
-            "QEMU_LD_PREFIX": str(self.prefix),
+            "PATH": f"{self.prefix / BIN}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONNOUSERSITE": "1",
             "PYTHONPATH": f"{self.packages}:{self.ingredients.site}",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             ANSWERS: str(self.prefix / "answers"),
+            SIMULATOR: str(simulator or ""),
             FAULTS: faults,
             CHOICE: binding,
         }
 
     def python(
-        self, *arguments: str, faults: str = "", binding: str = "", seconds: float = 900
+        self,
+        *arguments: str,
+        faults: str = "",
+        binding: str = "",
+        simulator: Path | None = None,
+        seconds: float = 900,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the board's Python with ``arguments``, in the ``environment`` for ``faults`` and ``binding``."""
+        """Run the board's Python with ``arguments``, in the ``environment`` for ``faults``, ``binding`` and
+        ``simulator``."""
         return subprocess.run(
             self.command(arguments),
             check=False,
             capture_output=True,
             text=True,
-            env=self.environment(faults, binding),
+            env=self.environment(faults, binding, simulator),
             stdin=subprocess.DEVNULL,
             timeout=seconds,
         )
@@ -74,8 +102,9 @@ def build_twin(
 ) -> Twin:
     """Build a twin of the board that ``profile`` describes in ``folder``; an older one there is replaced.
 
-    It answers the golden inputs of ``bundles``, which may be made for any chip. ``packages`` is a folder from which
-    rkface can be imported. Raises InputError if rknn-toolkit-lite2 does not run on the board's chip.
+    It answers the golden inputs of ``bundles``, which may be made for any chip, and of the debug builds beside them.
+    ``packages`` is a folder from which rkface can be imported. Raises InputError if rknn-toolkit-lite2 does not run on
+    the board's chip.
     """
     if not profile.cores:
         raise InputError(f"{profile.title} can only be converted for: rknn-toolkit-lite2 does not run on it")
@@ -90,8 +119,17 @@ def build_twin(
     (prefix / "proc/device-tree/compatible").write_text("".join(f"{name}\0" for name in names))
     (prefix / "proc/device-tree/model").write_text(f"{profile.title} (twin)\0")
     (prefix / "dev/dri/renderD129").touch()
+    (prefix / BIN).mkdir(parents=True)
+    for name, script in PROGRAMS.items():
+        path = prefix / BIN / name
+        path.write_text(script.format(prefix=prefix, qemu=ingredients.qemu, python=ingredients.python))
+        path.chmod(0o755)
+    (prefix / "venv/pyvenv.cfg").write_text(f"home = {ingredients.python.parent}\n")
     for bundle in bundles:
         write_answers(bundle, prefix / "answers")
+        with suppress(BundleError):  # it has none, or an old one
+            debug = read_debug_build(default_folder(bundle.folder), bundle)
+            write_answers(debug.bundle, prefix / "answers")
     return Twin(ingredients, prefix, packages)
 
 

@@ -56,3 +56,10 @@ static void start_chatter(void) {
     pthread_t thread;
     if (fault("chatter") && !pthread_create(&thread, NULL, chatter_of_a_thread, NULL)) pthread_detach(thread);
 }
+
+/* A board's message and code for an NPU that hangs (airockchip/rknn-toolkit2 #38). */
+static int fail_as_hung(void) {
+    say('E', "failed to submit!, op id: 1, op name: Conv:twin, flags: 0x5, task start: 0, task number: 1, "
+        "run task counter: 0, int status: 0");
+    return FAIL;
+}

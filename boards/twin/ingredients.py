@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.boards.deploy.dependencies import board_requirements, wheel_options
+from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.core.versions import PYTHONS, TOOLKIT
@@ -71,12 +71,13 @@ def gather_ingredients(cache: Path, python: str = "", toolkit: str = TOOLKIT) ->
     sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.[ch]")))
     flags = (*FLAGS, f'-DTOOLKIT="{toolkit}"')
     source = hashlib.sha256(sources + repr(flags).encode()).hexdigest()[:12]
-    site = f"site-{version}" if toolkit == TOOLKIT else f"site-{version}-{toolkit}"
     return Ingredients(
         qemu=qemu / "qemu-aarch64-static",
         root=root,
         python=executable,
-        site=_once(cache / site, "arm64 wheels", lambda folder: _wheels(folder, version, toolkit)),
+        site=_once(
+            cache / f"wheels-{version}-{toolkit}", "arm64 wheels", lambda folder: _wheels(folder, version, toolkit)
+        ),
         library=_once(cache / f"librknnrt-{source}", "stand-in librknnrt", lambda folder: _library(folder, flags))
         / "librknnrt.so",
     )
@@ -196,7 +197,13 @@ def apt_settings(state: Path, arm64_source: str = "") -> dict[str, str]:
 def _wheels(folder: Path, version: str, toolkit: str) -> None:
     """The packages that deploy installs on a board."""
     needed = board_requirements(toolkit, "aarch64", version, reference=False)
-    _pip(folder, [*wheel_options("aarch64", version), *needed])
+    with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
+        try:
+            wheels = fetch_wheels(needed, "aarch64", version, Path(cache))
+        except WorkError as error:
+            raise UnavailableError(str(error)) from error
+        for wheel in wheels.glob("*.whl"):
+            wheel.rename(folder / wheel.name)
     _unpack(folder)
 
 

@@ -2,11 +2,13 @@
  *
  * It identifies models and inputs by the hash of their bytes, and answers with the output that the simulator computed
  * for that input when the bundle was converted (answers.py writes the answers). An unknown input is an error,
- * INPUT_INVALID; it never invents an answer. It tests the bindings, struct layouts, types and error paths. It measures
- * no speed, and it cannot tell what a real NPU computes.
+ * INPUT_INVALID; it never invents an answer. With RKFACE_TWIN_SIMULATOR, it has every input computed by the toolkit's
+ * simulator, in another process (simulator.h). It tests the bindings, struct layouts, types and error paths. It
+ * measures no speed, and it cannot tell what a real NPU computes.
  *
- * RKFACE_TWIN_ANSWERS  the folder with the answers
- * RKFACE_TWIN_FAULTS   faults, separated by commas:
+ * RKFACE_TWIN_ANSWERS    the folder with the answers, which also say what outputs a model has
+ * RKFACE_TWIN_SIMULATOR  the folder with the sockets of the simulators; without it, only golden inputs have an answer
+ * RKFACE_TWIN_FAULTS     faults, separated by commas:
  *                      init=CODE, query=CODE, mask=CODE, dup=CODE, run=CODE, outputs=CODE   the call returns this error
  *                      destroy=CODE   likewise, after it has destroyed the context
  *                      core2=CODE     core 2 cannot be chosen; likewise core0 and core1
@@ -14,7 +16,11 @@
  *                      run=CODE@N     the Nth and later runs of a context return it
  *                      hang=MS@N      the Nth and later runs of a context take this long, then fail as on a board
  *                      wrong=1        outputs have the wrong sign
+ *                      wrong=A+B      the outputs A and B have the wrong sign
+ *                      steps=N        those outputs, if INT8, differ by N steps instead
+ *                      oncore=N       only on core N
  *                      slow=MS        a run takes this long
+ *                      patience=MS    how long a run waits for the simulator
  *                      chatter=1      every call and a thread print to stdout
  *                      version=TEXT   the version that the library reports
  *
@@ -24,8 +30,10 @@
 #include "rknn_declarations.h"
 #include "faults.h"
 #include "answers.h"
+#include "simulator.h"
 
-typedef struct { Model *model; const uint8_t *answer; long runs; } Context;
+/* input and computed: only with a simulator, the bytes to compute, and space for the answer. */
+typedef struct { Model *model; const uint8_t *answer; uint8_t *input, *computed; long runs; int mask; } Context;
 
 #define VERSION_TEXT TOOLKIT " (rkface's stand-in: no NPU)"
 
@@ -41,6 +49,10 @@ static int open_context(uint64_t *handle, Model *model) {
     Context *context = calloc(1, sizeof(Context));
     if (!context) return MALLOC_FAIL;
     context->model = model;
+    if (*simulator_folder()) {
+        context->input = malloc(input_size(model));
+        context->computed = malloc(sizeof(float) * elements(model));
+    }
     pthread_mutex_lock(&counting);
     rkface_twin_contexts++;
     if (!model->users++) rkface_twin_weights++;
@@ -82,6 +94,8 @@ int rknn_destroy(uint64_t handle) {
         free_model(context->model);
     }
     pthread_mutex_unlock(&counting);
+    free(context->input);
+    free(context->computed);
     free(context);
     return broken("destroy", 1);
 }
@@ -167,7 +181,9 @@ int rknn_set_core_mask(uint64_t handle, int mask) {
     }
     if (error) return error;
     /* A chip with one core: reported for an RK3566 (happyme531/ztu_somemodelruntime_ez_rknn_async #1). */
-    return !handle ? CTX_INVALID : mask && !several_cores() ? TARGET_PLATFORM_UNMATCH : OK;
+    if (!handle || (mask && !several_cores())) return handle ? TARGET_PLATFORM_UNMATCH : CTX_INVALID;
+    ((Context *)(uintptr_t)handle)->mask = mask;
+    return OK;
 }
 
 int rknn_set_input_shapes(uint64_t handle, uint32_t count, void *shapes) {
@@ -179,17 +195,27 @@ int rknn_inputs_set(uint64_t handle, uint32_t count, InputBuffer *given) {
     chatter("rknn_inputs_set");
     Context *context = (Context *)(uintptr_t)handle;
     if (!context) return CTX_INVALID;
-    const Head *head = &context->model->head;
     context->answer = NULL;
     if (count != 1 || given->index || given->pass_through || given->type != UINT8 || given->format != FORMAT_NHWC ||
-        given->size != head->height * head->width * 3) {
+        given->size != input_size(context->model)) {
         fprintf(stderr, "twin: the input is not uint8 NHWC of the model's size\n");
         return INPUT_INVALID;
     }
+    if (context->input) { /* the run computes it */
+        memcpy(context->input, given->data, given->size);
+        return OK;
+    }
     context->answer = find_answer(context->model, given->data, given->size);
     if (context->answer) return OK;
-    fprintf(stderr, "twin: not a golden input of this model: the stand-in has no answer to it\n");
+    fprintf(stderr, "twin: not a golden input of this model, and no simulator runs (rkface twin serve): no answer\n");
     return INPUT_INVALID;
+}
+
+/* Let the simulator compute the answer. */
+static int compute(Context *context) {
+    int error = context->computed ? simulate(context->model, context->input, context->computed) : MALLOC_FAIL;
+    context->answer = error ? NULL : context->computed;
+    return error;
 }
 
 int rknn_run(uint64_t handle, void *extend) {
@@ -201,23 +227,39 @@ int rknn_run(uint64_t handle, void *extend) {
     const char *slow = fault("slow");
     int error = ++running > 1 ? broken("together", 1) : OK;
     if (slow) usleep((useconds_t)atoi(slow) * 1000);
+    if (!error && context->input) error = compute(context);
     running--;
     if (error) return error;
     int hang = broken("hang", context->runs);
-    if (hang) { /* A board's message and code (airockchip/rknn-toolkit2 #38); there it takes the kernel's 6 s. */
+    if (hang) { /* on a board it takes the kernel's 6 s */
         usleep((useconds_t)hang * 1000);
-        say('E', "failed to submit!, op id: 1, op name: Conv:twin, flags: 0x5, task start: 0, task number: 1, "
-            "run task counter: 0, int status: 0");
-        return FAIL;
+        return fail_as_hung();
     }
     error = broken("run", context->runs);
     return error ? error : context->answer ? OK : INPUT_INVALID;
 }
 
+/* Whether the output NAME of this context is to be wrong. */
+static int is_wrong(const Context *context, const char *name) {
+    const char *names = fault("wrong"), *core = fault("oncore");
+    if (!names || (core && context->mask != 1 << atoi(core))) return 0;
+    if (names[0] == '1' && (!names[1] || names[1] == ',')) return 1;
+    for (size_t length; *names && *names != ','; names += length + (names[length] == '+')) {
+        length = strcspn(names, "+,");
+        if (length == strlen(name) && !strncmp(names, name, length)) return 1;
+    }
+    return 0;
+}
+
 /* Make an output wrong, like that of a model that the NPU computes wrongly. */
 static void make_wrong(OutputBuffer *output, int is_float) {
+    const char *text = fault("steps");
+    int steps = text ? atoi(text) : 0;
     if (is_float) for (uint32_t k = 0; k < output->size / 4; k++) ((float *)output->data)[k] *= -1;
-    else for (uint32_t k = 0; k < output->size; k++) ((int8_t *)output->data)[k] ^= -1;
+    else for (uint32_t k = 0; k < output->size; k++) {
+        int8_t *value = (int8_t *)output->data + k;
+        *value = !steps ? ~*value : *value > 127 - steps ? *value - steps : *value + steps;
+    }
 }
 
 int rknn_outputs_get(uint64_t handle, uint32_t count, OutputBuffer *wanted, void *extend) {
@@ -242,7 +284,7 @@ int rknn_outputs_get(uint64_t handle, uint32_t count, OutputBuffer *wanted, void
         if (!as_float) memcpy(wanted[i].data, raw, size);
         else for (uint32_t k = 0; k < output->n_elems; k++)
             ((float *)wanted[i].data)[k] = (float)((int8_t)raw[k] - output->zero_point) * output->scale;
-        if (fault("wrong")) make_wrong(wanted + i, as_float || output->type == FLOAT32);
+        if (is_wrong(context, output->name)) make_wrong(wanted + i, as_float || output->type == FLOAT32);
     }
     return OK;
 }

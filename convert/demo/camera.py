@@ -200,6 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seed", type=int, default=1, help="another seed gives other people and another place (default: 1)"
     )
     parser.add_argument("--seconds", type=float, help="end after this time (default: never)")
+    parser.add_argument(
+        "--slow", type=float, default=1.0, metavar="TIMES", help="people walk so many times slower, for a slow board"
+    )
     parser.add_argument("--fast", action="store_true", help="write images as quickly as they are rendered")
     parser.add_argument("--portraits", type=Path, metavar="DIR", help="only write photos of the people, to enroll them")
     options = parser.parse_args(arguments)
@@ -209,6 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--size {options.size}: two numbers with an x between, as in 1280x720")
     if not 0 < options.rate <= 120:
         parser.error(f"--rate {options.rate:g}: above 0, at most 120")
+    if not options.slow >= 1:
+        parser.error(f"--slow {options.slow:g}: 1 or more")
     try:
         camera = DemoCamera(width, height, options.people, options.seed)
     except InputError as error:
@@ -218,7 +223,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if sys.stdout.isatty():
         parser.error("stdout is a terminal: pipe it into rkface, or > round.mjpg")
-    write_to_stdout(stream(lambda moment: camera.render(moment).image, options.rate, options.seconds, options.fast))
+
+    def render(moment: float) -> NDArray[np.uint8]:
+        return camera.render(moment / options.slow).image
+
+    write_to_stdout(stream(render, options.rate, options.seconds, options.fast))
     return 0
 
 

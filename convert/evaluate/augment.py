@@ -51,17 +51,18 @@ class AugmentedFaces:
 
 
 def augment_faces(faces: Sequence[CandidateFace], template: CropTemplate, least: int, most: int) -> AugmentedFaces:
-    """Changed crops of ``faces``, aligned as ``template`` says: one of each, or several of each if there are fewer than
-    ``least`` faces, with another change each time.
+    """Changed crops of ``faces``, at most ``most``, aligned as ``template`` says: one of each, or several of each if
+    there are fewer than ``least`` faces, with another change each time.
 
     If there are more than ``most`` faces, they are taken at equal distances. The changes take turns, so that each is as
     frequent as the others. The same faces always give the same crops.
     """
     taken = [int(index) for index in np.linspace(0, len(faces) - 1, min(most, len(faces)))]
     rounds = min(-(-least // max(len(taken), 1)), len(CHANGES))
-    origins = taken * rounds
+    origins = (taken * rounds)[:most]
     kinds = list(CHANGES)
     names = [kinds[(place + SHIFT * turn) % len(kinds)] for turn in range(rounds) for place in range(len(taken))]
+    names = names[:most]
     crops = np.zeros((len(origins), template.height, template.width, 3), np.uint8)
     for crop, origin, name in zip(crops, origins, names, strict=True):
         crop[:] = CHANGES[name](faces[origin], template)[..., ::-1]

@@ -56,9 +56,11 @@ LIVE_CHANGED = 0.02  # share of the faces that may be decided differently; one f
 WELL = 0.5
 # Weight of the mean cosine, if that of the worst faces is 1, in the rank of a recipe: the default bar allows the mean
 # half the error. By the mean alone, a recipe would be preferred that is slightly better on most faces, but lets ranges
-# end where single faces need more. By the single worst face, chance would decide.
+# end where single faces need more. By the single worst face, chance would decide: chosen on half of 33 faces, the
+# recipe was then 0.0012 below the best one on the other half, in mean and worst face; with a quarter, 0.0005
+# (docs/accuracy.md).
 MEAN_WEIGHT = 2.0
-WORST_SHARE = 0.1  # of the faces
+WORST_SHARE = 0.25  # of the faces
 
 GROUP_NAMES: dict[FaceGroup, str] = {
     "in-domain": "the held-out faces",
@@ -70,19 +72,25 @@ def grade_embeddings(groups: Mapping[FaceGroup, EmbeddingParity], bar: AccuracyB
     """Grade by the faces that are furthest from those that calibrate: unlike and augmented ones, or all without such.
 
     It is close enough if each group of real faces reaches ``bar``, and well so if the error of unlike and augmented
-    faces, too, is at most ``WELL`` of what ``bar`` allows. The rank weighs their mean and that of their worst tenth.
+    faces, too, is at most ``WELL`` of what ``bar`` allows. The rank weighs their mean and that of their worst quarter;
+    both groups count alike, since one is real and the other has more faces.
     """
     found = {group: parity for group, parity in groups.items() if parity.faces}
-    judged = pool_embeddings([found[group] for group in OUT_OF_DOMAIN if group in found] or found.values())
-    worst = np.sort(judged.cosines)[: math.ceil(WORST_SHARE * judged.faces)]
+    parts = [found[group] for group in OUT_OF_DOMAIN if group in found] or list(found.values())
+    judged = pool_embeddings(parts)
     clears = find_failing_group(found, bar) is None
     return Grade(
         clears,
-        (MEAN_WEIGHT * judged.mean + float(worst.mean()),),
+        (float(np.mean([MEAN_WEIGHT * part.mean + _worst_mean(part) for part in parts])),),
         "cosine " + ", ".join(f"{group} {one.mean:.4f} (min {one.minimum:.4f})" for group, one in found.items()),
         min((found[group].mean for group in REAL if group in found), default=judged.mean),
         1 - judged.mean <= WELL * (1 - bar.mean) and 1 - judged.minimum <= WELL * (1 - bar.minimum),
     )
+
+
+def _worst_mean(parity: EmbeddingParity) -> float:
+    """The mean cosine of the worst faces."""
+    return float(np.sort(parity.cosines)[: math.ceil(WORST_SHARE * parity.faces)].mean())
 
 
 def find_failing_group(groups: Mapping[FaceGroup, EmbeddingParity], bar: AccuracyBar) -> FaceGroup | None:

@@ -1,8 +1,7 @@
-"""Runs a bundle's recognizer, in FP32 and as the NPU will compute it.
+"""Runs a bundle's models, in FP32 and as the NPU will compute them.
 
-rknn-toolkit2 can simulate a model only in the process that built it, never from a ``.rknn``. So the quantized
-recognizer is built again from what the bundle records. It is used only if its outputs for the golden inputs are those
-in the bundle.
+rknn-toolkit2 can simulate a model only in the process that built it, never from a ``.rknn``. So a quantized model is
+built again from what the bundle records. It is used only if its outputs for the golden inputs are those in the bundle.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from rkface.calibration.dataset import CalibrationSet, is_set, read_set
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.bundle import Bundle
 from rkface.runtime.core.errors import BundleError, InputError, WorkError
+from rkface.runtime.core.manifest import Input, RecognizerSpec, Role, role_of
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import unit
 
@@ -29,10 +29,11 @@ from ..acquire import ModelSources
 from ..prepared_model import PreparedModel
 from ..recipe import Recipe
 from ..recipe_cost import read_cost_graph
+from ..refit import refit_images
 from ..run_recipe import CHECKPOINTS, RecipeRunner
 from ..simplify import SimplifiedModel, fix_input
 from ..targets import find_target
-from ..toolkit.quantize import require_toolkit
+from ..toolkit.quantize import QuantizedModel, require_toolkit
 
 # The same toolkit gives identical outputs for the same files. With another release of ONNX Runtime, a weight may differ
 # by one rounding step. Another recipe or calibration set changes all weights.
@@ -88,11 +89,14 @@ def find_calibration_set(bundle: Bundle, given: Path | None) -> CalibrationSet |
     return None
 
 
-def open_recognizer(bundle: Bundle, provider: str = "cpu") -> PreparedModel:
-    """Open the FP32 recognizer with ONNX Runtime's ``provider``. Raises BundleError if the bundle does not contain
-    it."""
-    model, path = bundle.manifest.recognizer, bundle.reference("recognizer")
-    fixed = replace(fix_input(path, "recognizer", crop=model.crop), center=model.center)
+def open_fp32(bundle: Bundle, name: str, provider: str = "cpu") -> PreparedModel:
+    """Open the FP32 model ``name``, not liveness, with ONNX Runtime's ``provider``. Raises BundleError if the bundle
+    does not contain it."""
+    model, path = bundle.model(name), bundle.reference(name)
+    if isinstance(model, RecognizerSpec):
+        fixed = replace(fix_input(path, "recognizer", crop=model.crop), center=model.center)
+    else:
+        fixed = fix_input(path, role_of(name))
     nodes = len(fixed.proto.graph.node)
     simplified = SimplifiedModel(path, model.input, model.outputs, (nodes, nodes))
     return PreparedModel(fixed, simplified, read_cost_graph(path), open_reference(path, model.input, (provider,)))
@@ -115,26 +119,8 @@ def embed_rebuilt(
     ``images`` are G + N crops, RGB; the first G are the bundle's golden inputs. Raises WorkError if the toolkit fails,
     or if the outputs for the golden inputs differ from those in the bundle.
     """
-    require_toolkit()
-    manifest, golden = bundle.manifest, read_recognizer_golden(bundle)
-    try:
-        work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will contain embeddings of faces
-    except OSError as error:
-        raise WorkError(
-            f"{work}: the folder cannot be created ({error.strerror}): copy the bundle to a writable folder, or use "
-            "--fp32"
-        ) from error
-    path, recipe = model.simplified.path, _recipe(bundle)
-    sources = ModelSources(manifest.name, {"recognizer": path}, {"recognizer": manifest.recognizer.source.license})
-    target = find_target(manifest.target, quantized=manifest.recognizer.precision != "fp16")
-    with TemporaryDirectory(dir=work, prefix="rebuilt-") as scratch:
-        checkpoints = find_checkpoints(calibration, work)
-        runner = RecipeRunner(
-            {"recognizer": model}, sources, work, Path(scratch), analyze=False, checkpoints=checkpoints
-        )
-        dataset = calibration.recognizer if calibration else None
-        done = runner.run(target, "recognizer", recipe, dataset, images)
-    raw = done.outputs[0]
+    golden, manifest, recipe = read_recognizer_golden(bundle), bundle.manifest, _recipe(bundle, "recognizer")
+    raw = rebuild(bundle, "recognizer", model, calibration, images, work=work).outputs[0]
     answers = raw[: len(golden.inputs)]
     cosines = np.sum(unit(answers) * unit(golden.simulator), axis=1)
     if not cosines.min() >= SAME_COSINE:
@@ -154,6 +140,53 @@ def embed_rebuilt(
     return raw[len(golden.inputs) :]
 
 
+def rebuild(
+    bundle: Bundle,
+    name: str,
+    model: PreparedModel,
+    calibration: CalibrationSet | None,
+    images: Images,
+    *,
+    work: Path,
+    serve: Path | None = None,
+) -> QuantizedModel:
+    """Build the quantized ``model`` of this ``name`` again, and run it in the simulator on ``images``.
+
+    Logs are in the folder ``work``; ``calibration`` is None for FP16. With ``serve``, the simulator then answers any
+    image at this Unix socket, until this process ends. Raises WorkError if the toolkit fails.
+    """
+    require_toolkit()
+    try:
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will contain embeddings of faces
+    except OSError as error:
+        raise WorkError(
+            f"{work}: the folder cannot be created ({error.strerror}): copy the bundle to a writable folder, or "
+            "evaluate with --fp32"
+        ) from error
+    manifest, spec, role = bundle.manifest, bundle.model(name), role_of(name)
+    sources = ModelSources(manifest.name, {role: model.simplified.path}, {role: spec.source.license})
+    target = find_target(manifest.target, quantized=spec.precision != "fp16")
+    with TemporaryDirectory(dir=work, prefix="rebuilt-") as scratch:
+        checkpoints = find_checkpoints(calibration, work)
+        runner = RecipeRunner(
+            {}, sources, work, Path(scratch), analyze=False, checkpoints=checkpoints, shapes={name: model}
+        )
+        dataset = _image_list(calibration, name, spec.input, Path(scratch)) if calibration else None
+        recipe = _recipe(bundle, role)
+        if serve:
+            return runner.run_served(target, name, recipe, dataset, images, serve=serve)
+        return runner.run(target, name, recipe, dataset, images)
+
+
+def _image_list(calibration: CalibrationSet, name: str, input: Input, scratch: Path) -> Path:
+    """The calibration images of the model ``name``, which has this ``input``."""
+    if role_of(name) == "recognizer":
+        return calibration.recognizer
+    if (input.width, input.height) == (calibration.width, calibration.height):
+        return calibration.detector
+    return refit_images(calibration.detector, (input.width, input.height), scratch / f"{name}-frames")
+
+
 def find_checkpoints(calibration: CalibrationSet | None, work: Path) -> Path:
     """The folder with the state of distillations beside the ``calibration`` set, where the conversion has left it, so
     that nothing is distilled again; without one, a folder in ``work``."""
@@ -161,10 +194,10 @@ def find_checkpoints(calibration: CalibrationSet | None, work: Path) -> Path:
     return kept if kept and os.access(kept, os.W_OK) else work / CHECKPOINTS
 
 
-def _recipe(bundle: Bundle) -> Recipe:
-    """The recipe of the recognizer, as recorded in the manifest. Raises BundleError if it is not recorded."""
+def _recipe(bundle: Bundle, role: Role) -> Recipe:
+    """The recipe of the model of ``role``, as recorded in the manifest. Raises BundleError if it is not recorded."""
     try:
-        recorded: dict[str, Any] = bundle.manifest.provenance["recipes"]["recognizer"]
+        recorded: dict[str, Any] = bundle.manifest.provenance["recipes"][role]
         tuned = recorded.get("tuned", False)  # in older bundles: all three of the following
         return Recipe(
             recorded["name"],
@@ -175,10 +208,11 @@ def _recipe(bundle: Bundle) -> Recipe:
             ranges=recorded.get("ranges", "clip" if tuned else "toolkit"),
             lead=recorded.get("lead", 0),
             trail=recorded.get("trail", 0),
+            coarse=recorded.get("coarse", 1),
             distilled=recorded.get("distilled", False),
-            quantized=bundle.manifest.recognizer.precision != "fp16",
+            quantized=bundle.model(role).precision != "fp16",
         )
     except (KeyError, TypeError) as error:
         raise BundleError(
-            f"{bundle.folder}: its manifest does not record how the recognizer was quantized: convert again"
+            f"{bundle.folder}: its manifest does not record how the {role} was quantized: convert again"
         ) from error

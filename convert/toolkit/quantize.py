@@ -63,6 +63,8 @@ class QuantizeJob:
     calibrated     folder for the calibration of ``onnx`` on ``target``: read if it exists, otherwise written.
                    Calibration is most of the time of a conversion
     analyze        measure every layer's error on the first calibration image
+    serve          Unix socket at which the simulator then answers any image, until this process ends
+                   (simulator_socket.py); None for no socket
     source         name of the user's file, for messages; "" if ``onnx`` is that file
     """
 
@@ -82,6 +84,7 @@ class QuantizeJob:
     biases: Mapping[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     calibrated: Path | None = None
     analyze: bool = False
+    serve: Path | None = None
     source: str = ""
 
 
@@ -171,6 +174,7 @@ def _absolute(job: QuantizeJob) -> QuantizeJob:
         dataset=job.dataset.resolve() if job.dataset else None,
         evaluate=job.evaluate.resolve() if job.evaluate else None,
         calibrated=job.calibrated.resolve() if job.calibrated else None,
+        serve=job.serve.resolve() if job.serve else None,
     )
 
 

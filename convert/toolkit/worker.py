@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from rkface.runtime.core.child_process import die_with_parent
 
 from ..image_lists import read_image_list
 from .quantize import ANALYSIS, ANSWERED, ENDED
+from .simulator_socket import SimulatorSocket
 
 # The files that step 1 of the toolkit's hybrid quantization writes; it puts the name of the model instead of "step1".
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
@@ -44,22 +47,48 @@ def serve(channel: int, parent: int) -> None:
     here = os.getpid()
     for line in sys.stdin:
         request = json.loads(line)
+        done, finished = os.pipe()
         fork = os.fork()
         if fork == 0:
-            os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), channel, here))
-        _, status = os.waitpid(fork, 0)
-        os.write(channel, f"{ENDED} {os.waitstatus_to_exitcode(status)}\n".encode())
+            os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), channel, here, finished))
+        os.close(finished)
+        os.write(channel, f"{ENDED} {_await_job(fork, done)}\n".encode())
+        os.close(done)
 
 
-def _run_job_in(folder: Path, log: Path, channel: int, parent: int) -> int:
-    """Run the job in ``folder`` with all output in ``log``; returns the exit status."""
+def _await_job(fork: int, done: int) -> int:
+    """Wait until the process ``fork`` ends, and return its exit status; or 0 if it writes to the pipe ``done`` that its
+    job is done and that it now answers images."""
+    ended = os.pidfd_open(fork)
+    select.select([done, ended], [], [])
+    os.close(ended)
+    os.set_blocking(done, False)
+    with suppress(BlockingIOError):
+        if os.read(done, 1):
+            return 0
+    return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+
+
+def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: int) -> int:
+    """Run the job in ``folder`` with all output in ``log``; returns the exit status.
+
+    With QuantizeJob.serve, it writes a byte to the pipe ``finished`` instead, and then answers images without end.
+    """
     try:
         die_with_parent(parent)
         os.chdir(folder)
         with log.open("ab") as sink:
             for stream in (sys.stdout, sys.stderr):
                 os.dup2(sink.fileno(), stream.fileno())
-        run_job(json.loads(Path("job.json").read_text(encoding="utf-8")), channel)
+        job = json.loads(Path("job.json").read_text(encoding="utf-8"))
+        rknn = run_job(job, channel)
+        if job["serve"]:
+            size = job["input"]
+            listening = SimulatorSocket(
+                Path(job["serve"]), size["height"], size["width"], lambda one: _infer(rknn, one)
+            )
+            os.write(finished, b"1")
+            listening.serve_forever()
     except BaseException:
         traceback.print_exc()
         return 1
@@ -69,8 +98,11 @@ def _run_job_in(folder: Path, log: Path, channel: int, parent: int) -> int:
     return 0
 
 
-def run_job(raw: dict[str, Any], channel: int) -> None:
-    """Convert and simulate as the QuantizeJob ``raw`` says; results are written to the current folder."""
+def run_job(raw: dict[str, Any], channel: int) -> Any:
+    """Convert and simulate as the QuantizeJob ``raw`` says; results are written to the current folder.
+
+    Returns the toolkit's object, whose simulator has started if the job has images for it.
+    """
     from rknn.api import RKNN
 
     seconds: dict[str, float] = {}
@@ -125,6 +157,7 @@ def run_job(raw: dict[str, Any], channel: int) -> None:
         report("analyze")
     np.savez("outputs.npz", **{f"{index}": array for index, array in enumerate(outputs)})
     _write_result(seconds)
+    return rknn
 
 
 def _keep_calibration(stem: str, folder: Path) -> None:
@@ -219,14 +252,19 @@ def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32
         raise _ToolkitError("the simulator did not start")
     runs = []
     for image in np.load(evaluate, mmap_mode="r"):
-        # uint8 NHWC: the toolkit applies mean and std itself, exactly as on a board.
-        outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
-        if outputs is None:
-            raise _ToolkitError("the simulator returned nothing")
-        runs.append([np.asarray(array, np.float32) for array in outputs])
+        runs.append(_infer(rknn, image))
         if len(runs) % PROGRESS_EVERY == 0:
             os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
     return stack_runs(runs)
+
+
+def _infer(rknn: Any, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """The simulator's outputs for an H×W×3 RGB ``image``."""
+    # uint8 NHWC: the toolkit applies mean and std itself, exactly as on a board.
+    outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
+    if outputs is None:
+        raise _ToolkitError("the simulator returned nothing")
+    return [np.asarray(array, np.float32) for array in outputs]
 
 
 def _write_result(seconds: dict[str, float]) -> None:

@@ -25,10 +25,10 @@ from ..core.text import nearest
 # The commands by task, in the order of ``rkface --help``. Commands of other packages are listed last.
 TASKS = {
     "convert": ("convert", "packs", "calibrate", "evaluate", "cost"),
-    "board": ("deploy", "doctor", "selftest", "bench", "verify"),
+    "board": ("deploy", "doctor", "selftest", "bench", "verify", "twin"),
     "photos": ("detect", "embed", "compare"),
     "gallery": ("enroll", "gallery"),
-    "camera": ("run", "config", "web-password"),
+    "camera": ("run", "serve", "config", "web-password", "access"),
     "about": ("version", "completion"),
 }
 # Spellings of rkface 0.1, which work and are not shown: `rkface enrol`.
@@ -171,14 +171,15 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def add_actions(parser: argparse.ArgumentParser, declarations: Iterable[Callable[..., None]]) -> None:
-    """Give the command of ``parser`` an action for each function, named as the function without underscores at its end.
+    """Give the command of ``parser`` an action for each function, named as the function: ``revoke_token`` becomes
+    revoke-token, and an underscore at the end, as in ``import_``, is left out.
 
     As for a command, the function takes the action's parser, and its docstring is the help.
     """
     actions = parser.add_subparsers(prog=parser.prog, title="actions", metavar="ACTION", required=True)
     for declare in declarations:
         text = getdoc(declare) or ""
-        name = declare.__name__.rstrip("_")
+        name = declare.__name__.rstrip("_").replace("_", "-")
         declare(actions.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=HelpFormatter))
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.arguments import integer_from
-from ..core.errors import InputError
+from ..core.errors import InputError, RkfaceError
 from ..core.missing_package import import_error
 from .options import add_camera_position
 
 if TYPE_CHECKING:
     from ..service.settings import Settings
+    from ..web.accounts import Accounts
     from ..web.serve import Console
 
 CONFIG = Path("/etc/rkface/rkface.toml")
@@ -40,6 +41,36 @@ def run(parser: ArgumentParser) -> None:
       rkface run --bundle build/rk3588 --camera door=rtsp://10.0.0.7/stream --camera yard=/dev/video2
       rkface run --config /etc/rkface/rkface.toml
     """
+    _add_service_options(parser)
+    parser.add_argument(
+        "--camera", action="append", metavar="SPEC", default=[], help="replaces the configured cameras; repeatable"
+    )
+    add_camera_position(parser)
+    parser.add_argument(
+        "--liveness",
+        action="store_true",
+        help="use the bundle's liveness model to detect faces that are pictures of a face",
+    )
+    parser.add_argument("--no-web", action="store_true", help="do not serve the web console")
+    parser.set_defaults(run=_run, starts_logs=True)
+
+
+def serve(parser: ArgumentParser) -> None:
+    """Answer requests about photos over HTTP, without cameras: the API and the web console only.
+
+    Programs send a photo and are told whose faces it shows (`POST /v1/identify`), whether two photos show one person
+    (`/v1/compare`), or where the faces are (`/v1/detect`). `rkface run` answers them too. docs/web.md explains the API
+    and `rkface access` makes tokens for programs. Cameras of the configuration are not opened. It needs rkface[web].
+
+    examples:
+      rkface serve --bundle build/rk3588 --gallery gallery.sqlite
+      curl -F photo=@visitor.jpg "http://127.0.0.1:8080/v1/identify?people=3" -H "Authorization: Bearer $TOKEN"
+    """
+    _add_service_options(parser)
+    parser.set_defaults(run=_run, starts_logs=True, camera=None, rotate=0, near=False, liveness=False, no_web=False)
+
+
+def _add_service_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
@@ -48,10 +79,6 @@ def run(parser: ArgumentParser) -> None:
         "`rkface config show` explains all settings",
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="the bundle, a folder that `rkface convert` wrote")
-    parser.add_argument(
-        "--camera", action="append", metavar="SPEC", default=[], help="replaces the configured cameras; repeatable"
-    )
-    add_camera_position(parser)
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="the known people, from `rkface enroll`")
     parser.add_argument(
         "--key", type=Path, metavar="FILE", help="key file of an encrypted gallery (default: $RKFACE_GALLERY_KEY)"
@@ -59,12 +86,6 @@ def run(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--backend", choices=("npu", "reference"), help="default: npu on a board, reference (ONNX Runtime) elsewhere"
     )
-    parser.add_argument(
-        "--liveness",
-        action="store_true",
-        help="use the bundle's liveness model to detect faces that are pictures of a face",
-    )
-    parser.add_argument("--no-web", action="store_true", help="do not serve the web console")
     parser.add_argument(
         "--web-port",
         type=integer_from(0, 65_535),
@@ -77,7 +98,6 @@ def run(parser: ArgumentParser) -> None:
         choices=("text", "json", "journal"),
         help="format of log messages (default: journal below systemd, text elsewhere)",
     )
-    parser.set_defaults(run=_run, starts_logs=True)
 
 
 def _run(options: Namespace) -> int:
@@ -96,10 +116,13 @@ def _run(options: Namespace) -> int:
     with ExitStack() as opened:
         with lock_gallery(settings.gallery):  # a second service would otherwise be told about the port
             console = _open_console(settings, opened) if settings.web.enabled else None
+        if console is None and not settings.camera:
+            raise InputError("rkface serve needs rkface[web]: pip install 'rkface[web]'")
         with nullcontext() if options.log or not sys.stderr.isatty() else stage("starting"):
             opened.enter_context(service)
         log = getLogger("rkface.service")
-        log.info("watching %s; %d people are known", ", ".join(service.workers), service.gallery.state().people)
+        watched = ", ".join(service.workers) or "no camera"
+        log.info("watching %s; %d people are known", watched, service.gallery.state().people)
         if console is not None:
             opened.enter_context(console.show(service))
         service.run()
@@ -115,7 +138,9 @@ def run_settings(options: Namespace) -> Settings:
     usual = [options.bundle.parent / DEPLOYED, CONFIG] if options.bundle else [CONFIG]
     file = options.config or next((path for path in usual if path.is_file()), None)
     settings = read_settings(file) if file else Settings()
-    if options.camera or not settings.camera:
+    if options.camera is None:  # `rkface serve`
+        settings = replace(settings, camera={}, web=replace(settings.web, enabled=True))
+    elif options.camera or not settings.camera:
         cameras = named_cameras(options.camera or [default_camera()], options.rotate, near=options.near)
         settings = replace(settings, camera=cameras)
     elif options.rotate or options.near:
@@ -155,5 +180,23 @@ def _open_console(settings: Settings, opened: ExitStack) -> Console | None:
     if (web.certificate is None) != (web.key is None):
         raise InputError("[web] certificate and key belong together: set both for https, or neither")
     tls = (web.certificate, web.key) if web.certificate and web.key else None
-    console = open_console(web.host, web.port, password_file=web.password_file, token_file=web.token_file, tls=tls)
+    console = open_console(
+        web.host,
+        web.port,
+        password_file=web.password_file,
+        token_file=web.token_file,
+        tls=tls,
+        accounts=_open_accounts(settings, opened),
+    )
     return opened.enter_context(console)
+
+
+def _open_accounts(settings: Settings, opened: ExitStack) -> Accounts | None:
+    """The users and tokens. If their file cannot be used, only the owner's password works: cameras go on."""
+    from ..web.accounts import Accounts, accounts_path
+
+    try:
+        return opened.enter_context(Accounts(accounts_path(settings.gallery)))
+    except RkfaceError as error:
+        getLogger("rkface.web").error("no users and tokens: %s", error)
+        return None

@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import positive_integer
+from ..core.errors import InputError
+from .layers_report import format_layers, next_steps
 from .options import add_backend, add_bundle, add_json, print_json
 
 if TYPE_CHECKING:
+    from ..core.bundle import Bundle
+    from ..core.debug_build import DebugBuild
     from ..inference.core_checks import CoreChecks
     from ..inference.golden import Agreement
     from ..inference.latency import Latency
+    from ..inference.layer_checks import LayerResult
     from ..inference.machine import Clocks, Machine
 
 RUNS = 30  # inferences on each core
@@ -30,16 +35,27 @@ def selftest(parser: ArgumentParser) -> None:
     work, since the service leaves it out; cores that work apart but not together are a failure. With --backend
     reference, ONNX Runtime runs the inputs and must reproduce the results of FP32.
 
+    If the NPU computes something else, --layers says which layer is wrong first, on each core, and what to do. It needs
+    the debug build of the bundle, which `rkface convert --debug-outputs` writes beside it; copy it to the board.
+
     With --json, prints one object: {"verdict", "backend", "agreements", "latencies", "machine", "clocks", "problems",
-    "warnings", …}; verdict is ok or fail.
+    "warnings", …}; verdict is ok or fail. With --layers also {"layers", "next"}.
 
     Exit code: 0 healthy, 1 not healthy, 2 the bundle or an option cannot be used.
 
     examples:
       rkface selftest --bundle build/rk3588
       rkface selftest --bundle build/rk3588 --json | python3 -m json.tool
+      rkface selftest --bundle /opt/rkface/current/bundle --layers ~/rk3588.debug
     """
     add_measurement_options(parser, RUNS)
+    parser.add_argument(
+        "--layers",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="also compare inner tensors, by the debug build in DIR (default: the folder of the bundle with .debug)",
+    )
     add_json(parser, "one object")
     parser.set_defaults(run=_run)
 
@@ -60,7 +76,8 @@ def add_measurement_options(parser: ArgumentParser, runs: int) -> None:
 class SelftestResult:
     """What a self-test found. ``problems`` says why the verdict is "fail"; if it is empty, the verdict is "ok".
     ``warnings`` do not change the verdict: a core that the service leaves out, or an older librknnrt.
-    ``binding`` says what opens models on the NPU; "" for the reference backend."""
+    ``binding`` says what opens models on the NPU; "" for the reference backend. ``layers`` is what --layers found, None
+    without it, and ``next`` what to do about it."""
 
     bundle: str
     target: str
@@ -74,19 +91,25 @@ class SelftestResult:
     clocks: Clocks
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    layers: tuple[LayerResult, ...] | None = None
+    next: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         return "fail" if self.problems else "ok"
 
     def to_json(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, **asdict(self)}
+        raw = {"verdict": self.verdict, **asdict(self)}
+        if self.layers is None:
+            del raw["layers"], raw["next"]
+        return raw
 
 
-def run_selftest(folder: Path, backend: str | None, runs: int) -> SelftestResult:
-    """Test the bundle in ``folder``. What fails is in the result.
+def run_selftest(folder: Path, backend: str | None, runs: int, layers: Path | None = None) -> SelftestResult:
+    """Test the bundle in ``folder``, and its debug build in the folder ``layers`` if there is one. What fails is in the
+    result.
 
-    BundleError or InputError if the bundle or the backend cannot be used at all.
+    BundleError or InputError if the bundle, its debug build or the backend cannot be used at all.
     """
     from ..backends.bindings import find_binding
     from ..core.bundle import read_bundle
@@ -98,8 +121,9 @@ def run_selftest(folder: Path, backend: str | None, runs: int) -> SelftestResult
     chosen, soc = choose_backend(backend), read_soc()
     bundle = read_bundle(folder, soc if chosen == "npu" else None)
     cores = read_cores() if chosen == "npu" else 0
+    debug = None if layers is None else _open_debug_build(bundle, layers, chosen)
     checks, manifest = check_cores(bundle, chosen, cores, runs), bundle.manifest
-    return SelftestResult(
+    result = SelftestResult(
         bundle=manifest.name,
         target=manifest.target,
         synthetic=manifest.synthetic,
@@ -113,6 +137,30 @@ def run_selftest(folder: Path, backend: str | None, runs: int) -> SelftestResult
         problems=tuple(checks.problems),
         warnings=tuple(_warnings(checks, manifest.toolkit)),
     )
+    return result if debug is None else _with_layers(result, debug, checks.usable)
+
+
+def _open_debug_build(bundle: Bundle, folder: Path, backend: str) -> DebugBuild:
+    from ..core.debug_build import read_debug_build
+
+    if backend != "npu":
+        raise InputError(
+            "--layers compares what the NPU computes, and this is the reference backend: run it on a board"
+        )
+    return read_debug_build(folder, bundle)
+
+
+def _with_layers(result: SelftestResult, debug: DebugBuild, cores: list[int]) -> SelftestResult:
+    """``result`` with what ``cores`` compute of ``debug``."""
+    from ..inference.layer_checks import check_layers
+
+    layers = tuple(check_layers(debug, cores))
+    wrong = dict.fromkeys(f"{one.role}: {one.first.tensor} is wrong" for one in layers if one.first)
+    failed = dict.fromkeys(f"the debug build does not run: {one.error}" for one in layers if one.error)
+    problems = (*result.problems, *wrong, *failed)
+    return replace(
+        result, problems=problems, layers=layers, next=tuple(next_steps(layers, len(cores), result.problems))
+    )
 
 
 def _warnings(checks: CoreChecks, toolkit: str) -> Iterator[str]:
@@ -125,7 +173,12 @@ def _warnings(checks: CoreChecks, toolkit: str) -> Iterator[str]:
 
 
 def _run(options: Namespace) -> int:
-    result = run_selftest(options.bundle, options.backend, options.runs)
+    from ..core.debug_build import default_folder
+
+    layers = None
+    if options.layers is not None:
+        layers = Path(options.layers) if options.layers else default_folder(options.bundle)
+    result = run_selftest(options.bundle, options.backend, options.runs, layers)
     if options.json:
         print_json(result.to_json(), indent=2)
     else:
@@ -164,8 +217,10 @@ def format_result(result: SelftestResult) -> str:
     ]
     lines += [f"        {line}" for line in clock_lines(result.clocks)] if result.backend == "npu" else []
     lines += [f"        binding: {result.binding}"] if result.binding else []
+    lines += format_layers(result.layers) if result.layers else []
     lines += [f"  warn  {warning}" for warning in result.warnings]
     lines += [f"  fail  {problem}" for problem in result.problems]
+    lines += [f"  next  {step}" for step in result.next]
     return "\n".join([*lines, "healthy" if not result.problems else "NOT healthy"])
 
 

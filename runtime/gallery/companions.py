@@ -17,6 +17,7 @@ class Companion(Enum):
     RESTORING = ".{gallery}.restored"
     APPEARANCE_LOG = "{gallery}.appearances"
     EVENTS = "{gallery}.events-{receiver}"
+    ACCOUNTS = "{gallery}.accounts"
 
 
 def companion_path(gallery: Path, kind: Companion, receiver: str = "") -> Path:

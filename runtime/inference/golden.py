@@ -25,6 +25,7 @@ REFERENCE_FLOOR = 0.9999
 NOISE = 0.1
 # By how much the cosine to FP32 may be lower on the NPU than on the simulator, for the worst golden input.
 REFERENCE_SLACK = 0.01
+WHICH_LAYER = "`rkface selftest --layers` says which layer"
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,15 @@ def _problem(backend: str, simulator: float, reference: float, expected: float) 
             return f"ONNX Runtime here computes something else than when the bundle was made (cosine {reference:.4f})"
         return ""
     if simulator < SIMULATOR_FLOOR:
-        return f"the NPU computes something else than its simulator (cosine {simulator:.4f}, not {SIMULATOR_FLOOR})"
+        return (
+            f"the NPU computes something else than its simulator (cosine {simulator:.4f}, not {SIMULATOR_FLOOR}); "
+            f"{WHICH_LAYER}"
+        )
     if reference < expected - REFERENCE_SLACK:
-        return f"the NPU is less accurate than its simulator (cosine to FP32 {reference:.4f}, simulator {expected:.4f})"
+        return (
+            f"the NPU is less accurate than its simulator (cosine to FP32 {reference:.4f}, simulator {expected:.4f}); "
+            f"{WHICH_LAYER}"
+        )
     return ""
 
 

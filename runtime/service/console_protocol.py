@@ -20,6 +20,7 @@ from ..tracking.watcher import VisibleFace
 from .appearance_log import LoggedAppearance
 from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
+from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +159,9 @@ class Setting:
 class CameraService(Protocol):
     """The camera service, as the console sees it.
 
-    Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide`` and
-    ``forget``. ``source`` is the name of a camera; an unknown name raises KeyError. Times are seconds since 1970, UTC.
+    Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide``,
+    ``detect``, ``identify``, ``compare`` and ``forget``. ``source`` is the name of a camera; an unknown name raises
+    KeyError. Times are seconds since 1970, UTC.
     """
 
     @property
@@ -192,6 +194,23 @@ class CameraService(Protocol):
     ) -> Verdict:
         """Enroll a face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``): the one with the number ``face``, or
         the only one that can be meant. Here, ``source`` is a text that is stored with the sample."""
+
+    def detect(self, image: NDArray[np.uint8], *, aligned: bool = False) -> DetectedPhoto:
+        """Return the faces in a photo (see ``photo_requests``)."""
+
+    def identify(
+        self, image: NDArray[np.uint8], *, people: int = 1, threshold: float | None = None, aligned: bool = False
+    ) -> IdentifiedPhoto:
+        """Return who is in a photo (see ``photo_requests``). ``threshold``: None for that of the cameras."""
+
+    def compare(
+        self,
+        images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        *,
+        threshold: float | None = None,
+        aligned: bool = False,
+    ) -> PhotoComparison:
+        """Return whether two photos show one person. ``threshold``: None for that of the cameras."""
 
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         """Return the pictures from which this appearance can be enrolled now, best first, and keep them for a while."""

@@ -31,7 +31,7 @@ from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import erasure, live_settings, old_files
+from . import erasure, live_settings, old_files, photo_requests
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
@@ -39,6 +39,7 @@ from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .log_files import log_path
+from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
@@ -73,7 +74,7 @@ class Service:
     ) -> None:
         self._live = live_settings.load_changes(settings)
         self._settings = self._live.current
-        self._changing = threading.Lock()
+        self._changing, self._photo_lock = threading.Lock(), threading.Lock()
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -97,6 +98,7 @@ class Service:
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
+            self._photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
             self._watch_pipeline = self.scheduler.pipeline()
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
             self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
@@ -188,6 +190,30 @@ class Service:
 
     def enroll_seen(self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False) -> Verdict:
         return self._enrollment.enroll_appearance(name, appearance, self._rules().match, shots=shots, force=force)
+
+    def detect(self, image: NDArray[np.uint8], *, aligned: bool = False) -> DetectedPhoto:
+        with self._photo_lock:
+            return photo_requests.detect_photo(self._photo_pipeline, image, aligned=aligned)
+
+    def identify(
+        self, image: NDArray[np.uint8], *, people: int = 1, threshold: float | None = None, aligned: bool = False
+    ) -> IdentifiedPhoto:
+        least = self._rules().match if threshold is None else threshold
+        with self._photo_lock:
+            return photo_requests.identify_photo(
+                self._photo_pipeline, self.gallery.search, image, least, people=people, aligned=aligned
+            )
+
+    def compare(
+        self,
+        images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        *,
+        threshold: float | None = None,
+        aligned: bool = False,
+    ) -> PhotoComparison:
+        least = self._rules().match if threshold is None else threshold
+        with self._photo_lock:
+            return photo_requests.compare_photos(self._photo_pipeline, images, least, aligned=aligned)
 
     def guide(self, source: str) -> Guidance:
         latest = self.latest(source)

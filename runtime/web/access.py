@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,17 +13,17 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from . import scopes
+from .accounts import Accounts, scopes_of
 from .clients import client_of
 from .password import PasswordCheck
+from .scopes import ENROLLMENT_PHOTO_PATHS, PHOTO_PATHS, ROLES, SAFE_METHODS, needed_scope
 from .session import KnownBrowsers, Sessions, SignInAttempts
 
 DECIMAL = re.compile(r"[0-9]{1,18}")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-SAFE_METHODS = frozenset({"GET", "HEAD"})
 TOKEN_HEADER = "x-csrf-token"
 SESSION_PATH = "/v1/session"
-PHOTO_PATHS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/photo"})  # the second is the path of rkface 0.1
-METRICS_PATHS = frozenset({"/metrics", "/v1/health"})  # neither contains names or pictures
 MAX_BODY = 64 * 1024  # bytes of a request's body
 MAX_PHOTO_BODY = 24 * 1024 * 1024  # bytes: the largest JPEG of a phone; as PNG, about 8 megapixels
 
@@ -39,16 +40,40 @@ SECURITY_HEADERS = {
 }
 
 
+OWNER = "owner"  # who knows the password of the password file, or sits at this machine
+
+
+@dataclass(frozen=True)
+class ApiClient:
+    """Who sends a request, and what they may do.
+
+    who         a user, "owner", or "token NAME"
+    scopes      what they may do
+    csrf_token  what a page must send with a change; None for a program with a token, which no page can send
+    """
+
+    who: str
+    scopes: frozenset[scopes.Scope]
+    csrf_token: str | None
+
+
 class Access:
     """Who may use the console.
 
     password       None: everybody on this machine may use it, but only through pages that the console served itself
     secure         whether the console is served over TLS
-    metrics_token  programs that send it may read ``METRICS_PATHS``; "" for no such access
+    metrics_token  programs that send it may read metrics and health; "" for no such access
+    accounts       tokens of programs and other users; None for none
     """
 
-    def __init__(self, password: PasswordCheck | None, secure: bool, metrics_token: str = "") -> None:
-        self.password, self.secure = password, secure
+    def __init__(
+        self,
+        password: PasswordCheck | None,
+        secure: bool,
+        metrics_token: str = "",
+        accounts: Accounts | None = None,
+    ) -> None:
+        self.password, self.secure, self.accounts = password, secure, accounts
         self.sessions, self.attempts = Sessions(), SignInAttempts()
         self.browsers = KnownBrowsers(password.browser_key if password else b"")
         self._metrics_token = metrics_token.encode()
@@ -72,19 +97,27 @@ class Access:
         browser = self.browsers.find(_cookie(headers, self.browser_cookie_name))
         return f"browser {browser}" if browser else client_of(host)
 
-    def change_token(self, headers: Headers) -> str | None:
-        """The token that this session must send to change something; None if nobody is signed in."""
+    def caller(self, headers: Headers) -> ApiClient | None:
+        """Who sends a request with these ``headers``; None if nobody is signed in and there is no valid token."""
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":  # a wrong token never counts as no token
+            return self._program(secret.strip())
         if self.password is None:
-            return self._token
+            return ApiClient(OWNER, ROLES["admin"], self._token)
         session = self.sessions.find(self.session_secret(headers))
-        return session.token if session else None
+        if session is None:
+            return None
+        if not session.user:
+            return ApiClient(OWNER, ROLES["admin"], session.token)
+        user = self.accounts.user(session.user) if self.accounts else None
+        return None if user is None else ApiClient(user.name, ROLES[user.role], session.token)
 
-    def may_read_metrics(self, method: str, path: str, headers: Headers) -> bool:
-        """Whether this is a request for ``METRICS_PATHS`` with the right token (RFC 6750, 2.1)."""
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(token.strip().encode(), self._metrics_token)
-        allowed = method in SAFE_METHODS and path in METRICS_PATHS
-        return bool(self._metrics_token) and right and scheme.lower() == "bearer" and allowed
+    def _program(self, secret: str) -> ApiClient | None:
+        """The program that sends this secret (RFC 6750, 2.1)."""
+        if self._metrics_token and hmac.compare_digest(secret.encode(), self._metrics_token):
+            return ApiClient("token for metrics", frozenset({"metrics"}), None)
+        token = self.accounts.find_token(secret) if self.accounts else None
+        return None if token is None else ApiClient(f"token {token.name}", scopes_of(token), None)
 
 
 class AccessMiddleware:
@@ -114,7 +147,8 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})  # before it is open: HTTP 403
         else:
             status, detail = refusal
-            await JSONResponse({"detail": detail}, status)(scope, receive, send_with_headers)
+            challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
+            await JSONResponse({"detail": detail}, status, challenge)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """HTTP status and reason; None if the request may pass."""
@@ -127,16 +161,34 @@ class AccessMiddleware:
         unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if unsafe and origin is not None and _netloc(origin) not in {host} - {""}:
             return 403, "pages of other sites may not do this"
-        token = self._access.change_token(headers)
-        protected = path.startswith(("/v1", "/metrics")) and path != SESSION_PATH
-        if protected and token is None and not self._access.may_read_metrics(scope.get("method", ""), path, headers):
-            return 401, "sign in first"
-        if scope["type"] == "websocket" or not unsafe:
-            return None
-        signing_in = path == SESSION_PATH and scope["method"] == "POST"
-        if not signing_in and not hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), (token or "").encode()):
+        method = "GET" if scope["type"] == "websocket" else scope["method"]
+        caller = self._access.caller(headers)
+        scope.setdefault("state", {})["caller"] = caller
+        refusal = _scope_refusal(caller, method, path, headers)
+        if refusal is not None or not unsafe or scope["type"] == "websocket":
+            return refusal
+        signing_in = path == SESSION_PATH and method == "POST"
+        if not signing_in and not _has_csrf_token(caller, headers):
             return 403, f"the header {TOKEN_HEADER} must hold the token from GET {SESSION_PATH}; reload the page"
-        return _body_refusal(headers, MAX_PHOTO_BODY if path in PHOTO_PATHS else MAX_BODY)
+        photo = path in PHOTO_PATHS or path in ENROLLMENT_PHOTO_PATHS
+        return _body_refusal(headers, MAX_PHOTO_BODY if photo else MAX_BODY)
+
+
+def _scope_refusal(caller: ApiClient | None, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
+    """HTTP status and reason if ``caller`` may not send this request."""
+    if path == SESSION_PATH or not path.startswith(("/v1", "/metrics")):
+        return None
+    if caller is None:
+        wrong = headers.get("authorization", "").lower().startswith("bearer ")
+        return 401, "this token is wrong, or was revoked" if wrong else "sign in first"
+    needed = needed_scope(method, path)
+    return None if needed in caller.scopes else (403, f"{caller.who} may not do this: it needs the scope {needed!r}")
+
+
+def _has_csrf_token(caller: ApiClient | None, headers: Headers) -> bool:
+    """Whether the request proves that it comes from a page of the console, or from a program with a token."""
+    expected = caller.csrf_token if caller else ""
+    return expected is None or hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), expected.encode())
 
 
 def _cookie(headers: Headers, name: str) -> str:

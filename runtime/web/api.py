@@ -21,7 +21,8 @@ from ..service.console_protocol import CameraHealth, CameraService, Health, Sett
 from ..service.enrollment_requests import OfferedShot
 from ..service.erasure import ErasureReport
 from ..vision.image import decode_image
-from .dependencies import BUSY, UNAUTHORIZED, ServiceDependency, WorkloadDependency
+from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, ServiceDependency, WorkloadDependency
+from .photo_bodies import photo_body, read_photos
 from .schemas import (
     AppearanceEnrollment,
     MergeTarget,
@@ -30,12 +31,10 @@ from .schemas import (
     StoredSample,
     Text,
 )
-from .uploads import read_upload
+from .uploads import MAX_PIXELS, UPLOAD, read_upload
 
-MAX_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is decoded, one at a time
 NEAREST = 3  # other people who look similar
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "does not exist, or no longer exists"}}
 
 router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 
@@ -107,13 +106,7 @@ def get_person_face(service: ServiceDependency, id: str, sample: int | None = No
 
 
 @router.post("/enrolments/photo", include_in_schema=False)  # the path of rkface 0.1
-@router.post("/enrollments/photo", tags=["people"], openapi_extra={
-    "requestBody": {"required": True, "content": {
-        kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")
-    }}
-}, responses=BUSY | {
-    408: {"description": "the photo arrives too slowly"}, 413: {"description": "the photo is too large"}
-})  # fmt: skip
+@router.post("/enrollments/photo", tags=["people"], openapi_extra=photo_body("photo"), responses=BUSY | UPLOAD)
 async def enroll_photo(
     *,
     request: Request,
@@ -128,10 +121,11 @@ async def enroll_photo(
         int | None, Query(ge=1, le=10_000, description="the number of the face, if the photo shows several")
     ] = None,
 ) -> Verdict:
-    """Check one photo, the request's body, and enroll the face in it. If it is not clear which of several faces to
+    """Check one photo and enroll the face in it. If it is not clear which of several faces to
     enroll, the photo is refused, and ``faces`` lists them. A refused photo is not an HTTP error."""
 
-    def enroll(data: bytes) -> Verdict:
+    def enroll(body: bytes) -> Verdict:
+        (data,) = read_photos(body, request.headers.get("content-type", ""), ("photo",))
         try:
             image = decode_image(data, source, MAX_PIXELS)
         except InputError as error:

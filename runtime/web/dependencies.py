@@ -14,6 +14,7 @@ from .access import Access
 from .places import Workload, busy
 
 BUSY: dict[int | str, dict[str, Any]] = {503: {"description": "busy, or starting: try again (Retry-After)"}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "does not exist, or no longer exists"}}
 UNAUTHORIZED: dict[int | str, dict[str, Any]] = {401: {"description": "not signed in"}}
 
 

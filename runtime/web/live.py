@@ -21,9 +21,9 @@ from ..inference.frames import Frame
 from ..service.console_protocol import CameraService, WatchedFrame
 from ..tracking.watcher import VisibleFace
 from .access import Access
-from .api import NOT_FOUND, find_camera
+from .api import find_camera
 from .connections import TRY_AGAIN
-from .dependencies import ServiceDependency
+from .dependencies import NOT_FOUND, ServiceDependency
 
 MAX_WIDTH = 1280  # pixels of a picture on the page
 JPEG_QUALITY = 80
@@ -99,7 +99,7 @@ async def stream_pictures(socket: WebSocket, name: str) -> None:
             if message.get("text") is None:
                 await socket.close(UNSUPPORTED, "send a text for each picture")
                 return
-            if access.change_token(socket.headers) is None:
+            if access.caller(socket.headers) is None:
                 await socket.close(1008, "signed out")
                 return
             until = time.monotonic() + STALE_AFTER
@@ -138,7 +138,7 @@ async def stream_events(request: Request, service: ServiceDependency) -> Streami
         with service.subscribe() as events:
             yield ": listening\n\n"
             sent = time.monotonic()
-            while not state.stopping and state.access.change_token(request.headers) is not None:
+            while not state.stopping and state.access.caller(request.headers) is not None:
                 try:
                     yield f"event: appearance\ndata: {json.dumps(events.get_nowait().as_event())}\n\n"
                     sent = time.monotonic()

@@ -49,15 +49,19 @@ def web_password(parser: ArgumentParser) -> None:
 
 
 def _set_password(options: Namespace) -> int:
-    if sys.stdin.isatty():
-        password = getpass.getpass("new password: ")
-        if getpass.getpass("again: ") != password:
-            raise InputError("the two passwords differ; nothing was changed")
-    else:
-        password = sys.stdin.readline().rstrip("\n")
-    write_password(options.file, password)
+    write_password(options.file, ask_password())
     print(options.file)
     return 0
+
+
+def ask_password() -> str:
+    """A new password: typed twice, or one line if stdin is not a terminal. Raises InputError if the two differ."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass("new password: ")
+    if getpass.getpass("again: ") != password:
+        raise InputError("the two passwords differ; nothing was changed")
+    return password
 
 
 def write_password(path: Path, password: str) -> None:
@@ -65,10 +69,14 @@ def write_password(path: Path, password: str) -> None:
 
     Raises InputError if it is too short or too long, and WorkError if the file cannot be written.
     """
+    write_atomically(path, f"{hash_password(password)}\n".encode("ascii"))
+
+
+def hash_password(password: str) -> str:
+    """The Argon2id hash of ``password``. Raises InputError if it is too short or too long."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise InputError(f"a password must have {MIN_LENGTH} to {MAX_LENGTH} characters; this one has {len(password)}")
-    line = password_hasher().hash(password) + "\n"
-    write_atomically(path, line.encode("ascii"))
+    return password_hasher().hash(password)
 
 
 def read_password(path: Path) -> str:

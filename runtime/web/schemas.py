@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +10,8 @@ from pydantic import AfterValidator, Field
 
 from ..gallery.match import Match
 from ..gallery.people import Person
+from .accounts import Token
+from .scopes import Role, Scope
 
 
 def check_text(text: str) -> str:
@@ -27,16 +30,25 @@ PersonName = Annotated[Text, Field(min_length=1, max_length=200)]
 @dataclass(frozen=True)
 class SessionState:
     """``token`` must be sent in the header X-CSRF-Token with every request that changes something. It is empty if
-    nobody is signed in."""
+    nobody is signed in, and for programs with a token of their own.
+
+    ``who``: the user, "owner" for who knows the password of the password file, or "token NAME"; "" for nobody.
+    ``scopes``: what they may do.
+    """
 
     signed_in: bool
     password_needed: bool
     token: str
+    who: str = ""
+    scopes: Sequence[Scope] = ()
 
 
 @dataclass(frozen=True)
 class Credentials:
+    """``user``: empty for the owner of the password file."""
+
     password: Text
+    user: Text = ""
 
 
 @dataclass(frozen=True)
@@ -81,3 +93,27 @@ class AppearanceEnrollment:
     appearance: Text
     force: bool = False
     shots: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """``name``: which program uses it."""
+
+    name: PersonName
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class CreatedToken:
+    """``secret`` is shown only once: send it as ``Authorization: Bearer SECRET``."""
+
+    token: Token
+    secret: str
+
+
+@dataclass(frozen=True)
+class UserChange:
+    """``password``: null keeps the one of a user who exists."""
+
+    role: Role
+    password: Text | None = None

@@ -21,8 +21,10 @@ from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-from . import api, live, sign_in
+from . import api, live, management, recognition, sign_in
 from .access import LOOPBACK, Access, AccessMiddleware
+from .accounts import Accounts
+from .audit import AuditMiddleware
 from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
 from .dependencies import ServiceDependency
 from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
@@ -60,6 +62,8 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     app.mount("/static", files)
     app.include_router(sign_in.router)
     app.include_router(api.router)
+    app.include_router(recognition.router)
+    app.include_router(management.router)
     app.include_router(live.router)
 
     add_error_handlers(app)
@@ -68,6 +72,7 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     def get_metrics(service: ServiceDependency) -> PlainTextResponse:
         return PlainTextResponse(service.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    app.add_middleware(AuditMiddleware, access=access)
     app.add_middleware(AccessMiddleware, access=access)
     app.add_middleware(FailureMiddleware, rare=rare or RareLog())  # added last: it is around everything else
     return app
@@ -105,12 +110,14 @@ def open_console(
     password_file: Path | None = None,
     token_file: Path | None = None,
     tls: tuple[Path, Path] | None = None,
+    accounts: Accounts | None = None,
 ) -> Iterator[Console]:
     """Listen while the block runs. A service can be shown later, when it has started.
 
     port        0 means any free port
     token_file  the token that Prometheus sends instead of the password
     tls         a certificate and its key, both PEM
+    accounts    tokens of programs and other users
 
     Raises InputError if ``host`` can be reached from other machines and there is no ``password_file``, if a file
     cannot be used, or if nobody can listen at this address.
@@ -127,7 +134,7 @@ def open_console(
         log.warning("listening on %s without TLS: others on the network can read the password and the pictures", host)
     connections, rare = min(CONNECTIONS, most_connections()), RareLog()
     limit = ConnectionLimit(connections)
-    app = create_app(None, Access(password, tls is not None, token), rare)
+    app = create_app(None, Access(password, tls is not None, token, accounts), rare)
     with LimitedListener(listen(host, port), limit, rare) as listening, _quiet_server(rare):
         config = uvicorn.Config(
             limit.watch(app),

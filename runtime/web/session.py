@@ -25,9 +25,10 @@ MAX_CLIENTS = 4096  # remembered at a time
 class Session:
     """``token`` must come with each request that changes something: pages of other sites cannot know it.
 
-    ``started`` and ``used`` are times of ``Sessions``' clock.
+    ``started`` and ``used`` are times of ``Sessions``' clock. ``user``: "" for the owner of the password file.
     """
 
+    user: str
     token: str
     started: float
     used: float
@@ -41,12 +42,12 @@ class Sessions:
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
-    def start(self) -> str:
-        """Start a session and return its secret, 256 random bits."""
+    def start(self, user: str = "") -> str:
+        """Start a session of ``user`` and return its secret, 256 random bits."""
         secret = secrets.token_urlsafe(32)
         now = self._clock()
         with self._lock:
-            self._sessions[_digest(secret)] = Session(secrets.token_urlsafe(32), now, now)
+            self._sessions[_digest(secret)] = Session(user, secrets.token_urlsafe(32), now, now)
             while len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         return secret
@@ -68,6 +69,12 @@ class Sessions:
     def end(self, secret: str) -> None:
         with self._lock:
             self._sessions.pop(_digest(secret), None)
+
+    def end_all(self, user: str) -> None:
+        """End all sessions of ``user``, whose password or role has changed."""
+        with self._lock:
+            for key in [key for key, session in self._sessions.items() if session.user == user]:
+                del self._sessions[key]
 
 
 class SignInAttempts:

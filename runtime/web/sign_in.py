@@ -5,8 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ..core.errors import WorkError
+from .access import OWNER, Access
+from .audit import address_of, note
 from .dependencies import BUSY, UNAUTHORIZED, AccessDependency, WorkloadDependency
+from .password import PasswordCheck
 from .schemas import Credentials, SessionState
+from .scopes import ROLES
 
 BROWSER_KNOWN = 365 * 24 * 3600  # seconds after which a browser forgets that it has signed in
 
@@ -15,9 +19,12 @@ router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 
 @router.get("/session", tags=["session"])
 def get_session(request: Request, access: AccessDependency) -> SessionState:
-    """Whether this client is signed in, and the token of its session."""
-    token = access.change_token(request.headers)
-    return SessionState(token is not None, access.password is not None, token or "")
+    """Whether this client is signed in, what it may do, and the token of its session."""
+    caller = access.caller(request.headers)
+    needed = access.password is not None
+    if caller is None:
+        return SessionState(False, needed, "")
+    return SessionState(True, needed, caller.csrf_token or "", caller.who, sorted(caller.scopes))
 
 
 @router.post(
@@ -43,21 +50,33 @@ async def sign_in(
     if wait:
         seconds = str(int(wait) + 1)
         raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
+    check = _password_of(access, credentials.user, password)
     try:
-        right = await workload.guesses.run(lambda: password.matches(credentials.password), attempts.suspicion(client))
+        right = await workload.guesses.run(lambda: check.matches(credentials.password), attempts.suspicion(client))
     except (HTTPException, WorkError):
         attempts.withdraw(client)
         raise
-    if not right:
-        raise HTTPException(403, "wrong password")
+    if not right or (credentials.user and check is password):
+        who = credentials.user if check is not password else "an unknown user" if credentials.user else OWNER
+        await note(access, who, "wrong password", address_of(request.scope))
+        raise HTTPException(403, "wrong password" if not credentials.user else "wrong user or password")
     attempts.succeed(client)
     access.sessions.end(access.session_secret(request.headers))
-    secret = access.sessions.start()
-    session = access.sessions.find(secret)
+    secret = access.sessions.start(credentials.user)
+    await note(access, credentials.user or OWNER, "signed in", address_of(request.scope))
     cookies = {access.cookie_name: (secret, None), access.browser_cookie_name: (access.browsers.issue(), BROWSER_KNOWN)}
     for name, (value, age) in cookies.items():
         response.set_cookie(name, value, age, httponly=True, samesite="strict", secure=access.secure, path="/")
-    return SessionState(True, True, session.token if session else "")
+    session = access.sessions.find(secret)
+    user = access.accounts.user(credentials.user) if access.accounts and credentials.user else None
+    scopes = ROLES[user.role if user else "admin"]
+    return SessionState(True, True, session.token if session else "", credentials.user or OWNER, sorted(scopes))
+
+
+def _password_of(access: Access, user: str, owner: PasswordCheck) -> PasswordCheck:
+    """The password of ``user``, and for an unknown one the owner's, so that its check takes as long as any other."""
+    hashed = access.accounts.password_hash(user) if access.accounts and user else None
+    return PasswordCheck(hashed) if hashed else owner
 
 
 @router.delete("/session", tags=["session"], status_code=204)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import HTTPException, Request
 
 STALLED = 15.0  # seconds without a byte after which an upload ends
 GRACE = 10.0  # seconds that every upload may take
+MAX_PIXELS = 50_000_000  # of an uploaded photo: 150 MB while it is decoded, one at a time
+UPLOAD: dict[int | str, dict[str, Any]] = {
+    408: {"description": "the photo arrives too slowly"},
+    413: {"description": "the photo is too large"},
+}
 MIN_RATE = 64 * 1024  # bytes per second that it must have on average, beyond the grace
 
 

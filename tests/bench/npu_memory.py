@@ -2,7 +2,7 @@
 
 Run it on a board, or on the emulated board:
 
-    python -m rkface.boards.twin --bundle build/rk3588 -- tests/bench/npu_memory.py build/rk3588
+    rkface twin run --bundle build/rk3588 -- tests/bench/npu_memory.py build/rk3588
 """
 
 import argparse

@@ -13,9 +13,10 @@ toolkit's simulator is compared with FP32 in ONNX Runtime.
 
 Columns: a recognizer's faces, mean and minimum cosine are those of three groups: held-out faces of the kind that
 calibrates ("in-domain"), faces of other people with an appearance that calibration does not have ("unlike"), and
-changed faces ("augmented"). "lost" counts the faces of photos that a detector loses at scores of 0.3, 0.5 and 0.7 in
-total. "small" counts faces in mosaics of the photos at a score of 0.6. "bound" is the predicted time on one NPU core in
-milliseconds (docs/cost-model.md). "seconds" is the wall time of tuning and of the toolkit's process, without the
+changed faces ("augmented"). "rank" orders recipes of the same cost for --recipe auto. "lost" counts the faces of photos
+that a detector loses at scores of 0.3, 0.5 and 0.7 in total. "small" counts faces in mosaics of the photos at a score
+of 0.6. "bound" is the predicted time on one NPU core in milliseconds (docs/cost-model.md). "seconds" is the wall time
+of tuning and of the toolkit's process, without the
 simulation.
 """
 
@@ -38,11 +39,11 @@ from rkface.convert.compare_models import (
 )
 from rkface.convert.conversion import prepare_conversion
 from rkface.convert.datasets import render_demo_photos
-from rkface.convert.evaluate.grades import WELL_THRESHOLDS
+from rkface.convert.evaluate.grades import WELL_THRESHOLDS, grade_embeddings
 from rkface.convert.evaluate.parity import FaceGroup, compare_faces, compare_groups
 from rkface.convert.face_finder import PhotoOptions
 from rkface.convert.packs.known_packs import find_pack
-from rkface.convert.recipe import FP16, RECIPES
+from rkface.convert.recipe import FP16, RECIPES, AccuracyBar
 from rkface.convert.recipe_cost import predict_cost
 from rkface.convert.run_recipe import RecipeRunner
 from rkface.convert.settings import ConversionSettings
@@ -125,18 +126,20 @@ def measure_detector(context: ConversionContext, quantized: QuantizedModel) -> d
 
 def measure_recognizer(context: ConversionContext, quantized: QuantizedModel) -> dict[str, float]:
     groups = compare_groups(context.datasets.evaluation.crop_groups, context.reference.embeddings, quantized.outputs[0])
-    return {
+    figures = {
         f"{group} {name}".strip(): value
         for group, found in groups.items()
         for name, value in (("", found.faces), ("mean", found.mean), ("min", found.minimum))
     }
+    return figures | {"rank": grade_embeddings(groups, AccuracyBar()).rank[0]}
 
 
 def to_markdown(rows: list[dict[str, object]]) -> str:
     lines = [f"{os.cpu_count()} cores.", ""]
     for role, columns in (
         ("recognizer", {f"{group}{part}": form for group in get_args(FaceGroup)
-                        for part, form in (("", "d"), (" mean", ".4f"), (" min", ".4f"))} | {"bound": ".2f"}),
+                        for part, form in (("", "d"), (" mean", ".4f"), (" min", ".4f"))}
+                       | {"rank": ".4f", "bound": ".2f"}),
         ("detector", {"faces": "d", "missed": "d", "extra": "d", "lost": "d", "iou": ".3f", "iou_min": ".3f",
                       "landmarks": ".2%", "landmarks_max": ".1%", "small": "d", "small_missed": "d", "bound": ".2f"}),
     ):  # fmt: skip

@@ -48,7 +48,7 @@ def test_an_unfinished_distillation_continues_only_with_the_same_normalization_a
         )
         runner = RecipeRunner({"recognizer": prepared}, None, tmp_path, tmp_path, analyze=False)
         with pytest.raises(WorkError) as caught:
-            runner._distill_and_quantize(None, "recognizer", dataset, tmp_path / "log")
+            runner._distill_and_quantize(None, "recognizer", dataset, None)
         return str(caught.value)
 
     usual = Input("x", 8, 8, (127.5,) * 3, (127.5,) * 3)

@@ -456,6 +456,45 @@ def case_selftest_detects_an_npu_that_computes_wrongly():
     assert code == 1 and "computes something else than its simulator" in out and out.endswith("NOT healthy\n"), out
 
 
+def _layers(fault, *options):
+    with faults(fault):
+        code, out, err = _command("selftest", "--bundle", str(FOLDER), "--runs", "1", "--layers", *options)
+    return code, out, err
+
+
+def case_selftest_finds_every_layer_right_on_a_healthy_board():
+    code, out, _ = _layers("", "--json")
+    found = json.loads(out)
+    assert (code, found["verdict"], found["next"]) == (0, "ok", []), found
+    assert [(one["role"], one["core"], one["first"]) for one in found["layers"]] == [
+        (role, core, None) for role in ROLES for core in range(3)
+    ]
+
+
+def case_selftest_names_the_first_wrong_layer_of_each_core():
+    wrong = "block2+neck+embedding"
+    code, out, _ = _layers(f"wrong={wrong},oncore=1", "--json")
+    found = json.loads(out)
+    firsts = {(one["role"], one["core"]): one["first"] and one["first"]["tensor"] for one in found["layers"]}
+    assert code == 1 and firsts == {
+        (role, core): "block2" if core == 1 else None for role in ROLES for core in range(3)
+    }
+    assert "only core 1 computes it wrongly" in " ".join(found["next"]) and "cores = 1" in " ".join(found["next"])
+    code, out, _ = _layers(f"wrong={wrong}")
+    assert code == 1 and out.count("first wrong: block2 (Conv+Add, 1×4×6×6), layer 8 of 20") == 6, out
+    assert "rkface selftest --layers" in out  # where the shipped model's failure is reported
+    assert "next  recognizer: update librknnrt" in out and "--no-quantize" in out and out.endswith("NOT healthy\n")
+
+
+def case_selftest_layers_needs_the_debug_build_of_the_bundle():
+    code, _, err = _command("selftest", "--bundle", str(OPEN), "--layers")
+    assert code == 2 and "open.debug: there is no debug build" in err and "--debug-outputs" in err, err
+    code, _, err = _command("selftest", "--bundle", str(OPEN), "--layers", f"{FOLDER}.debug")
+    assert code == 2 and "debug build of another bundle" in err, err
+    code, _, err = _command("selftest", "--bundle", str(FOLDER), "--layers", "--backend", "reference")
+    assert code == 2 and "run it on a board" in err, err
+
+
 def case_selftest_reports_an_npu_that_fails():
     with faults("run=-2@4"):
         code, out, _ = _command("selftest", "--bundle", str(FOLDER), "--runs", "9", "--json")

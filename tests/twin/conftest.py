@@ -4,7 +4,9 @@ One has the shapes and the contract of SCRFD and an ArcFace recognizer, the othe
 recognizer for dlib's chip with a constant taken off its embeddings.
 """
 
+import ctypes
 import hashlib
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,16 +16,24 @@ import numpy as np
 import pytest
 
 from rkface.boards.profile import find_profile
+from rkface.boards.twin import HERE
+from rkface.boards.twin.answers import write_answers
 from rkface.boards.twin.board import build_twin, install_runtime
-from rkface.boards.twin.ingredients import UnavailableError, gather_ingredients
+from rkface.boards.twin.ingredients import FLAGS, UnavailableError, gather_ingredients
+from rkface.runtime.backends import bindings
+from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.core.bundle import SUMS, files, read_bundle
 from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES, CropTemplate
 from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds, contract
+from rkface.runtime.core.versions import TOOLKIT
+from rkface.runtime.inference.golden import read_golden
 from rkface.runtime.vision import embed
 from rkface.runtime.vision.detectors import STRIDES
 from rkface.runtime.vision.detectors.family import Family
 from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.detectors.yunet import YUNET
+
+from .debug_builds import make_debug_build
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 320
@@ -163,6 +173,7 @@ def bundles(tmp_path_factory):
     """The made-up bundles, and the bundle that `make convert` has made, if any."""
     folder = tmp_path_factory.mktemp("bundles")
     made = [make_bundle(folder / one.name, one) for one in MADE]
+    make_debug_build(read_bundle(made[0]), write_rknn, golden_outputs)
     return [*made, *([CONVERTED] if (CONVERTED / "manifest.json").is_file() else [])]
 
 
@@ -193,3 +204,55 @@ def make_twin(tmp_path_factory):
         return build_twin(ingredients, folder / "board", find_profile(board), read, packages)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here")
+    path = tmp_path_factory.mktemp("library") / "librknnrt.so"
+    subprocess.run(["cc", *FLAGS, "-Werror", f'-DTOOLKIT="{TOOLKIT}"', "-o", path, HERE / "librknnrt.c"], check=True)
+    return path
+
+
+class Board:
+    """The stand-in library as librknnrt of this machine. It takes it for a chip with one core."""
+
+    def __init__(self, library, bundles, monkeypatch):
+        self._library = ctypes.CDLL(library)
+        self._set = monkeypatch.setenv
+        self.bundle = bundles[0]
+        self.images = read_golden(self.bundle, "recognizer").inputs
+        self.break_calls("")
+
+    def break_calls(self, faults):
+        self._set("RKFACE_TWIN_FAULTS", faults)
+
+    def open(self, role="recognizer", **options):
+        return open_npu(self.bundle.path(role), self.bundle.model(role), soc="rk3588", **options)
+
+    def count(self):
+        """Open contexts and copies of weights."""
+        return tuple(
+            ctypes.c_int.in_dll(self._library, f"rkface_twin_{name}").value for name in ("contexts", "weights")
+        )
+
+
+@pytest.fixture(scope="session")
+def answered(bundles, tmp_path_factory):
+    """The bundles that were read, and the folder with their answers."""
+    folder, read = tmp_path_factory.mktemp("answers"), [read_bundle(folder) for folder in bundles]
+    for bundle in read:
+        write_answers(bundle, folder)
+    return read, folder
+
+
+@pytest.fixture
+def board(library, answered, monkeypatch):
+    read, folder = answered
+    monkeypatch.setenv("RKFACE_TWIN_ANSWERS", str(folder))
+    monkeypatch.setenv("RKFACE_NPU_BINDING", "direct")
+    monkeypatch.setattr(bindings, "LIBRARIES", (str(library),))
+    board = Board(library, read, monkeypatch)
+    yield board
+    assert board.count() == (0, 0), "every context was closed"

@@ -3,72 +3,19 @@
 The structures are the same on all 64-bit Linux. The emulated board (test_twin.py) tests both bindings on aarch64.
 """
 
-import ctypes
-import shutil
-import subprocess
 import threading
 from contextlib import closing
 
 import numpy as np
 import pytest
 
-from rkface.boards.twin import HERE
-from rkface.boards.twin.answers import write_answers
-from rkface.boards.twin.ingredients import FLAGS
 from rkface.runtime.backends import Quantized, bindings, npu
-from rkface.runtime.backends.npu import open_npu
 from rkface.runtime.backends.shared_weights import SharedWeights
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError
 from rkface.runtime.core.manifest import ROLES
-from rkface.runtime.core.versions import TOOLKIT
 from rkface.runtime.inference.core_checks import check_cores
 from rkface.runtime.inference.golden import read_golden
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler here")
-    path = tmp_path_factory.mktemp("library") / "librknnrt.so"
-    subprocess.run(["cc", *FLAGS, "-Werror", f'-DTOOLKIT="{TOOLKIT}"', "-o", path, HERE / "librknnrt.c"], check=True)
-    return path
-
-
-class Board:
-    """The stand-in library as librknnrt of this machine. It takes it for a chip with one core."""
-
-    def __init__(self, library, bundles, monkeypatch):
-        self._library = ctypes.CDLL(library)
-        self._set = monkeypatch.setenv
-        self.bundle = bundles[0]
-        self.images = read_golden(self.bundle, "recognizer").inputs
-        self.break_calls("")
-
-    def break_calls(self, faults):
-        self._set("RKFACE_TWIN_FAULTS", faults)
-
-    def open(self, role="recognizer", **options):
-        return open_npu(self.bundle.path(role), self.bundle.model(role), soc="rk3588", **options)
-
-    def count(self):
-        """Open contexts and copies of weights."""
-        return tuple(
-            ctypes.c_int.in_dll(self._library, f"rkface_twin_{name}").value for name in ("contexts", "weights")
-        )
-
-
-@pytest.fixture
-def board(library, bundles, monkeypatch, tmp_path):
-    read = [read_bundle(folder) for folder in bundles]
-    for bundle in read:
-        write_answers(bundle, tmp_path)
-    monkeypatch.setenv("RKFACE_TWIN_ANSWERS", str(tmp_path))
-    monkeypatch.setenv("RKFACE_NPU_BINDING", "direct")
-    monkeypatch.setattr(bindings, "LIBRARIES", (str(library),))
-    board = Board(library, read, monkeypatch)
-    yield board
-    assert board.count() == (0, 0), "every context was closed"
 
 
 def test_golden_outputs_come_back_bit_for_bit(board, bundles):

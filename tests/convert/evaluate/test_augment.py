@@ -59,6 +59,7 @@ def test_few_faces_are_changed_several_times_and_never_twice_in_the_same_way(pho
 def test_there_are_never_more_than_asked_for_and_they_are_spread(photos):
     faces = photos(40)
     found = augment_faces(faces, TEMPLATES["arcface-112"], 5, 10)
+    assert len(augment_faces(faces, TEMPLATES["arcface-112"], 60, 70).changes) == 70
     assert len(found.crops) == 10 and found.origins[0] == 0 and found.origins[-1] == 39
     assert len(augment_faces([], TEMPLATES["arcface-112"], 5, 10).crops) == 0
 

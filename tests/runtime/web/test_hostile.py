@@ -64,7 +64,7 @@ def failures(caplog):
 
 
 def test_no_request_fails(app, loop, ada, caplog):
-    token = app.state.access.change_token(None)
+    token = app.state.access.caller({}).csrf_token
     known = [ada, "door", "Ada", "1", "recognition.match"]
 
     @settings(
@@ -80,7 +80,7 @@ def test_no_request_fails(app, loop, ada, caplog):
 
 def test_no_body_fails_on_any_route(app, loop, ada, caplog):
     """Every route that changes something, with every hostile body, and with every field set to every hostile value."""
-    headers = (*JSON, (b"x-csrf-token", app.state.access.change_token(None).encode()))
+    headers = (*JSON, (b"x-csrf-token", app.state.access.caller({}).csrf_token.encode()))
     values = [*HOSTILE_TEXTS, 10**400, -(10**400), 1e308, float("nan"), float("inf"), None, [], {}, [["\ud800"]], True]
     fields = ("name", "into", "password", "appearance", "force", "recognition.match", "keep.appearances", "\ud800")
     bodies = list(BODIES) + [json.dumps({field: value}).encode() for field in fields for value in values]
@@ -96,13 +96,13 @@ def test_no_body_fails_on_any_route(app, loop, ada, caplog):
 
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_an_invalid_origin_is_a_foreign_one(app, loop, origin):
-    headers = (*JSON, (b"x-csrf-token", app.state.access.change_token(None).encode()), (b"origin", origin.encode()))
+    headers = (*JSON, (b"x-csrf-token", app.state.access.caller({}).csrf_token.encode()), (b"origin", origin.encode()))
     assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), loop).status == 403
 
 
 @pytest.mark.parametrize("length", ["\xb2", "9" * 400, "9" * 5000, "-1", "1_0", "0x10", " "])
 def test_an_odd_content_length_is_refused(app, loop, length):
-    headers = (*JSON, (b"x-csrf-token", app.state.access.change_token(None).encode()))
+    headers = (*JSON, (b"x-csrf-token", app.state.access.caller({}).csrf_token.encode()))
     headers += ((b"content-length", length.encode("latin-1")),)
     assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), loop).status in (400, 413)
 

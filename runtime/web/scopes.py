@@ -1,0 +1,52 @@
+"""What a client may do, and what each request needs. A request that is not listed needs the scope "admin"."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+Scope = Literal["metrics", "read", "identify", "enroll", "admin"]
+Role = Literal["viewer", "operator", "admin"]
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+EXPLAINED: dict[Scope, str] = {
+    "metrics": "read /metrics and /v1/health, which contain neither names nor pictures",
+    "read": "see people, appearances, pictures, health and settings",
+    "identify": "detect, compare and identify the faces in photos",
+    "enroll": "enroll, rename and merge people, and remove samples",
+    "admin": "everything: also forget people, change settings, and manage users and tokens",
+}
+ROLES: dict[Role, frozenset[Scope]] = {
+    "viewer": frozenset({"metrics", "read"}),
+    "operator": frozenset({"metrics", "read", "identify", "enroll"}),
+    "admin": frozenset(SCOPES),
+}
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+METRICS_PATHS = frozenset({"/metrics", "/v1/health"})
+PHOTO_PATHS = frozenset({"/v1/detect", "/v1/compare", "/v1/identify"})
+# The second is the path of rkface 0.1.
+ENROLLMENT_PHOTO_PATHS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/photo"})
+_ADMIN = re.compile(r"/v1/(tokens|users|audit)(/.*)?")
+_ENROLL = re.compile(
+    r"(POST) /v1/enrol(l?)ments/.*|(PATCH) /v1/people/[^/]+|(POST) /v1/people/[^/]+/merge|"
+    r"(DELETE) /v1/people/[^/]+/samples/[^/]+"
+)
+
+
+def needed_scope(method: str, path: str) -> Scope:
+    """The scope that a request needs. ``method`` of a WebSocket is "GET"."""
+    if _ADMIN.fullmatch(path):
+        return "admin"
+    if method in SAFE_METHODS:
+        return "metrics" if path in METRICS_PATHS else "read"
+    if method == "POST" and path in PHOTO_PATHS:
+        return "identify"
+    return "enroll" if _ENROLL.fullmatch(f"{method} {path}") else "admin"
+
+
+def granted(scopes: frozenset[Scope]) -> frozenset[Scope]:
+    """``scopes`` with what they include: everything for "admin", and "metrics" for "read"."""
+    if "admin" in scopes:
+        return frozenset(SCOPES)
+    return scopes | {"metrics"} if "read" in scopes else scopes
