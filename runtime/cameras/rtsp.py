@@ -8,7 +8,8 @@ from logging import getLogger
 from ..core.errors import WorkError
 from .ffmpeg_stream import FfmpegStream, find_codec
 from .hardware_decoder import HardwareDecoder, find_hardware_decoder, require_hardware
-from .sources import NetworkStream, Stream
+from .sources import NetworkStream
+from .stream import Stream
 
 SOFTWARE = "software"  # the setting that forbids hardware decoding
 ATTEMPTS = 2  # to decode in hardware what the camera is known to send, before the processor decodes it

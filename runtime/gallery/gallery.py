@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -24,7 +23,7 @@ from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key, bind_to, is_encrypted
 from .match import Match
-from .people import GalleryState, Person, Sample, check_person, check_sample, clean_name
+from .people import GalleryState, Person, Sample, check_person, check_probes, check_sample, clean_name
 from .rows import (
     embedding_opener,
     embedding_to_bytes,
@@ -35,21 +34,12 @@ from .rows import (
     select_people,
     select_samples,
 )
-from .search import check_probes
 from .snapshot import Snapshot, read_snapshot
 from .stored_values import SELECT_EMBEDDINGS
 
-BOARD_FOLDER = Path("/var/lib/rkface")
-FILE = "gallery.sqlite"
-
-
-def default_path() -> Path:
-    """The gallery of a board's service, or gallery.sqlite in the working folder if /var/lib/rkface is not writable."""
-    return (BOARD_FOLDER if os.access(BOARD_FOLDER, os.W_OK) else Path()) / FILE
-
 
 class Gallery(GalleryDatabase):
-    """People and their samples in an SQLite file, with exact search in memory.
+    """People and their samples in an SQLite file, with search in memory.
 
     All methods can be called from any thread. A gallery is a context manager: the end of the block closes it.
 
@@ -61,8 +51,8 @@ class Gallery(GalleryDatabase):
         path: The file, such as "gallery.sqlite". It gets mode 0600.
         identity: ``embedding_identity`` of the bundle that makes the probes. None: the gallery's own identity.
         create: Create the file if it does not exist.
-        precision: Precision of the search index: "float32", "int8" (a quarter of the memory), or "auto": int8 with
-            50,000 samples or more. The results are the same.
+        precision: Precision of the search index: "float32", "int8" (nine bits for a number), or "auto": int8 with
+            50,000 samples or more. Cosines are the same; see docs/gallery.md for what int8 may miss.
         key: Key of an encrypted gallery, from ``read_key``.
 
     Raises:
@@ -237,7 +227,7 @@ class Gallery(GalleryDatabase):
     def search(self, probes: NDArray[np.float32], k: int = 1) -> list[list[Match]]:
         """Find the people who are most similar to each probe.
 
-        Every probe is compared with every sample, except samples of another model (``state().ignored``).
+        Samples of another model (``state().ignored``) are left out.
 
         Args:
             probes: N×D float32, embeddings of unit length.

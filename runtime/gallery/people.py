@@ -146,6 +146,28 @@ def check_sample(sample: Sample) -> None:
     check_type(sample.source, str, "the source of a sample must be a string", "pass the name of the photo or camera")
 
 
+def check_probes(probes: NDArray[Any], dimensions: int) -> NDArray[np.float32]:
+    """``probes`` as B×D float32. Raises InputError if they are not a B×D array of floating-point numbers, contain NaN
+    or infinity, or D is not ``dimensions`` (0: any D)."""
+    if not isinstance(probes, np.ndarray):
+        raise InputError(
+            f"probes must be a NumPy array of shape N×D, not {describe_type(probes)}: pass the embeddings that "
+            "pipeline.recognize(image) returns; pipeline.detect(image) computes none"
+        )
+    if probes.ndim != 2:
+        raise InputError(f"probes must have the shape N×D, not {probes.shape}; for one embedding pass embedding[None]")
+    if probes.dtype.kind != "f":
+        raise InputError(f"probes must be float32 embeddings, not {probes.dtype}")
+    if dimensions and probes.shape[1] != dimensions:
+        raise InputError(
+            f"a probe has {probes.shape[1]} numbers, but the gallery's embeddings have {dimensions}: use the bundle "
+            "that the gallery was made with"
+        )
+    if not np.isfinite(probes).all():
+        raise InputError("a probe contains NaN or infinity: the recognizer fails on this face")
+    return probes.astype(np.float32, copy=False)
+
+
 def embedding_identity(manifest: Manifest) -> str:
     """Compute the identity of a bundle's embeddings. Only embeddings with the same identity can be compared.
 

@@ -1,10 +1,10 @@
-"""Exact cosine search in memory: the people most similar to a probe, among up to about 100,000 samples.
+"""Cosine search in memory: the people most similar to a probe, among up to about a million samples.
 
 One probe needs one pass over the whole index, so its speed is the speed of the memory. Samples are stored as columns: a
 product then reads several numbers of all samples at once, each as one long stream, which memory delivers faster than
 one stream of whole samples. Large galleries use int8, a quarter of the memory; the few samples that its rounding leaves
-undecided are compared again in float32, so that the results are the same. docs/gallery.md compares the speed with
-faiss.
+undecided are compared again in float32. With a few probes, most of their samples are not even read: one bit for each
+number tells which cannot be among the first people (``sketch``). docs/gallery.md compares speed and recall with faiss.
 
 A letter is a dimension: N samples, B probes, D numbers of an embedding.
 """
@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.checks import describe_type
-from ..core.errors import InputError
-from .blocks import WIDTH_STEP, Block, Precision, append_to_blocks, join_block, multiply, to_rows
+from .blocks import WIDTH_STEP, Block, Precision, append_to_blocks, multiply, multiply_some, to_rows
+from .sketch import count_differences, encode_probe, most_differences
 
 # Samples from which "auto" is int8. It then saves 75 MB or more, and is still faster than faiss (docs/gallery.md).
 LARGE = 50_000
@@ -28,6 +27,10 @@ PROBES_AT_ONCE = 16
 CACHED_NUMBERS = 1 << 19  # float32 numbers (2 MB) that are still in a cache when the next of a few probes needs them
 FEW_PEOPLE = 8  # up to this many, finding the largest cosine repeatedly is faster than finding all of them at once
 BELOW_ANY_COSINE = -2.0
+# An int8 index with as many samples compares sign codes first, if there are few probes: more share a matrix product.
+SKETCHED, FEW_SKETCHED = 16_384, 4
+FIRST_SHARE = 0.01  # the share of the samples, those with the most similar codes, that are compared first
+WORTHWHILE = 0.5  # comparing a larger share of the samples one by one takes longer than comparing all
 GROUPS = 64
 ROUNDING = 1e-5  # generous bound for the error of a float32 sum of 512 products
 
@@ -78,7 +81,7 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes of memory for the vectors."""
-        return sum(block.columns.nbytes for block in self.blocks)
+        return sum(block.nbytes for block in self.blocks)
 
     def without_samples(self, removed: NDArray[np.bool_]) -> Index:
         """A copy without the samples in the mask ``removed`` (N bool). Complete blocks are shared with the copy."""
@@ -88,7 +91,7 @@ class Index:
             if here.all():
                 blocks.append(block)
             elif here.any():
-                blocks.append(join_block(np.compress(here, block.samples, axis=1)))
+                blocks.append(block.selected(here))
             at += block.filled
         scales = None if self.scales is None else self.scales[keep]
         owners = self.owners[keep]
@@ -96,13 +99,14 @@ class Index:
 
     def with_samples(self, vectors: NDArray[np.float32], samples: Sequence[int], owners: Sequence[int]) -> Index:
         """A copy with M more samples; ``vectors``: M×D float32, unit length. All blocks except the last are shared."""
-        vectors, scales, error = to_rows(vectors, "float32" if self.scales is None else "int8")
+        rows = to_rows(vectors, "float32" if self.scales is None else "int8")
+        scales = rows.scales
         if self.scales is not None and scales is not None:
             scales = np.concatenate([self.scales, scales])
         all_ids = np.concatenate([self.samples, np.asarray(samples, np.int64)])
         all_owners = np.concatenate([self.owners, np.asarray(owners, np.int64)])
-        blocks = append_to_blocks(self.blocks, vectors)
-        return Index(blocks, scales, all_ids, all_owners, max(self.error, error), _largest_count(all_owners))
+        blocks = append_to_blocks(self.blocks, rows)
+        return Index(blocks, scales, all_ids, all_owners, max(self.error, rows.error), _largest_count(all_owners))
 
     def search(
         self, probes: NDArray[np.float32], k: int = 1, read_exactly: ReadExactly | None = None
@@ -120,7 +124,7 @@ class Index:
         found: list[list[Hit]] = []
         for start in range(0, len(probes), PROBES_AT_ONCE):
             some = probes[start : start + PROBES_AT_ONCE]
-            cosines = self._cosines(some)
+            cosines = self._cosines(some) if len(some) > FEW_SKETCHED else self._largest_cosines(some, k)
             for number in range(len(some)):  # faster than iterating over the arrays
                 hits = self._nearest(cosines[number], k)
                 if read_exactly is not None and self.scales is not None:
@@ -133,13 +137,53 @@ class Index:
         found = np.empty((len(probes), len(self) + WIDTH_STEP), np.float32)
         # The same height for all blocks, so that the products of all samples are added in the same order.
         height, at = CACHED_NUMBERS // self.blocks[0].columns.shape[1], 0
-        for columns, filled in self.blocks:
-            multiply(probes, columns, height, found[:, at : at + columns.shape[1]])
-            at += filled  # the next block overwrites the products with the zeros of this one
+        for block in self.blocks:
+            multiply(probes, block.columns, height, found[:, at : at + block.columns.shape[1]])
+            at += block.filled  # the next block overwrites the products with the zeros of this one
         found = found[:, : len(self)]
         if self.scales is not None:
             found *= self.scales
         return found
+
+    def _largest_cosines(self, probes: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+        """As ``_cosines``, with BELOW_ANY_COSINE for samples whose sign codes say that they cannot be among the best
+        sample of the first ``k`` people. The codes err for one sample in 30,000 of those close to the limit (see
+        ``sketch``)."""
+        if self.scales is None or len(self) < SKETCHED:
+            return self._cosines(probes)
+        found = np.full((len(probes), len(self)), BELOW_ANY_COSINE, np.float32)
+        for number in range(len(probes)):
+            probe, cosines = probes[number], found[number]
+            differences = self._count_differences(probe)
+            # The codes of one sample in 16 tell how many differences the most similar ones have.
+            first = np.quantile(differences[::16], FIRST_SHARE, method="higher")
+            self._compare(probe, (differences <= first).nonzero()[0], cosines)
+            hits = self._nearest(cosines, k)
+            floor = hits[-1].cosine - self.error - ROUNDING if len(hits) == k else -np.inf
+            rows = (differences <= most_differences(floor, self.dimensions)).nonzero()[0]
+            if len(rows) < WORTHWHILE * len(self):
+                self._compare(probe, rows, cosines)
+            else:
+                cosines[:] = self._cosines(probe[None])[0]
+        return found
+
+    def _count_differences(self, probe: NDArray[np.float32]) -> NDArray[np.int32]:
+        code = encode_probe(probe)
+        return np.concatenate(
+            [count_differences(block.codes, code) for block in self.blocks if block.codes is not None]
+        )
+
+    def _compare(self, probe: NDArray[np.float32], rows: NDArray[np.int64], cosines: NDArray[np.float32]) -> None:
+        """Write the cosines of a ``probe`` (D) with the samples of an int8 index at ``rows``, ascending, to
+        ``cosines`` (N)."""
+        assert self.scales is not None
+        start = at = 0
+        for block in self.blocks:
+            end = int(rows.searchsorted(at + block.filled))
+            if end > start:
+                some = rows[start:end]
+                cosines[some] = multiply_some(probe, block.columns, some - at) * self.scales[some]
+            start, at = end, at + block.filled
 
     def _nearest(self, cosines: NDArray[np.float32], k: int) -> list[Hit]:
         """The ``k`` people with the largest of N ``cosines``."""
@@ -148,7 +192,7 @@ class Index:
             if len(hits) == k:
                 return hits
         # Nobody has more than `most` samples, so this many of the best samples belong to at least k people.
-        rows = _largest(cosines, min(k * self.most, len(cosines)))
+        rows = _largest(cosines, min(k * self.most, len(cosines))).tolist()
         best: dict[int, Hit] = {}
         for distance, row in sorted([(-cosines.item(row), row) for row in rows]):  # of equal cosines the older
             owner = self.owners.item(row)
@@ -199,7 +243,7 @@ class Index:
         wanted = self.samples[rows]
         places = order[np.minimum(samples.searchsorted(wanted, sorter=order), len(samples) - 1)]
         exists = samples[places] == wanted
-        blocks = append_to_blocks((), np.asarray(vectors[places[exists]], np.float32))
+        blocks = append_to_blocks((), to_rows(vectors[places[exists]], "float32"))
         exact = Index(blocks, None, wanted[exists], self.owners[rows[exists]], 0.0, self.most)
         return exact.search(probe[None], k)[0]
 
@@ -210,7 +254,7 @@ def build_index(
     """An index of ``vectors``, N×D float32 of unit length; ``samples`` and ``owners``: N numbers, see ``Index``."""
     rows = to_rows(vectors, choose_precision(precision, len(vectors)))
     ids, numbers = np.asarray(samples, np.int64), np.asarray(owners, np.int64)
-    return Index(append_to_blocks((), rows.vectors), rows.scales, ids, numbers, rows.error, _largest_count(numbers))
+    return Index(append_to_blocks((), rows), rows.scales, ids, numbers, rows.error, _largest_count(numbers))
 
 
 def choose_precision(precision: Precision, count: int) -> Precision:
@@ -218,36 +262,14 @@ def choose_precision(precision: Precision, count: int) -> Precision:
     return precision if precision != "auto" else "float32" if count < LARGE else "int8"
 
 
-def check_probes(probes: NDArray[Any], dimensions: int) -> NDArray[np.float32]:
-    """``probes`` as B×D float32. Raises InputError if they are not a B×D array of floating-point numbers, contain NaN
-    or infinity, or D is not ``dimensions`` (0: any D)."""
-    if not isinstance(probes, np.ndarray):
-        raise InputError(
-            f"probes must be a NumPy array of shape N×D, not {describe_type(probes)}: pass the embeddings that "
-            "pipeline.recognize(image) returns; pipeline.detect(image) computes none"
-        )
-    if probes.ndim != 2:
-        raise InputError(f"probes must have the shape N×D, not {probes.shape}; for one embedding pass embedding[None]")
-    if probes.dtype.kind != "f":
-        raise InputError(f"probes must be float32 embeddings, not {probes.dtype}")
-    if dimensions and probes.shape[1] != dimensions:
-        raise InputError(
-            f"a probe has {probes.shape[1]} numbers, but the gallery's embeddings have {dimensions}: use the bundle "
-            "that the gallery was made with"
-        )
-    if not np.isfinite(probes).all():
-        raise InputError("a probe contains NaN or infinity: the recognizer fails on this face")
-    return probes.astype(np.float32, copy=False)
-
-
-def _largest(values: NDArray[np.float32], count: int) -> list[int]:
+def _largest(values: NDArray[Any], count: int) -> NDArray[np.int64]:
     """Indices of the ``count`` largest of N ``values``, of all equal to the smallest of these, and perhaps of more."""
     each = len(values) // GROUPS
     # The largest value of each group: if `count` of these reach a bound, so do `count` of all. This sorts fewer values.
     grouped = each > 4 * count
     bounds = values[: GROUPS * each].reshape(GROUPS, each).max(axis=0) if grouped else values.copy()
     bounds.partition(len(bounds) - count)
-    places: list[int] = (values >= bounds.item(-count)).nonzero()[0].tolist()
+    places: NDArray[np.int64] = (values >= bounds.item(-count)).nonzero()[0]
     return places
 
 

@@ -12,7 +12,7 @@ from statistics import median
 from ..cameras.camera import Camera, open_camera
 from ..cameras.frame_gate import MOTION, FrameGate, feed_frames
 from ..cameras.picture_check import PictureCheck
-from ..cameras.sources import CaptureFormat
+from ..cameras.v4l2_device import CaptureFormat
 from ..inference.frames import Frame, Result
 from ..tracking.watcher import Watcher
 from .console_protocol import CameraHealth, WatchedFrame
@@ -68,6 +68,12 @@ class CameraWorker:
         self._samples: deque[_Sample] = deque([_Sample(clock())], SAMPLES + 1)
         self._latencies: deque[float] = deque(maxlen=100)
         self._last_error = _LastError()
+
+    def note_detector(self, side: int) -> None:
+        """Note the ``side`` of the detector's input in pixels, the longest one: while nobody is there, no larger
+        picture is needed."""
+        if self._gate is not None:
+            self._gate.side = side
 
     @property
     def pending(self) -> int:

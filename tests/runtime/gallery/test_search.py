@@ -186,9 +186,9 @@ def test_an_empty_index_and_no_probes_give_no_results():
         index.search(np.zeros((1, 64), np.float32))
 
 
-def test_large_galleries_use_a_quarter_of_the_memory_by_default(monkeypatch):
+def test_large_galleries_need_nine_bits_for_a_number_by_default(monkeypatch):
     monkeypatch.setattr(search, "LARGE", 192)
     vectors, ids, owners = crowd(64, 3, 64)
     assert build_index(vectors[:191], ids[:191], owners[:191]).precision == "float32"
     large = build_index(vectors, ids, owners)
-    assert large.precision == "int8" and large.nbytes * 4 == vectors.nbytes
+    assert large.precision == "int8" and large.nbytes * 32 == vectors.nbytes * 9
