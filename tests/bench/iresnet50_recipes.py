@@ -42,6 +42,7 @@ from rkface.convert.targets import find_target
 from rkface.convert.tuning.distill.augment import augment
 
 W8A8 = ("normal", "tuned", "tuned-wide", "tuned-margin", "bias-clip", "bias-wide", "bias-margin")
+COLUMNS = ("others mean", "others min", "changed mean", "changed min")
 Images = NDArray[np.uint8]
 
 
@@ -119,14 +120,14 @@ def measure_recipes(path: Path, faces: Faces, recipes: tuple[str, ...]) -> list[
                 parity = compare_embeddings(reference[part], found[part])
                 row |= {f"{group} mean": parity.mean, f"{group} min": parity.minimum}
             rows.append(row)
+            print("    " + ", ".join(f"{one} {row[one]:.4f}" for one in COLUMNS), file=sys.stderr, flush=True)
     return rows
 
 
 def to_markdown(rows: list[dict[str, Any]], faces: Faces, kind: str) -> str:
-    columns = ("others mean", "others min", "changed mean", "changed min")
-    table = [[row["model"], row["recipe"], *(f"{row[one]:.4f}" for one in columns)] for row in rows]
+    table = [[row["model"], row["recipe"], *(f"{row[one]:.4f}" for one in COLUMNS)] for row in rows]
     head = f"{len(faces.calibrate)} faces calibrate, {len(faces.others)} of other people are evaluated ({kind})."
-    return "\n".join([head, "", *format_table(["recognizer", "recipe", *columns], table)])
+    return "\n".join([head, "", *format_table(["recognizer", "recipe", *COLUMNS], table)])
 
 
 if __name__ == "__main__":

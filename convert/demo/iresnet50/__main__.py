@@ -31,7 +31,7 @@ from .training import PHASES, Interruption, Training, train
 
 FIGURES = "figures.json"
 VERSION = 1  # of the code that chooses faces and changes weights: a checkpoint of another one is not continued
-PEOPLE = 100
+PEOPLE = 60  # rendered, to judge: 240 faces, 28,320 pairs of two people
 
 DESCRIPTION = """Train an IResNet-50 of exactly w600k_r50's architecture, export it as ONNX and judge it.
 
