@@ -70,6 +70,13 @@ deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests -n 2
 
+# Conversions, the twin and the browser are in other folders, or marked as slow.
+test-fast: $(INSTALLED)  ## the tests for a change in runtime/, in less than a minute (OPTIONS='-k gallery')
+	$(BIN)/python -m pytest tests/runtime tests/test_*.py -n 2 -m 'not slow' $(OPTIONS)
+
+test-slow: $(INSTALLED)  ## all tests, with the variants that `make test` leaves out: half an hour and 100 MB of downloads
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests -n 2
+
 twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over our own librknnrt (says nothing about speed)
 	@$(BIN)/rkface twin run $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
@@ -101,6 +108,9 @@ bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, compar
 
 bench-recipes: $(INSTALLED)  ## accuracy of each recipe (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipe_accuracy.py $(OPTIONS)
+
+bench-iresnet: $(INSTALLED)  ## each recipe on an IResNet-50 with trained and with generated weights
+	$(BIN)/python tests/bench/iresnet50_recipes.py $(OPTIONS)
 
 bench-activations: $(INSTALLED)  ## what makes activations hard for INT8: trained, generated and your recognizers (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/activation_statistics.py $(OPTIONS)
@@ -160,9 +170,11 @@ bench-cameras: $(INSTALLED)  ## CPU time of a 1080p camera by stage, H.264 and M
 bench-visits: $(INSTALLED)  ## check that each person who walks by the rendered camera is recognized in one appearance
 	$(BIN)/python tests/bench/appearances.py $(OPTIONS)
 
-bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and time to the first recognition
-	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
-	$(BIN)/python tests/bench/service_day.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
+bench-run: $(INSTALLED)  ## memory of the service over 24 simulated hours
+	$(BIN)/python tests/bench/service_day.py $(OPTIONS)
+
+bench-start: $(INSTALLED)  ## start of the commands, and of the service until the first recognized person, by stage
+	$(BIN)/python tests/bench/start_up.py $(OPTIONS)
 
 bench-attacks: $(DEMO_BUNDLE)  ## attack the web console of a real service: memory, sign-in and health meanwhile
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET) $(OPTIONS)

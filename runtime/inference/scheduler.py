@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.shared_weights import SharedWeights
-from ..core.bundle import read_bundle
+from ..core.bundle import Bundle, read_bundle
 from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
@@ -276,7 +276,7 @@ class Scheduler:
 
 
 def open_scheduler(
-    folder: str | Path,
+    folder: str | Path | Bundle,
     backend: str | None = None,
     *,
     cores: int | None = None,
@@ -288,7 +288,7 @@ def open_scheduler(
     """Verify the bundle in a folder and load its models on each core.
 
     Args:
-        folder: The bundle's folder, as ``rkface convert`` writes it.
+        folder: The bundle's folder, as ``rkface convert`` writes it, or a bundle that was read and verified already.
         backend: As in ``open_bundle``.
         cores: Number of NPU cores. None uses all cores of the chip, and 1 with ONNX Runtime, which spreads one
             inference over the processor itself. Fewer cores save little memory: they share the weights of the models.
@@ -309,7 +309,8 @@ def open_scheduler(
     """
     chosen = choose_backend(backend)
     soc = read_soc() if chosen == "npu" else None
-    bundle = read_bundle(folder, soc)
+    bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
+    bundle.check_chip(soc)
     if liveness:
         bundle.model("liveness")
     available = read_cores() if soc else 1

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 
+from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError, WorkError
 from ..core.installed import runtime_library
 from ..core.versions import older_library
@@ -54,15 +55,15 @@ def lock_gallery(gallery: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_service_scheduler(settings: Settings) -> Scheduler:
-    """Open the scheduler for ``settings``. Raises InputError if liveness is required but not enabled, and everything
-    that ``open_scheduler`` raises."""
+def open_service_scheduler(settings: Settings, read: Callable[[Path], Bundle] = read_bundle) -> Scheduler:
+    """Open the scheduler for ``settings``, with the bundle that ``read`` returns for its folder. Raises InputError if
+    liveness is required but not enabled, and everything that ``open_scheduler`` raises."""
     if settings.liveness.require and not settings.liveness.enabled:
         raise InputError(
             "[liveness] require = true without enabled = true would recognize nobody: set enabled = true as well"
         )
     return open_scheduler(
-        settings.bundle,
+        read(settings.bundle),
         settings.backend or None,
         cores=settings.cores or None,
         work=detect_for_tracking,

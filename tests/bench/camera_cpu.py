@@ -64,15 +64,17 @@ QUALITY = 85  # of JPEG, as webcams use it
 
 
 def make_pictures(count: int) -> Iterator[NDArray[np.uint8]]:
-    """A room of 1920×1080 in which something moves, with the noise of a webcam."""
+    """A room of 1920×1080 in which something moves, with the noise of a webcam, and a band of texture."""
     random = np.random.default_rng(0)
     room = cv2.resize(
         random.integers(0, 256, (18, 32, 3)).astype(np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
     )
+    texture = random.integers(0, 256, (50, WIDTH // 4, 3)).astype(np.uint8)  # the faces of the stand-in are sharp
+    room[440:640] = cv2.resize(texture, (WIDTH, 200), interpolation=cv2.INTER_CUBIC)
     noise = [random.normal(0, 4, room.shape).astype(np.int16) for _ in range(4)]
     for number in range(count):
         picture = np.clip(room + noise[number % 4], 0, 255).astype(np.uint8)
-        cv2.circle(picture, (100 + 8 * number % (WIDTH - 200), HEIGHT // 2), 80, (90, 120, 190), -1)
+        cv2.circle(picture, (100 + 8 * number % (WIDTH - 200), HEIGHT // 4), 80, (90, 120, 190), -1)
         yield picture
 
 

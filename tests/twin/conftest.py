@@ -178,10 +178,9 @@ def bundles(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def converted_open(open_models, shared, tmp_path_factory):
+def converted_open(toolkit, open_models, shared, tmp_path_factory):
     """A bundle of the pack open, calibrated on the photos of `shared`. The quickest recipe: the twin looks answers
     up, so it does not matter how accurate they are."""
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     out = tmp_path_factory.mktemp("converted") / "open"
     command = [sys.executable, "-m", "rkface.runtime.cli.main", "convert", "--pack", "open", "--recipe", "fast"]
     models = [word for role, path in open_models.items() for word in (f"--{role}", path)]
