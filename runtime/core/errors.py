@@ -33,3 +33,7 @@ class WorkError(RkfaceError):
 
 class DeviceError(RkfaceError):
     """The NPU, its driver or its library failed."""
+
+
+class UnopenedModelError(DeviceError):
+    """A model that is loaded when it is first needed cannot be loaded. The models that are open go on."""

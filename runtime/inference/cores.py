@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import Backend, QuantizedBackend, Raw
-from ..core.errors import DeviceError
+from ..core.errors import DeviceError, UnopenedModelError
 from ..core.manifest import ROLES
 
 OpenContext = Callable[[str, int], Backend]  # opens the model with this name on this core
@@ -161,7 +161,8 @@ class Cores:
         calls return.
 
         The exception of the first call that fails is raised, and the calls that have not begun are not made. Raises
-        DeviceError if no core is left or the cores are closed.
+        DeviceError if no core is left or the cores are closed, and UnopenedModelError if a model that is not among the
+        ``first`` does not open.
         """
         with self._lock:
             if self.lost or self._closing.is_set():
@@ -208,9 +209,11 @@ class Cores:
             if not request.answer.set_running_or_notify_cancel():
                 continue
             try:
-                if request.model not in core.contexts:
-                    core.contexts[request.model] = self._open(request.model, core.number)
-                answer = request.call(core.contexts[request.model])
+                answer = request.call(self._context(core, request.model))
+            except UnopenedModelError as error:  # no reason to lose the core: its other models run
+                self._record_failure(core, request.model, error)
+                core.failures_in_a_row[request.model] = 0
+                request.answer.set_exception(error)
             except Exception as error:  # a driver's binding may raise anything: report it to the caller, reopen here
                 self._record_failure(core, request.model, error)
                 request.answer.set_exception(error)
@@ -220,6 +223,15 @@ class Cores:
                 core.runs += 1
                 core.failures_in_a_row[request.model], core.problem = 0, ""
                 request.answer.set_result(answer)
+
+    def _context(self, core: _Core, model: str) -> Backend:
+        """``model`` on ``core``, opened if this is its first run. Raises UnopenedModelError if it does not open."""
+        if model not in core.contexts:
+            try:
+                core.contexts[model] = self._open(model, core.number)
+            except Exception as error:
+                raise UnopenedModelError(f"it does not open on core {core.number}: {error}") from error
+        return core.contexts[model]
 
     def _next(self) -> _Request | None:
         """The next request for a core; None if the cores are closing."""

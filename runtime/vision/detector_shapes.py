@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from logging import getLogger
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import DeviceError, InputError, UnopenedModelError
 from ..core.faces import Faces
 from .check_input import check_image
 from .detect import Detector
-from .detectors import Family
+from .detectors import Family, find_layout
 
 if TYPE_CHECKING:
     from ..backends import Backend
     from ..core.manifest import Manifest
+
+log = getLogger("rkface.detector")
 
 
 def find_fitting_size(sizes: Sequence[tuple[int, int]], width: int, height: int) -> int:
@@ -37,12 +41,15 @@ class Detectors:
     """The detector of a bundle, in all its shapes. Has the methods of ``Detector``, which is one shape.
 
     ``detector`` is the main shape, "detector" in ``manifest``. The other shapes are opened with ``open_shape(name)``
-    when the first image needs them; None uses the main shape for every image. Use it in one thread at a time. The
-    methods raise the errors of ``Detector``, and those of ``open_shape``.
+    when the first image needs them; None uses the main shape for every image. A shape that does not open is replaced by
+    the main one, with a warning in the log. Use it in one thread at a time. The methods raise the errors of
+    ``Detector``. Raises ModelError if the outputs of a shape are those of no known family.
     """
 
     def __init__(self, manifest: Manifest, detector: Backend, open_shape: Callable[[str], Backend] | None) -> None:
         self._models = manifest.detectors if open_shape else {"detector": manifest.detector}
+        for model in self._models.values():  # now, and not at the first image that needs it
+            find_layout(model.outputs, model.input.width, model.input.height)
         self._names = list(self._models)
         self._sizes = [(model.input.width, model.input.height) for model in self._models.values()]
         self._open = open_shape
@@ -56,19 +63,35 @@ class Detectors:
 
     def detect(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Like ``Detector.detect``, in the shape that fits ``image``."""
-        return self.fitting(image).detect(image, threshold)
+        return self._look(image, lambda detector: detector.detect(image, threshold))
 
     def detect_with_margin(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Like ``Detector.detect_with_margin``, in the shape that fits ``image``."""
-        return self.fitting(image).detect_with_margin(image, threshold)
+        return self._look(image, lambda detector: detector.detect_with_margin(image, threshold))
 
-    def fitting(self, image: NDArray[np.uint8]) -> Detector:
-        """The detector in the shape that fits ``image`` (H×W×3 uint8 BGR). Raises InputError for any other array."""
+    def _look(self, image: NDArray[np.uint8], look: Callable[[Detector], Faces]) -> Faces:
+        """What ``look`` finds with the shape that fits ``image``."""
+        name = self._fitting(image)
+        try:
+            return look(self._shape(name))
+        except UnopenedModelError as error:  # of a backend, or of NPU cores, which open it when they first run it
+            log.warning("%s is not used, and the detector searches its pictures: %s", name, error)
+        self._opened[name] = self._opened["detector"]
+        return look(self._opened[name])
+
+    def _fitting(self, image: NDArray[np.uint8]) -> str:
+        """The name of the shape that fits ``image`` (H×W×3 uint8 BGR). Raises InputError for any other array."""
         check_image(image)
-        name = self._names[find_fitting_size(self._sizes, image.shape[1], image.shape[0])]
+        return self._names[find_fitting_size(self._sizes, image.shape[1], image.shape[0])]
+
+    def _shape(self, name: str) -> Detector:
+        """The detector ``name``, opened if it is not yet. Raises UnopenedModelError if it does not open."""
         if name not in self._opened:
             assert self._open is not None, "without it, there is one shape"
-            backend = self._open(name)
+            try:
+                backend = self._open(name)
+            except (DeviceError, InputError) as error:
+                raise UnopenedModelError(str(error)) from error
             self._closing.callback(backend.close)
             self._opened[name] = self._build(name, backend)
         return self._opened[name]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from rkface.runtime.core.errors import DeviceError, ModelError
+from rkface.runtime.core.errors import DeviceError, ModelError, UnopenedModelError
 from rkface.runtime.inference.cores import Caller, Cores
 
 PATIENCE = 60  # seconds until a test that hangs fails
@@ -181,6 +181,21 @@ def test_a_shape_that_does_not_open_is_tried_again_and_its_request_fails(cores):
     with pytest.raises(DeviceError, match="no memory"):
         backend.infer(IMAGE[None])
     assert backend.infer(IMAGE[None])[0].shape == (1, 1)
+
+
+def test_a_shape_that_never_opens_costs_no_core(cores):
+    def opening(name, core):
+        if name == "detector-640x384":
+            raise DeviceError("no memory")
+
+    pool = cores(Chip(opening=opening), 1, retries=[0, 0])
+    wide, main = (pool.backend(name, Caller(1)) for name in ("detector-640x384", "detector"))
+    for _ in range(5):
+        with pytest.raises(UnopenedModelError, match="no memory"):
+            wide.infer(IMAGE[None])
+        assert main.infer(IMAGE[None])[0].shape == (1, 1)
+    [state] = pool.state()
+    assert (state.alive, state.failures, state.problem) == (True, 5, "")
 
 
 def test_a_success_resets_the_count_of_failures(cores):

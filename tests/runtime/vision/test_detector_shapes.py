@@ -1,14 +1,18 @@
 """A detector in several shapes: each picture is looked at in the one that fits it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from rkface.runtime.core.bundle import read_bundle
+from rkface.runtime.core.errors import DeviceError, ModelError
 from rkface.runtime.inference import pipeline as pipeline_module
 from rkface.runtime.inference import scheduler as scheduler_module
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import open_scheduler
-from rkface.runtime.vision.detector_shapes import find_fitting_size
+from rkface.runtime.vision.detector_shapes import Detectors, find_fitting_size
 
 from ..conftest import make_bundle
 
@@ -118,3 +122,36 @@ def test_a_closed_pipeline_has_closed_every_shape(shapes_bundle, monkeypatch):
     with open_bundle(shapes_bundle, "reference") as pipeline:
         pipeline.detect(white(384, 640))
     assert sorted(closed) == ["detector", "detector-320x192", "recognizer"]
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_the_main_shape_replaces_one_that_does_not_open(shapes_bundle, monkeypatch, caplog, scheduled):
+    module = scheduler_module if scheduled else pipeline_module
+    tries, real = [], module.open_model
+
+    def opening(bundle, name, *arguments, **options):
+        if name == "detector-320x192":
+            tries.append(name)
+            raise DeviceError("the NPU has no memory left")
+        return real(bundle, name, *arguments, **options)
+
+    monkeypatch.setattr(module, "open_model", opening)
+    pictures = [white(384, 640, (1, 2)), white(640, 384, (4, 5))] * 3
+    if scheduled:
+        with open_scheduler(shapes_bundle, "reference", threads=1) as scheduler:
+            results = list(scheduler.run(Frame(one, source=str(at)) for at, one in enumerate(pictures)))
+        assert not any(one.error for one in results)
+        found = [one.faces for one in results]
+    else:
+        with open_bundle(shapes_bundle, "reference") as pipeline:
+            found = [pipeline.detect(one) for one in pictures]
+        assert tries == ["detector-320x192"], "it is tried once"
+    assert [len(one) for one in found] == [1] * 6
+    assert "detector-320x192 is not used" in caplog.text and "no memory left" in caplog.text
+
+
+def test_a_shape_with_outputs_of_no_detector_is_refused_at_once(shapes_bundle):
+    manifest = read_bundle(shapes_bundle).manifest
+    wrong = replace(manifest.shapes[0], outputs=manifest.detector.outputs)  # those of the square
+    with pytest.raises(ModelError, match="at 320×192"):
+        Detectors(replace(manifest, shapes=(wrong,)), object(), lambda name: object())
