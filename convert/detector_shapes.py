@@ -74,7 +74,7 @@ def prepare_shapes(context: ConversionContext, scratch: Path) -> OtherShapes:
     for size in other_sizes(main):
         try:
             contexts[shape_name(*size)] = _at_size(context, size, (main, *other_sizes(main)), scratch)
-        except ModelError as error:
+        except (ModelError, WorkError) as error:  # WorkError: simplification changes what it computes at this size
             notes.append(
                 f"the bundle has no detector of {size[0]}×{size[1]}, so pictures of this aspect are searched at "
                 f"{main[0]}×{main[1]}: {error}"

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.convert import detector_shapes
+from rkface.convert import detector_shapes, refit
 from rkface.convert.detector_shapes import MOST_PHOTOS, OtherShapes, other_sizes, prepare_shapes, quantize_shapes
 from rkface.convert.evaluate.parity import DetectionParity
 from rkface.convert.recipe import TUNED
@@ -40,13 +40,13 @@ def test_a_calibration_frame_is_fitted_without_its_black(width, height):
     photo[:, : width // 4] = 0  # black at the left belongs to the photo
     square = letterbox(photo, 640, 640).image
     for size in other_sizes((640, 640)):
-        fitted = detector_shapes._refit(square, size)
+        fitted = refit._refit(square, size)
         scale = min(size[0] / width, size[1] / height)
         used = fitted.any(axis=2)
         assert fitted.shape == (size[1], size[0], 3)
         assert np.flatnonzero(used.any(axis=0))[-1] + 1 == pytest.approx(width * scale, abs=2)
         assert np.flatnonzero(used.any(axis=1))[-1] + 1 == pytest.approx(height * scale, abs=2)
-    assert not detector_shapes._refit(np.zeros((64, 64, 3), np.uint8), (64, 32)).any(), "a black frame stays black"
+    assert not refit._refit(np.zeros((64, 64, 3), np.uint8), (64, 32)).any(), "a black frame stays black"
 
 
 def test_photos_that_fit_a_shape_come_first(tmp_path):
@@ -125,9 +125,10 @@ def test_a_shape_that_is_not_good_is_left_out_with_a_note(quantized, how, why):
     assert "detector-640x384 is not in the bundle" in notes[1] and why in notes[1]
 
 
-def test_a_model_whose_size_cannot_be_changed_keeps_one_shape(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", [ModelError, WorkError])
+def test_a_model_whose_size_cannot_be_changed_keeps_one_shape(monkeypatch, tmp_path, kind):
     def fixed(*_):
-        raise ModelError("d.onnx does not run at this size")
+        raise kind("d.onnx does not run at this size")
 
     monkeypatch.setattr(detector_shapes, "_at_size", fixed)
     input = SimpleNamespace(width=640, height=640)
