@@ -138,7 +138,9 @@ class Watcher:
             self._frames += 1
             self._faces += int((faces.scores >= self._rules.sure).sum())
             size = (frame.image.shape[1], frame.image.shape[0])
-            if size != self._size:  # old positions mean nothing in the new picture; the visits stay open
+            # Old positions mean nothing in a picture of another size; the visits stay open. A smaller version of the
+            # same picture (``Frame.full``) has no faces, and so no positions.
+            if size != self._size and frame.full is None:
                 self._size = size
                 self._release(self._tracker.clear())
             passed, self._framed = self._now - self._framed, self._now

@@ -127,6 +127,20 @@ def test_a_visit_is_one_appearance_with_start_and_end():
     assert (start.score, start.liveness) == (pytest.approx(0.8), None) and 0.6 < start.quality <= 1
 
 
+def test_a_smaller_version_of_a_picture_breaks_no_track():
+    camera = Camera()
+    camera.see((1, 300, 300), seconds=1)
+    [before] = camera.watcher.visible_faces()
+    camera.time += RATE
+    small = np.full((HEIGHT // 2, WIDTH // 2, 3), 90, np.uint8)
+    nobody = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+    camera.watcher.update(Frame(small, 99, camera.time, camera.name, full=lambda: small), nobody)
+    [after] = camera.watcher.visible_faces()
+    assert after.box == pytest.approx(before.box, abs=0.01) and camera.watcher.tracked_faces == 1
+    camera.see((1, 300, 300))
+    assert len(camera.watcher.visible_faces()) == 1 and camera.watcher.tracked_faces == 1
+
+
 def test_only_a_few_faces_of_a_track_are_embedded():
     camera = Camera()
     camera.see((0, 300, 300), seconds=30)
