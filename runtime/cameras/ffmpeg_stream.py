@@ -111,8 +111,8 @@ class FfmpegStream:
             raise
 
     def grab(self) -> float:
-        self._wait(SILENT_SECONDS, "it stopped sending pictures")
-        with self._changed:
+        with self._changed:  # also between the wait and here: the log's thread may drop the picture
+            self._wait(SILENT_SECONDS, "it stopped sending pictures")
             assert self._waiting is not None
             if self._used is not None:
                 self._free.append(self._used)

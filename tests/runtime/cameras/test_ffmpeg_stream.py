@@ -152,6 +152,26 @@ def test_a_camera_that_falls_silent_is_opened_again(board, clips, monkeypatch, c
     assert "it stopped sending pictures, for 0.5 s" in caplog.text
 
 
+def test_a_picture_that_came_is_not_dropped_before_it_is_taken(board, clips, monkeypatch):
+    with running(H264Camera(clips["small"])) as rtsp, opened(rtsp.address, decoder="h264") as camera:
+        camera.read()
+        stream = camera._stream
+        wait = stream._wait
+
+        def wait_and_let_others_run(*arguments):
+            wait(*arguments)
+            thread = threading.Thread(target=drop)
+            thread.start()
+            thread.join(0.2)
+
+        def drop():  # what the log's thread does when the size of the pictures changes
+            with stream._changed:
+                stream._waiting = None
+
+        monkeypatch.setattr(stream, "_wait", wait_and_let_others_run)
+        assert camera.read().image.shape == (48, 64, 3)
+
+
 def test_an_ffmpeg_that_hangs_or_dies_is_replaced(board, clips, monkeypatch):
     monkeypatch.setattr(ffmpeg_stream, "SILENT_SECONDS", 0.5)
     with (
