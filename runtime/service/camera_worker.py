@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from ..cameras.camera import Camera, open_camera
+from ..cameras.camera import Camera
 from ..cameras.frame_gate import MOTION, FrameGate, feed_frames
+from ..cameras.open_camera import open_camera
 from ..cameras.picture_check import PictureCheck
 from ..cameras.v4l2_device import CaptureFormat
 from ..inference.frames import Frame, Result

@@ -18,7 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .runtime.cameras.camera import Camera, open_camera
+    from .runtime.cameras.camera import Camera
+    from .runtime.cameras.open_camera import open_camera
     from .runtime.core.errors import BundleError, DeviceError, InputError, ModelError, RkfaceError, WorkError
     from .runtime.core.faces import Faces
     from .runtime.enrollment.enroll import Verdict
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
-    "runtime.cameras.camera": ("Camera", "open_camera"),
+    "runtime.cameras.camera": ("Camera",),
+    "runtime.cameras.open_camera": ("open_camera",),
     "runtime.core.errors": ("BundleError", "DeviceError", "InputError", "ModelError", "RkfaceError", "WorkError"),
     "runtime.core.faces": ("Faces",),
     "runtime.enrollment.enroll": ("Verdict",),

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras import sources
-from rkface.runtime.cameras.camera import Camera, is_black, open_camera
+from rkface.runtime.cameras.camera import Camera, is_black
 from rkface.runtime.cameras.frame_gate import FrameGate, feed_frames
 from rkface.runtime.cameras.mjpeg import JpegSplitter
+from rkface.runtime.cameras.open_camera import open_camera
 from rkface.runtime.cameras.opencv import format_name
 from rkface.runtime.cameras.source_names import find_device
 from rkface.runtime.cameras.sources import JpegPipe
@@ -342,7 +343,7 @@ def test_a_file_without_video_and_an_empty_folder_are_refused(tmp_path):
 
 
 def test_a_pipeline_is_refused_if_opencv_was_built_without_gstreamer(monkeypatch):
-    monkeypatch.setattr("rkface.runtime.cameras.camera.has_gstreamer", lambda: False)
+    monkeypatch.setattr("rkface.runtime.cameras.open_camera.has_gstreamer", lambda: False)
     with pytest.raises(InputError, match="without GStreamer"):
         open_camera("videotestsrc ! appsink")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras import ffmpeg_stream, hardware_decoder
-from rkface.runtime.cameras.camera import open_camera
+from rkface.runtime.cameras.open_camera import open_camera
 
 from .h264_camera import FFMPEG, H264Camera, encode_clip, running
 

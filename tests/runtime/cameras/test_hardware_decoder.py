@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cameras import hardware_decoder, rtsp
-from rkface.runtime.cameras.camera import open_camera
 from rkface.runtime.cameras.hardware_decoder import HardwareDecoder, find_hardware_decoder
+from rkface.runtime.cameras.open_camera import open_camera
 from rkface.runtime.cameras.source_names import has_gstreamer
 from rkface.runtime.cameras.y4m import read_header, to_bgr
 from rkface.runtime.cli.main import main

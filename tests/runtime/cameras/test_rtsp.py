@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.cameras.camera import open_camera
+from rkface.runtime.cameras.open_camera import open_camera
 
 PAYLOAD = 1200  # bytes of a picture in one packet
 FRAMES = 40  # FFmpeg reads about 20 before it delivers the first one

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rkface.runtime.cameras.camera import open_camera
+from rkface.runtime.cameras.open_camera import open_camera
 from rkface.runtime.core.addresses import mask_address, mask_secrets, split_address
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.service.settings import named_cameras
