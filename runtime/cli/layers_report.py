@@ -45,11 +45,20 @@ def _format(result: LayerResult) -> Iterator[str]:
     yield f"          wrong in all: {len(result.wrong)} of {result.compared} tensors"
 
 
-def next_steps(results: Sequence[LayerResult], cores: int, problems: Sequence[str]) -> list[str]:
+def next_steps(
+    results: Sequence[LayerResult], cores: int, problems: Sequence[str], shapes: Sequence[str] = ()
+) -> list[str]:
     """What to do about ``results`` on a chip with ``cores`` cores. ``problems`` are those that the self-test found with
-    the bundle itself."""
+    the bundle itself. ``shapes``: other shapes of the detector, not in the debug build, if only they are the problems.
+    """
     wrong = [one for one in results if one.first is not None]
     steps = list(dict.fromkeys(_doubt(one) for one in results if one.build < 1))
+    if shapes:
+        problems = ()
+        steps.append(
+            f"{', '.join(shapes)}: wrong on this board, and not in the debug build, which has the detector in its main "
+            "shape only. Convert with --size WxH of the main shape: then the bundle has no other"
+        )
     if not wrong:
         if any(one.error for one in results) or not problems or not results:
             return steps  # nothing is wrong, or the debug build did not run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,9 +158,14 @@ def _with_layers(result: SelftestResult, debug: DebugBuild, cores: list[int]) ->
     wrong = dict.fromkeys(f"{one.role}: {one.first.tensor} is wrong" for one in layers if one.first)
     failed = dict.fromkeys(f"the debug build does not run: {one.error}" for one in layers if one.error)
     problems = (*result.problems, *wrong, *failed)
-    return replace(
-        result, problems=problems, layers=layers, next=tuple(next_steps(layers, len(cores), result.problems))
-    )
+    steps = next_steps(layers, len(cores), result.problems, _only_shapes(result.agreements, debug))
+    return replace(result, problems=problems, layers=layers, next=tuple(steps))
+
+
+def _only_shapes(agreements: Sequence[Agreement], debug: DebugBuild) -> list[str]:
+    """The models that compute something else, if none of them is in ``debug``."""
+    wrong = [one.role for one in agreements if one.problem]
+    return [] if any(name in debug.models for name in wrong) else wrong
 
 
 def _warnings(checks: CoreChecks, toolkit: str) -> Iterator[str]:

@@ -10,10 +10,11 @@ import pytest
 
 from rkface.boards.doctor.command import doctor
 from rkface.runtime.cli import bench, selftest
+from rkface.runtime.cli.layers_report import next_steps
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError, InputError, WorkError
 from rkface.runtime.core.manifest import Input, Output
-from rkface.runtime.inference.golden import by_kind, cosines
+from rkface.runtime.inference.golden import by_kind, compare_golden, cosines, read_golden
 from rkface.runtime.inference.latency import summarize
 from rkface.runtime.inference.machine import read_clocks, read_machine
 from rkface.runtime.inference.pipeline import open_model
@@ -67,6 +68,21 @@ def test_every_shape_of_the_detector_is_tested_and_measured(shapes_bundle, tmp_p
     assert [one["role"] for one in result["agreements"]] == [*shapes, "recognizer"]
     whole = [name.replace("detector", "detection") for name in shapes]
     assert [row["what"] for row in result["latencies"]] == [*shapes, "recognizer", *whole]
+
+
+def test_another_shape_is_not_looked_for_in_the_debug_build(shapes_bundle):
+    bundle = read_bundle(write_golden(shapes_bundle))
+    agreements = []
+    for name in bundle.manifest.models:
+        golden = read_golden(bundle, name)
+        npu = SimpleNamespace(name="npu", infer=lambda _, golden=golden: [-array for array in golden.simulator])
+        agreements.append(compare_golden(bundle, name, golden, npu))
+    assert ["--layers" in one.problem for one in agreements] == [True, False, False, True]
+    debug = SimpleNamespace(models={"detector": None, "recognizer": None})
+    shapes = ["detector-320x192", "detector-192x320"]
+    assert selftest._only_shapes(agreements[1:3], debug) == shapes and not selftest._only_shapes(agreements, debug)
+    [step] = next_steps([], 1, [agreements[1].problem], shapes)
+    assert step.startswith("detector-320x192, detector-192x320: ") and "--size" in step
 
 
 def test_selftest_detects_changed_results(own_bundle, capsys):
