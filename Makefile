@@ -119,6 +119,9 @@ $(FAISS): $(INSTALLED)
 bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-cpu on one core (installed into build/faiss)
 	$(BIN)/python tests/bench/gallery_search.py $(OPTIONS)
 
+bench-million: $(INSTALLED) $(FAISS)  ## search among 1,000 to 1,000,000 samples beside faiss' flat and HNSW indices, with recall
+	$(BIN)/python tests/bench/search_growth.py $(OPTIONS)
+
 bench-kills: $(INSTALLED)  ## kill -9 a process that changes a gallery, 500 times, and check that nothing acknowledged is lost
 	$(BIN)/python tests/bench/gallery_kills.py $(OPTIONS)
 
