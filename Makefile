@@ -70,6 +70,13 @@ deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests -n 2
 
+# Conversions, the twin and the browser are in other folders, or marked as slow.
+test-fast: $(INSTALLED)  ## the tests for a change in runtime/, in less than a minute (OPTIONS='-k gallery')
+	$(BIN)/python -m pytest tests/runtime tests/test_*.py -n 2 -m 'not slow' $(OPTIONS)
+
+test-slow: $(INSTALLED)  ## all tests, with the variants that `make test` leaves out: half an hour and 100 MB of downloads
+	RKFACE_SLOW=1 $(BIN)/python -m pytest tests -n 2
+
 twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over our own librknnrt (says nothing about speed)
 	@$(BIN)/rkface twin run $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
@@ -107,6 +114,12 @@ bench-activations: $(INSTALLED)  ## what makes activations hard for INT8: traine
 
 bench-cost: $(INSTALLED)  ## compare the cost model with the toolkit's compiler for each chip (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/cost_model_check.py $(OPTIONS)
+
+bench-copies: $(INSTALLED)  ## bytes that are copied for one inference, counted by the twin's library
+	$(BIN)/python tests/bench/npu_copies.py $(OPTIONS)
+
+bench-layers: $(INSTALLED)  ## how far rounding alone moves inner tensors: the tolerance of `rkface selftest --layers`
+	$(BIN)/python tests/bench/layer_noise.py $(OPTIONS)
 
 bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
 	$(BIN)/python tests/bench/cpu_stages.py $(OPTIONS)
@@ -151,12 +164,17 @@ bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two
 bench-watch: $(INSTALLED)  ## CPU time of tracking and recognizing faces, without inference
 	$(BIN)/python tests/bench/tracking_cpu.py $(OPTIONS)
 
+bench-cameras: $(INSTALLED)  ## CPU time of a 1080p camera by stage, H.264 and MJPEG, and cameras that two cores carry
+	$(BIN)/python tests/bench/camera_cpu.py $(OPTIONS)
+
 bench-visits: $(INSTALLED)  ## check that each person who walks by the rendered camera is recognized in one appearance
 	$(BIN)/python tests/bench/appearances.py $(OPTIONS)
 
-bench-run: $(DEMO_BUNDLE)  ## memory of the service over 24 simulated hours, and time to the first recognition
-	@$(BIN)/python -m rkface.convert.demo.camera --people 1 --portraits $(DEMO)/portraits
-	$(BIN)/python tests/bench/service_day.py --bundle build/$(TARGET) --still $(DEMO)/portraits/Ada/1.jpg $(OPTIONS)
+bench-run: $(INSTALLED)  ## memory of the service over 24 simulated hours
+	$(BIN)/python tests/bench/service_day.py $(OPTIONS)
+
+bench-start: $(INSTALLED)  ## start of the commands, and of the service until the first recognized person, by stage
+	$(BIN)/python tests/bench/start_up.py $(OPTIONS)
 
 bench-attacks: $(DEMO_BUNDLE)  ## attack the web console of a real service: memory, sign-in and health meanwhile
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET) $(OPTIONS)

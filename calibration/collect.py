@@ -13,12 +13,13 @@ from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
+from rkface.runtime.core.turns import Turn
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detector_shapes import AnyDetector
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.vision.photo import UNSURE, PhotoFaces, Turn, find_faces
+from rkface.runtime.vision.photo import UNSURE, PhotoFaces, find_faces
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import Flaw, Quality, measure, standard
 from rkface.runtime.vision.read_ahead import ReadAhead

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -208,15 +207,15 @@ def _with_pose(face: CandidateFace, seen: AppearanceStats) -> CandidateFace:
 
 def render_demo_photos(folder: Path) -> PhotoOptions:
     """Render photos for the demo pack into ``folder``: some people to calibrate on, other people to evaluate on. The
-    demo models were trained on neither."""
-    from .demo.render import CALIBRATE, EVALUATE, write_photos
+    demo models were trained on neither. Photos that are already there are kept."""
+    from .demo.kept_photos import keep_photos
 
     calibration, evaluation = folder / "calibration", folder / "evaluation"
     with stage("render faces") as shown:
-        for where, people, shots in ((calibration, CALIBRATE[:50], 2), (evaluation, EVALUATE[:50], 3)):
-            shutil.rmtree(where, ignore_errors=True)
-            write_photos(where, people, shots, seed=0, progress=shown.advance)
+        rendered = keep_photos(folder, shown.advance)
         shown.note = "synthetic photos of people that the demo models were not trained on"
+        if not rendered:
+            shown.note += ", already rendered"
     return PhotoOptions(calibration, evaluation, evaluation / "pairs.csv", evaluation_count=150, one_look=True)
 
 

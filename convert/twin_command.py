@@ -156,6 +156,7 @@ def _serve(options: Namespace) -> int:
 
     from .twin_simulators import run_simulators
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # remove the sockets, as after Ctrl-C
     bundles = [read_bundle(folder) for folder in options.bundle]
     with run_simulators(bundles, options.sockets, options.calibration) as sockets:
         print(f"the simulator answers in {sockets}, until Ctrl-C", file=sys.stderr)

@@ -21,7 +21,7 @@ from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.golden import read_golden
 
 from .evaluate.rebuild import find_calibration_set, open_fp32, rebuild
-from .toolkit.quantize import QuantizedModel, require_toolkit
+from .toolkit.quantize import QuantizedModel, end_toolkit, require_toolkit
 
 LONGEST_PATH = 107  # bytes of the path of a Unix socket on Linux (unix(7))
 NAME_BYTES = len("/0123456789abcdef")
@@ -53,6 +53,7 @@ def run_simulators(
                     _serve(bundle, name, found, paths[-1])
             yield sockets
         finally:
+            end_toolkit()
             for path in paths:
                 path.unlink(missing_ok=True)
 

@@ -1,39 +1,106 @@
 """Fixtures and order of all folders of tests."""
 
+import fcntl
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-# The slowest folders first, the quickest last. If a slow one starts last, one process of `make test` waits for the
-# other. "parity" comes after the first conversion of "convert", whose cache it uses.
-SLOWEST_FIRST = ("convert", "runtime", "twin", "boards", "parity", "calibration")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The processes of `make test` share the cores. With a thread for each core in each process and in each program that
+    # it starts, most of the time is spent on waiting for one another.
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+
+# The slowest files first: if one of them starts last, one process of `make test` waits for the other. The first makes
+# the conversion that others need, so the next ones here can do without it.
+SLOWEST_FIRST = (
+    "convert/test_conversion.py", "twin/test_twin.py", "convert/tuning/test_distill.py", "convert/demo/test_models.py",
+    "twin/test_stdout.py", "calibration/test_commands.py", "parity/test_parity.py", "parity/test_insightface.py",
+    "convert/test_max_drop_command.py", "convert/test_liveness_model.py", "convert/test_evaluate_command.py",
+    "runtime/web/test_page.py", "runtime/gallery/test_lost_gallery.py", "convert/toolkit/test_quantize.py",
+)  # fmt: skip
+
+
+def file_of(nodeid):
+    """The file of a test, relative to this folder."""
+    return nodeid.partition("::")[0].partition("/")[2]
 
 
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
-    items.sort(key=lambda item: order.get(item.nodeid.split("/")[1], len(order)))
-
-
-def folder_of(nodeid):
-    """What one process of `make test` runs: a folder of tests or, since they have nothing in common, of runtime/."""
-    _, first, *rest = nodeid.partition("::")[0].split("/")
-    return f"{first}/{rest[0]}" if first == "runtime" else first
+    items.sort(key=lambda item: order.get(file_of(item.nodeid), len(order)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Run all tests of a folder in the same process of `make test`: they share fixtures that take long to create."""
+    """Run all tests of a file in the same process of `make test`: they share fixtures that take long to create."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFolder(LoadScopeScheduling):
+    class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return folder_of(nodeid)
+            return file_of(nodeid)
 
-    config.option.loadscopereorder = False  # keep the order above; otherwise the folders with most tests come first
-    return ByFolder(config, log)
+    config.option.loadscopereorder = False  # keep the order above; otherwise the files with most tests come first
+    return ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def toolkit():
+    """Skips the test if rknn-toolkit2 is not installed. It is not imported: that takes seconds."""
+    if find_spec("rknn") is None:
+        pytest.skip("rknn-toolkit2 is not installed")
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """``make_once(name, make)``: a folder that ``make`` fills, which all processes of `make test` share. The first one
+    that asks for it makes it, and the others wait. It is for reading only."""
+    own = tmp_path_factory.getbasetemp()
+    base = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def once(name, make):
+        folder, done = base / "shared" / name, base / "shared" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with done.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
+@dataclass(frozen=True)
+class Converted:
+    bundle: Path
+    work: Path
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def converted(toolkit, make_once) -> Converted:
+    """One conversion of the demo pack with the real command, for every test that looks at its result."""
+
+    def convert(folder):
+        command = [sys.executable, "-m", "rkface.runtime.cli.main", "convert", "--out", "out/bundle"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        for name in ("stdout", "stderr"):
+            (folder / name).write_text(getattr(done, name), encoding="utf-8")
+
+    folder = make_once("converted", convert)
+    said = [(folder / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
+    return Converted(folder / "out/bundle", folder / "out/bundle.work", *said)
 
 
 @pytest.fixture(scope="session")
@@ -63,14 +130,6 @@ def open_models(shared, tmp_path_factory) -> dict[str, Path]:
     except WorkError as error:
         pytest.skip(f"dlib's network is not available here: {error}")
     return {role: model.path for role, model in found.items()}
-
-
-@pytest.fixture(scope="session")
-def demo_cache(tmp_path_factory) -> Path:
-    """Where the first process of `make test` that converts the demo pack leaves the cache of the conversion for the
-    others. The folder may not exist, or appear at any time, complete."""
-    own = tmp_path_factory.getbasetemp()
-    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "demo-cache"
 
 
 @pytest.fixture(scope="session")

@@ -107,18 +107,18 @@ def check_driver(probe: Probe) -> CheckResult:
         return CheckResult("NPU driver", FAIL, found, fix)
     version, kernel = driver_version(probe), version_numbers(probe.text("proc/sys/kernel/osrelease"))[:2]
     recommended = ".".join(map(str, RECOMMENDED))
-    if not version:
-        return CheckResult(
-            "NPU driver",
-            WARN,
-            "present, but its version is unknown",
-            f"read it as root: sudo cat /sys/kernel/debug/rknpu/version ({recommended} is recommended)",
-        )
-    found = f"rknpu {'.'.join(map(str, version))}"
     hung = hung_jobs(probe)
     hangs = (
         f"; the NPU hung {hung} time{'s' * (hung > 1)} since the last start (`job timeout` in dmesg)" if hung else ""
     )
+    if not version:
+        return CheckResult(
+            "NPU driver",
+            WARN,
+            f"present, but its version is unknown{hangs}",
+            f"read it as root: sudo cat /sys/kernel/debug/rknpu/version ({recommended} is recommended)",
+        )
+    found = f"rknpu {'.'.join(map(str, version))}"
     update = "update the kernel, which contains the driver (Armbian vendor 6.1 has 0.9.8)"
     if BROKEN_FROM <= version < BROKEN_BEFORE and kernel == BROKEN_KERNEL and read_cores(probe.root) > 1:
         found = f"{found} on kernel 6.1 is known to hang, or to fail with `failed to submit!`, before 0.9.6"

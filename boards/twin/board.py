@@ -23,6 +23,14 @@ from .ingredients import Ingredients
 
 ANSWERS, SIMULATOR, FAULTS = "RKFACE_TWIN_ANSWERS", "RKFACE_TWIN_SIMULATOR", "RKFACE_TWIN_FAULTS"
 
+# What doctor reads: a kernel with Rockchip's driver.
+PRETENDED = {
+    "proc/sys/kernel/osrelease": "6.1.115-vendor-twin\n",
+    "sys/module/rknpu/version": "0.9.8\n",
+    "sys/class/drm/card1/device/uevent": "DRIVER=RKNPU\n",
+    "sys/class/drm/renderD129/device/uevent": "DRIVER=RKNPU\n",
+}
+
 # The board's programs are scripts in a virtual environment, because this kernel cannot start aarch64 programs. A
 # program that starts its own Python again, such as the decoder of photos, starts this script.
 BIN = "venv/bin"
@@ -118,7 +126,12 @@ def build_twin(
     names = [profile.compatible[0], f"rockchip,{profile.soc}"]
     (prefix / "proc/device-tree/compatible").write_text("".join(f"{name}\0" for name in names))
     (prefix / "proc/device-tree/model").write_text(f"{profile.title} (twin)\0")
-    (prefix / "dev/dri/renderD129").touch()
+    for node in ("card1", "renderD129"):
+        (prefix / "dev/dri" / node).touch()
+        (prefix / "dev/dri" / node).chmod(0o666)
+    for name, content in PRETENDED.items():
+        (prefix / name).parent.mkdir(parents=True, exist_ok=True)
+        (prefix / name).write_text(content)
     (prefix / BIN).mkdir(parents=True)
     for name, script in PROGRAMS.items():
         path = prefix / BIN / name

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels
+from rkface.boards.deploy.dependencies import board_requirements, fetch_wheels, service_requirements
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.core.versions import PYTHONS, TOOLKIT
@@ -68,19 +68,30 @@ def gather_ingredients(cache: Path, python: str = "", toolkit: str = TOOLKIT) ->
         qemu = _once(cache / "qemu", "qemu", lambda folder: _qemu(folder, Path(apt)))
     [executable] = (root / "usr/bin").glob("python3.*[0-9]")
     version = executable.name.removeprefix("python")
-    sources = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.[ch]")))
+    sources = [path.read_text(encoding="utf-8") for path in sorted(HERE.glob("*.[ch]"))]
     flags = (*FLAGS, f'-DTOOLKIT="{toolkit}"')
-    source = hashlib.sha256(sources + repr(flags).encode()).hexdigest()[:12]
+    needed = board_requirements(toolkit, "aarch64", version, reference=False)
     return Ingredients(
         qemu=qemu / "qemu-aarch64-static",
         root=root,
         python=executable,
         site=_once(
-            cache / f"wheels-{version}-{toolkit}", "arm64 wheels", lambda folder: _wheels(folder, version, toolkit)
+            cache / f"wheels-{version}-{_digest(*needed, *service_requirements())}",
+            "arm64 wheels",
+            lambda folder: _wheels(folder, version, needed),
         ),
-        library=_once(cache / f"librknnrt-{source}", "stand-in librknnrt", lambda folder: _library(folder, flags))
+        library=_once(
+            cache / f"librknnrt-{_digest(*sources, *flags)}",
+            "stand-in librknnrt",
+            lambda folder: _library(folder, flags),
+        )
         / "librknnrt.so",
     )
+
+
+def _digest(*texts: str) -> str:
+    """A name for what is made of ``texts``."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
@@ -194,9 +205,8 @@ def apt_settings(state: Path, arm64_source: str = "") -> dict[str, str]:
     return settings
 
 
-def _wheels(folder: Path, version: str, toolkit: str) -> None:
-    """The packages that deploy installs on a board."""
-    needed = board_requirements(toolkit, "aarch64", version, reference=False)
+def _wheels(folder: Path, version: str, needed: Sequence[str]) -> None:
+    """The packages that deploy installs on a board: ``needed``, and those of the service."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as cache:
         try:
             wheels = fetch_wheels(needed, "aarch64", version, Path(cache))

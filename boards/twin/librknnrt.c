@@ -19,6 +19,7 @@
  *                      wrong=A+B      the outputs A and B have the wrong sign
  *                      steps=N        those outputs, if INT8, differ by N steps instead
  *                      oncore=N       only on core N
+ *                      own=1          outputs are always in memory of the library
  *                      slow=MS        a run takes this long
  *                      patience=MS    how long a run waits for the simulator
  *                      chatter=1      every call and a thread print to stdout
@@ -33,7 +34,11 @@
 #include "simulator.h"
 
 /* input and computed: only with a simulator, the bytes to compute, and space for the answer. */
-typedef struct { Model *model; const uint8_t *answer; uint8_t *input, *computed; long runs; int mask; } Context;
+enum { SHARED_OUTPUTS = 16 }; /* at most, of a context (zero_copy.h) */
+typedef struct {
+    Model *model; const uint8_t *answer; uint8_t *input, *computed; long runs; int mask;
+    TensorMemory *shared_input, *shared_outputs[SHARED_OUTPUTS];
+} Context;
 
 #define VERSION_TEXT TOOLKIT " (rkface's stand-in: no NPU)"
 
@@ -44,6 +49,8 @@ const char rkface_twin_banner[] = "librknnrt version: " VERSION_TEXT;
 int rkface_twin_contexts, rkface_twin_weights, rkface_twin_most_weights;
 static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic int running; /* contexts that run at this moment */
+
+#include "zero_copy.h"
 
 static int open_context(uint64_t *handle, Model *model) {
     Context *context = calloc(1, sizeof(Context));
@@ -122,11 +129,12 @@ static int input_attribute(const Model *model, Attribute *one) {
     one->n_dims = 4;
     one->dims[0] = 1, one->dims[1] = head->height, one->dims[2] = head->width, one->dims[3] = 3;
     memcpy(one->name, head->input, sizeof one->name);
-    one->n_elems = one->size = one->size_with_stride = head->height * head->width * 3;
+    one->n_elems = one->size = head->height * head->width * 3;
+    one->size_with_stride = head->height * row_stride(head->width) * 3;
     one->format = FORMAT_NHWC;
     one->type = INT8;
     one->quantized = QUANTIZED_AFFINE;
-    one->w_stride = head->width;
+    one->w_stride = row_stride(head->width);
     one->scale = 1;
     return OK;
 }
@@ -191,6 +199,19 @@ int rknn_set_input_shapes(uint64_t handle, uint32_t count, void *shapes) {
     return MODEL_INVALID;
 }
 
+/* Take an image of the model's size as the input of the next run. */
+static int take_input(Context *context, const void *image) {
+    uint32_t size = (uint32_t)input_size(context->model);
+    if (context->input) { /* the run computes it */
+        memcpy(context->input, image, size);
+        return OK;
+    }
+    context->answer = find_answer(context->model, image, size);
+    if (context->answer) return OK;
+    fprintf(stderr, "twin: not a golden input of this model, and no simulator runs (rkface twin serve): no answer\n");
+    return INPUT_INVALID;
+}
+
 int rknn_inputs_set(uint64_t handle, uint32_t count, InputBuffer *given) {
     chatter("rknn_inputs_set");
     Context *context = (Context *)(uintptr_t)handle;
@@ -201,14 +222,8 @@ int rknn_inputs_set(uint64_t handle, uint32_t count, InputBuffer *given) {
         fprintf(stderr, "twin: the input is not uint8 NHWC of the model's size\n");
         return INPUT_INVALID;
     }
-    if (context->input) { /* the run computes it */
-        memcpy(context->input, given->data, given->size);
-        return OK;
-    }
-    context->answer = find_answer(context->model, given->data, given->size);
-    if (context->answer) return OK;
-    fprintf(stderr, "twin: not a golden input of this model, and no simulator runs (rkface twin serve): no answer\n");
-    return INPUT_INVALID;
+    count_copied(given->size);
+    return take_input(context, given->data);
 }
 
 /* Let the simulator compute the answer. */
@@ -224,6 +239,12 @@ int rknn_run(uint64_t handle, void *extend) {
     Context *context = (Context *)(uintptr_t)handle;
     if (!context) return CTX_INVALID;
     context->runs++;
+    if (context->shared_input) {
+        uint8_t *image = read_shared_input(context);
+        int unknown = image ? take_input(context, image) : MALLOC_FAIL;
+        free(image);
+        if (unknown) return unknown;
+    }
     const char *slow = fault("slow");
     int error = ++running > 1 ? broken("together", 1) : OK;
     if (slow) usleep((useconds_t)atoi(slow) * 1000);
@@ -236,6 +257,7 @@ int rknn_run(uint64_t handle, void *extend) {
         return fail_as_hung();
     }
     error = broken("run", context->runs);
+    if (!error) write_shared_outputs(context);
     return error ? error : context->answer ? OK : INPUT_INVALID;
 }
 
@@ -277,10 +299,12 @@ int rknn_outputs_get(uint64_t handle, uint32_t count, OutputBuffer *wanted, void
         int as_float = wanted[i].want_float && output->type == INT8;
         uint32_t size = output->n_elems * (as_float ? 4 : width_of(output));
         if (wanted[i].preallocated && wanted[i].size < size) return OUTPUT_INVALID;
+        if (fault("own")) wanted[i].preallocated = 0;
         if (!wanted[i].preallocated) wanted[i].data = malloc(size);
         if (!wanted[i].data) return MALLOC_FAIL;
         wanted[i].index = i;
         wanted[i].size = size;
+        count_copied(size);
         if (!as_float) memcpy(wanted[i].data, raw, size);
         else for (uint32_t k = 0; k < output->n_elems; k++)
             ((float *)wanted[i].data)[k] = (float)((int8_t)raw[k] - output->zero_point) * output->scale;

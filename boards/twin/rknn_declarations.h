@@ -21,9 +21,13 @@ typedef struct {
     uint32_t h_stride;
 } Attribute;
 typedef struct { char api[256], driver[256]; } Version;
+typedef struct {
+    void *address; uint64_t physical; int32_t fd, offset; uint32_t size, flags; void *private_data;
+} TensorMemory;
 
 _Static_assert(sizeof(InputBuffer) == 32 && offsetof(InputBuffer, data) == 8 && offsetof(InputBuffer, format) == 28, "input");
 _Static_assert(sizeof(OutputBuffer) == 24 && offsetof(OutputBuffer, index) == 4 && offsetof(OutputBuffer, size) == 16, "output");
 _Static_assert(sizeof(Attribute) == 376 && offsetof(Attribute, n_elems) == 328, "attribute");
 _Static_assert(offsetof(Attribute, zero_point) == 352 && offsetof(Attribute, scale) == 356, "attribute");
 _Static_assert(sizeof(Version) == 512, "version");
+_Static_assert(sizeof(TensorMemory) == 40 && offsetof(TensorMemory, size) == 24, "memory");

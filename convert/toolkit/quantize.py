@@ -239,6 +239,13 @@ def _toolkit(log: Path) -> _Toolkit:
     return _toolkits[0]
 
 
+def end_toolkit() -> None:
+    """End the toolkit's process, if it runs, and with it the simulators of ``QuantizeJob.serve``."""
+    for toolkit in _toolkits:
+        toolkit.end()
+    _toolkits.clear()
+
+
 def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple[str, int]:
     """Run the job in ``work``; returns the stage in which it ended, and its exit status."""
     log.write_bytes(b"")

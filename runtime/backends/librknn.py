@@ -196,14 +196,20 @@ class Context:
         data = InputData(0, image.ctypes.data, image.nbytes, 0, UINT8, NHWC)
         self._call("rknn_inputs_set", 1, byref(data))
         self._call("rknn_run", None)
-        for index, attribute in enumerate(self.outputs):
-            self._data[index] = OutputData(not _is_int8(attribute), 0, index, None, 0)
-        count = len(self.outputs)
+        # The library writes into our arrays: from memory of its own, outputs would have to be copied once more. They
+        # begin as zeros, because what is in new memory may be the outputs of an earlier frame.
+        outputs = [np.zeros(one.n_elems, np.int8 if _is_int8(one) else np.float32) for one in self.outputs]
+        for index, (attribute, array) in enumerate(zip(self.outputs, outputs, strict=True)):
+            self._data[index] = OutputData(not _is_int8(attribute), 1, index, array.ctypes.data, array.nbytes)
+        count = len(outputs)
         self._call("rknn_outputs_get", count, self._data, None)
         try:
-            return [_copy(output, attribute) for output, attribute in zip(self._data, self.outputs, strict=True)]
+            for output, array in zip(self._data, outputs, strict=True):
+                if output.data != array.ctypes.data:  # the library has used memory of its own all the same
+                    ctypes.memmove(array.ctypes.data, output.data, array.nbytes)
         finally:
             self._call("rknn_outputs_release", count, self._data)
+        return [_raw(array, attribute) for array, attribute in zip(outputs, self.outputs, strict=True)]
 
     def close(self) -> None:
         """Destroy the context; the weights are freed with the last context that uses them.
@@ -274,8 +280,5 @@ def _is_int8(attribute: Attribute) -> bool:
     return bool(attribute.type == INT8 and attribute.quantized == AFFINE and attribute.scale > 0)
 
 
-def _copy(output: OutputData, attribute: Attribute) -> Raw:
-    # Not with ctypes.cast: it leaves 3 kB at each run that only the garbage collector can free.
-    values: NDArray[Any] = np.empty(attribute.n_elems, np.int8 if _is_int8(attribute) else np.float32)
-    ctypes.memmove(values.ctypes.data, output.data, values.nbytes)
+def _raw(values: NDArray[Any], attribute: Attribute) -> Raw:
     return Quantized(values, attribute.zero_point, attribute.scale) if _is_int8(attribute) else values

@@ -20,17 +20,21 @@ from numpy.typing import NDArray
 from ..core.addresses import mask_address
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.text import in_a_line, readable
+from ..core.turns import TURNS, Turn
 from ..inference.frames import Frame
-from ..vision.photo import TURNS, Turn, turn_image
+from ..vision.photo import turn_image
 from .hardware_decoder import check_decoder
 from .rtsp import RtspCamera
 from .source_names import FORMS, check_network_address, find_device, has_gstreamer, hint_for
-from .sources import CaptureFormat, JpegPipe, NetworkStream, PhotoFolder, Stream, V4l2Device, VideoFile
+from .sources import JpegPipe, NetworkStream, PhotoFolder, VideoFile
+from .stream import ReducedPicture, ReducingStream, Stream
+from .v4l2_device import CaptureFormat, V4l2Device
 
 # Seconds before each attempt to open a lost camera again; the last one is repeated. A USB camera that reset itself is
 # back within one second, a network camera that reboots within a minute, and then ten seconds more do not matter.
 RETRIES = (0.5, 1.0, 2.0, 5.0, 10.0)
 UNREADABLE_LIMIT = 30  # pictures in a row that cannot be decoded, after which a live camera is opened again
+BLACK_ROWS = 16  # rows that are looked at to tell whether a picture is black
 BLACK_LEVEL = 8  # of 255: in a black picture, no sampled pixel is brighter
 
 log = getLogger("rkface.camera")
@@ -45,7 +49,7 @@ class CameraState:
     size        width and height of the last frame in pixels; (0, 0) before the first frame
     format      the format that the source reports (four letters), "" if it reports none
     rate        the frames per second that the source reports, 0 if it reports none
-    decoder     how a network camera's video is decoded: "hardware (h264_rkmpp)" or "software", perhaps with the reason
+    decoder     how a network camera's video is decoded: "hardware (h264_rkmpp)" or "software", or "software, because …"
     frames      frames that arrived
     unreadable  pictures that could not be decoded
     black       black frames in a row that were decoded, up to the last one: many of them mean a covered lens
@@ -121,12 +125,16 @@ class Camera:
         """Whether ``close`` was called."""
         return self._closed.is_set()
 
-    def read(self, wanted: Callable[[float], bool] | None = None) -> Frame | None:
+    def read(
+        self, wanted: Callable[[float], bool] | None = None, least: Callable[[], int] | None = None
+    ) -> Frame | None:
         """Wait for the next frame and return it.
 
         Args:
             wanted: Called with the time of each frame. Those for which it returns False are skipped, before the work of
                 decoding and turning them.
+            least: Returns how many pixels on the longer side of the picture are enough. The frame may then have a
+                smaller image, and ``Frame.full``. 0, the default, is the full size.
 
         Returns:
             The frame, with an H×W×3 uint8 BGR image. None after the last frame of a file, folder or pipe, and after
@@ -145,7 +153,8 @@ class Camera:
                     if wanted is not None and not wanted(moment):
                         self._count_frame()
                         continue
-                    image = stream.decode()
+                    reduced = self._reduce(stream, least() if least else 0)
+                    image = reduced.image if reduced else stream.decode()
                     if image is None:
                         self._count_unreadable()
                         continue
@@ -162,9 +171,9 @@ class Camera:
                     self._wait_after_loss(str(error))
                 else:
                     number = self._count_frame()
-                    self._note_image(stream, image)
-                    image = turn_image(image, self._rotate) if self._rotate else image
-                    return Frame(image, number, moment, self.name, self._near)
+                    self._note_image(stream, image, reduced.size if reduced else image.shape[1::-1])
+                    full = partial(self._decode_full, reduced) if reduced else None
+                    return Frame(self._upright(image), number, moment, self.name, self._near, full)
             return None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -201,9 +210,20 @@ class Camera:
         self._state = replace(self._state, connected=True, frames=number + 1, error="")
         return number
 
-    def _note_image(self, stream: Stream, image: NDArray[np.uint8]) -> None:
+    def _reduce(self, stream: Stream, least: int) -> ReducedPicture | None:
+        """The grabbed picture, smaller, if ``least`` pixels are enough and ``stream`` can do that; else None."""
+        return stream.decode_reduced(least) if least and isinstance(stream, ReducingStream) else None
+
+    def _decode_full(self, reduced: ReducedPicture) -> NDArray[np.uint8]:
+        return self._upright(reduced.full())
+
+    def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return turn_image(image, self._rotate) if self._rotate else image
+
+    def _note_image(self, stream: Stream, image: NDArray[np.uint8], stored: tuple[int, ...]) -> None:
+        """Note what the pictures are like. ``stored``: width and height in full size, before the picture is turned."""
         old = self._state
-        height, width = image.shape[:2]
+        width, height = stored
         size = (height, width) if self._rotate % 180 else (width, height)
         if not self._announced or (self._live and size != old.size):  # photos in a folder may differ in size
             decoded = f", decoded in {stream.decoder}" if stream.decoder else ""
@@ -329,5 +349,6 @@ def open_camera(
 
 
 def is_black(image: NDArray[np.uint8]) -> bool:
-    """Return whether an image (H×W×3 uint8) is black, from a grid of some thousand pixels."""
-    return bool(image[::24, ::24].max() <= BLACK_LEVEL)
+    """Return whether an image (H×W×3 uint8) is black, from some of its rows. Pixels side by side are read together: a
+    grid of single ones would take twice as long."""
+    return bool(image[:: max(1, len(image) // BLACK_ROWS)].max() <= BLACK_LEVEL)

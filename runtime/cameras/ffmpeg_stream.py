@@ -18,6 +18,7 @@ from ..core.addresses import mask_secrets
 from ..core.child_process import kill_process, start_process
 from ..core.errors import WorkError
 from ..core.ffmpeg import DECODERS
+from .stream import ReducedPicture, reduction
 from .y4m import VideoHeader, read_header, to_bgr
 
 FIRST_SECONDS = 10.0  # until the first picture: some cameras send a key frame every 5 to 10 seconds
@@ -122,6 +123,16 @@ class FfmpegStream:
         assert self._used is not None and self._header is not None
         return to_bgr(self._used, self._header)
 
+    def decode_reduced(self, least: int) -> ReducedPicture | None:
+        frame, header = self._used, self._header
+        assert frame is not None and header is not None
+        by = reduction(header.width, header.height, least)
+        if by == 1:
+            return None
+        self._used = None  # it may be needed again, so it must not be filled with another picture
+        size = header.width, header.height
+        return ReducedPicture(to_bgr(frame, header, by), size, lambda: to_bgr(frame, header))
+
     def close(self) -> None:
         with self._changed:
             self._closed = True
@@ -176,7 +187,7 @@ class FfmpegStream:
         self.rate = header.rate
         self._free = [np.empty(header.nbytes, np.uint8) for _ in range(BUFFERS)]
         while True:
-            buffer = self._free.pop()
+            buffer = self._free.pop() if self._free else np.empty(header.nbytes, np.uint8)
             marker = stdout.readline(256)
             if not marker or stdout.readinto(buffer) < len(buffer):  # type: ignore[attr-defined]
                 raise EOFError

@@ -38,6 +38,7 @@ class FrameGate:
         self, rate: float = 15.0, idle_rate: float = 5.0, calm: float = 3.0, motion: float | None = None
     ) -> None:
         self.skipped = 0  # frames
+        self.side = 0  # pixels of the longest side of the detector's input; 0: not known
         self._rate, self._idle_rate, self._calm, self._motion = rate, idle_rate, calm, motion
         self._tracking = False
         self._busy_until = -np.inf
@@ -61,6 +62,14 @@ class FrameGate:
     def tracks(self) -> bool:
         """Whether a face is tracked now."""
         return self._tracking
+
+    @property
+    def least(self) -> int:
+        """How many pixels on the longer side of a picture are enough now; 0: its full size is wanted.
+
+        ``side`` are enough while nobody is there. With ``motion``, sizes must not change: that would look like motion.
+        """
+        return self.side if self.state == "idle" else 0
 
     def set_tracked_faces(self, count: int) -> None:
         """Report how many faces are tracked now (``Watcher.tracked_faces``)."""
@@ -112,7 +121,8 @@ def feed_frames(camera: Camera, submit: Callable[[Frame], bool], gate: FrameGate
 
     Run it in its own thread: the frames of a network camera stay new only while something reads all of them.
     """
-    while (frame := camera.read(gate.is_due if gate else None)) is not None:
+    wanted, least = (gate.is_due, lambda: gate.least) if gate else (None, None)
+    while (frame := camera.read(wanted, least)) is not None:
         if (gate is None or gate.accepts(frame)) and not submit(frame):
             break
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 PATIENCE = 5.0  # seconds without information, after which there is no picture
 HANGING = 20.0  # seconds with the same picture: encoders repeat pictures of a quiet scene for some seconds
-INTERVAL = 0.4  # seconds between two checks
+INTERVAL = 1.0  # seconds between two checks: each costs as much as a search for faces, without the inference
 GRID = (48, 64)  # rows and columns of the sampled pixels, about
 BLACK = 8  # of 255: in a black picture, no pixel is brighter
 FLAT = 3  # of 255: pixels of one color differ less from it than the noise of a sensor

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import cv2
-
 from ..core.addresses import ENCODE, mask_address
 from ..core.errors import InputError
 
@@ -64,4 +62,6 @@ def hint_for(source: str) -> str:
 
 def has_gstreamer() -> bool:
     """Return whether this OpenCV can use GStreamer. The OpenCV from PyPI lists it (``getBackends``), and has none."""
+    import cv2  # checking a configuration needs no OpenCV
+
     return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))

@@ -7,114 +7,29 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache
 from logging import getLogger
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
-from ..core.versions import opencv_risk
-from ..vision.image import decode_frame, read_image
+from ..vision.image import decode_frame, decode_reduced_frame, read_image
 from ..vision.photo_files import find_images
 from .mjpeg import JpegSplitter
+from .opencv import format_name, opencv_version, warn_of_old_opencv
+from .stream import ReducedPicture, decode_grabbed
 
 log = getLogger(__name__)
 
 OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 5000, 5000  # after which a network camera that does not answer counts as lost
 # The first OpenCV whose GStreamer backend knows these timeouts (opencv #22919). Debian 12's 4.6 would refuse to open.
 GSTREAMER_TIMEOUTS_SINCE = (4, 7)
-MAX_STAMP_AGE = 5.0  # seconds: an older timestamp of a driver belongs to another clock
 PIPE_READ_SIZE = 1 << 16  # bytes
 HELD_RATE = 5.0  # frames per second while a photo is held: more would show nothing new
 BLACK_GAP = 1.5  # seconds from a held photo to the black frame after it: longer than RecognitionRules.keep
 PIPE_POLL = 0.2  # seconds between checks whether a silent pipe is still wanted
-
-
-@dataclass(frozen=True)
-class CaptureFormat:
-    """What to request from a V4L2 camera. The driver may choose something else: ``CameraState`` has its choice.
-
-    width   pixels
-    height  pixels
-    rate    frames per second; of a folder of photos: photos per second
-    format  V4L2's pixel format: MJPG, YUYV or NV12
-    hold    only for folders of photos: see ``PhotoFolder``
-    """
-
-    width: int = 1280
-    height: int = 720
-    rate: float = 15.0
-    format: str = "MJPG"
-    hold: float = 0.0
-
-
-class Stream(Protocol):
-    """An open source. ``format``, ``rate`` and ``decoder`` are what ``CameraState`` says of it, "" or 0 if unknown."""
-
-    format: str
-    rate: float
-    decoder: str
-
-    def grab(self) -> float:
-        """Wait for the next picture, and return when it was captured, in seconds of ``time.monotonic``. Raises EOFError
-        after the last one, and WorkError if the source is lost."""
-        ...
-
-    def decode(self) -> NDArray[np.uint8] | None:
-        """Return the picture that was grabbed last: H×W×3 uint8 BGR, None if it cannot be decoded. A picture that
-        nobody needs is not decoded."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class V4l2Device:
-    """A V4L2 device, read by OpenCV, which converts its pictures to BGR."""
-
-    decoder = ""
-
-    def __init__(self, path: Path, requested: CaptureFormat) -> None:
-        if not path.exists():
-            raise WorkError(
-                f"{path} does not exist: plug the camera in, and check with `rkface doctor` (or `v4l2-ctl "
-                "--list-devices`)"
-            )
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise WorkError(f"no permission to open {path}: add this user to the group 'video', then log in again")
-        warn_of_old_opencv()
-        # Where a link points may change each time the camera is plugged in; OpenCV needs /dev/videoN.
-        self._capture = cv2.VideoCapture(str(path.resolve()), cv2.CAP_V4L2)
-        if not self._capture.isOpened():
-            raise WorkError(
-                f"{path} cannot be opened: stop other programs that use it, and check that this device is a camera"
-            )
-        self._path = path
-        # The format first: drivers offer different sizes and rates for each format.
-        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*requested.format))
-        self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, requested.width)
-        self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, requested.height)
-        self._capture.set(cv2.CAP_PROP_FPS, requested.rate)
-        self.format = format_name(self._capture.get(cv2.CAP_PROP_FOURCC))
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS)
-
-    def grab(self) -> float:
-        if not self._capture.grab():
-            raise WorkError(f"{self._path} stopped delivering pictures: check that it is still plugged in")
-        now = time.monotonic()
-        # V4L2 stamps the end of the exposure with the monotonic clock. Timestamps of drivers that do not are ignored.
-        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        return stamp if 0 <= now - stamp < MAX_STAMP_AGE else now
-
-    def decode(self) -> NDArray[np.uint8] | None:
-        return decode_grabbed(self._capture)
-
-    def close(self) -> None:
-        self._capture.release()
 
 
 class NetworkStream:
@@ -277,37 +192,17 @@ class JpegPipe:
         except InputError:
             return None
 
+    def decode_reduced(self, least: int) -> ReducedPicture | None:
+        return reduce_jpeg(self._picture, least)
+
     def close(self) -> None:
         pass  # the descriptor belongs to the caller
 
 
-def decode_grabbed(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
-    """Return the picture that ``capture`` grabbed, H×W×3 uint8 BGR. None if it cannot be decoded."""
+def reduce_jpeg(data: bytes, least: int) -> ReducedPicture | None:
+    """``ReducingStream.decode_reduced`` of a JPEG."""
     try:
-        good, image = capture.retrieve()
-    except cv2.error:
+        reduced = decode_reduced_frame(data, "picture", least) if data else None
+    except InputError:
         return None
-    if not good or image is None or not image.size or image.dtype != np.uint8:
-        return None
-    if image.ndim == 2:  # a thermal or night camera
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
-
-
-@cache
-def warn_of_old_opencv() -> None:
-    """Log once what may happen with the OpenCV that is installed, if it is an old one."""
-    if risk := opencv_risk(cv2.__version__):
-        log.warning("%s", risk)
-
-
-def opencv_version() -> tuple[int, int]:
-    """Return the major and minor version of OpenCV."""
-    major, minor = cv2.__version__.split(".")[:2]
-    return int(major), int(minor)
-
-
-def format_name(code: float) -> str:
-    """Return OpenCV's number for a format as its four letters, "" for no format."""
-    letters = int(code).to_bytes(4, "little", signed=True) if code > 0 else b""
-    return letters.decode("ascii", "ignore").strip("\0 ").upper() if letters else ""
+    return ReducedPicture(*reduced, lambda: decode_frame(data, "picture")) if reduced else None

@@ -6,7 +6,7 @@ The format: https://wiki.multimedia.cx/index.php/YUV4MPEG2
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import cv2
@@ -53,15 +53,31 @@ def read_header(readline: Callable[[int], bytes]) -> VideoHeader:
     return VideoHeader(width, height, rate, "XCOLORRANGE=FULL" in fields)
 
 
-def to_bgr(frame: NDArray[np.uint8], header: VideoHeader) -> NDArray[np.uint8]:
+def to_bgr(frame: NDArray[np.uint8], header: VideoHeader, by: int = 1) -> NDArray[np.uint8]:
     """Return a frame (``header.nbytes`` uint8) as H×W×3 BGR, with the matrix of ITU-R BT.601, as OpenCV's FFmpeg
-    does."""
+    does. With ``by``, 2 or 4, at that part of its size: the planes are shrunk before the colors are computed."""
+    if by > 1:
+        frame, header = _shrink(frame, header, by)
     if header.full_range:
         pixels = header.width * header.height
         frame = np.concatenate([cv2.LUT(part, table)[:, 0] for part, table in zip(
             (frame[:pixels], frame[pixels:]), limited_range(), strict=True)])  # fmt: skip
     planes = frame.reshape(header.height * 3 // 2, header.width)
     return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), np.uint8)
+
+
+def _shrink(frame: NDArray[np.uint8], header: VideoHeader, by: int) -> tuple[NDArray[np.uint8], VideoHeader]:
+    width, height = header.width // (2 * by) * 2, header.height // (2 * by) * 2  # even sides, as I420 needs them
+    pixels, start = header.width * header.height, 0
+    planes = []
+    for part in (1, 2, 2):
+        rows, columns = header.height // part, header.width // part
+        plane = frame[start : start + rows * columns].reshape(rows, columns)
+        small = cv2.resize(plane, (width // part, height // part), interpolation=cv2.INTER_AREA)
+        planes.append(np.asarray(small, np.uint8).ravel())
+        start += rows * columns
+    assert start == pixels * 3 // 2
+    return np.concatenate(planes), replace(header, width=width, height=height)
 
 
 @cache

@@ -64,7 +64,7 @@ def enroll_rules(options: Namespace) -> EnrollOptions:
 
 
 def gallery_path(options: Namespace) -> Path:
-    from ..gallery.gallery import default_path
+    from ..gallery.companions import default_path
 
     path: Path | None = options.gallery
     return path or default_path()

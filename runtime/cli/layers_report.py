@@ -51,8 +51,8 @@ def next_steps(results: Sequence[LayerResult], cores: int, problems: Sequence[st
     wrong = [one for one in results if one.first is not None]
     steps = list(dict.fromkeys(_doubt(one) for one in results if one.build < 1))
     if not wrong:
-        if any(one.error for one in results) or not problems:
-            return steps
+        if any(one.error for one in results) or not problems or not results:
+            return steps  # nothing is wrong, or the debug build did not run
         steps.append(
             "the debug build is right on this board, but the bundle's model is not: the fault depends on how layers "
             "are compiled together. Use another librknnrt, or convert with another toolkit (docs/boards.md#librknnrt)"

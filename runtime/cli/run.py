@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from logging import DEBUG, WARNING, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,9 @@ from ..core.missing_package import import_error
 from .options import add_camera_position
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ..core.bundle import Bundle
     from ..service.settings import Settings
     from ..web.accounts import Accounts
     from ..web.serve import Console
@@ -104,13 +109,15 @@ def _run(options: Namespace) -> int:
     settings = run_settings(options)
     from ..core.progress import stage
     from ..service.logging_setup import start_logs
+
+    reading = _read_in_background(settings.bundle)  # its checksums take as long as these imports
     from ..service.service import Service
-    from ..service.startup import lock_gallery
+    from ..service.startup import lock_gallery, open_service_scheduler
 
     start_logs(options.log)
     if options.quiet or options.verbose:
         getLogger("rkface").setLevel(WARNING if options.quiet else DEBUG)
-    service = Service(settings)
+    service = Service(settings, open_scheduler=partial(open_service_scheduler, read=lambda _: reading.result()))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
@@ -127,6 +134,24 @@ def _run(options: Namespace) -> int:
             opened.enter_context(console.show(service))
         service.run()
     return 0
+
+
+def _read_in_background(folder: Path) -> Future[Bundle]:
+    """The bundle in ``folder``, verified in a thread, or the error that says why it cannot be used."""
+    from concurrent.futures import Future
+
+    from ..core.bundle import read_bundle
+
+    reading: Future[Bundle] = Future()
+
+    def read() -> None:
+        try:
+            reading.set_result(read_bundle(folder))
+        except BaseException as error:
+            reading.set_exception(error)
+
+    threading.Thread(target=read, name="rkface-bundle", daemon=True).start()
+    return reading
 
 
 def run_settings(options: Namespace) -> Settings:

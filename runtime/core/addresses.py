@@ -78,6 +78,16 @@ def split_address(address: str, what: str, schemes: tuple[str, ...]) -> SplitRes
     return parts
 
 
+def check_webhook_url(url: str) -> SplitResult:
+    """The parts of ``url``. Raises InputError, without any secret in it, if it cannot be the URL of a webhook."""
+    parts = split_address(url, "the webhook's URL", ("https", "http"))
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise InputError("the webhook's URL contains characters that must be written as %XX, or in the host as xn--…")
+    if parts.username or parts.password:
+        raise InputError("the webhook's URL contains a user or password, which logs would show: use a header instead")
+    return parts
+
+
 def check_host(host: str) -> None:
     """Raise InputError, without a secret in it, unless ``host`` is a host name or an IP address, without a port."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?", host):

@@ -17,6 +17,9 @@ from .text import in_a_line, show_value
 SUMS = "SHA256SUMS"
 OPTIONAL = "reference"  # a board does not need this folder
 MAX_SUMS = 1_000_000  # bytes of SHA256SUMS
+# Bytes that are hashed at once. Other threads run meanwhile, and after each piece Python lets this one wait for up to
+# 5 ms (sys.getswitchinterval) if they are busy: as long as 2 MB take.
+CHUNK = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,12 @@ class Bundle:
             )
         return path
 
+    def check_chip(self, soc: str | None) -> None:
+        """Raise BundleError if the models are not for the chip ``soc`` ("rk3588"), on which this runs; None: any."""
+        target = self.manifest.target
+        if soc is not None and soc != target:
+            raise BundleError(f"{self.folder} was made for {target}, this is {soc}: convert again with --target {soc}")
+
 
 def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
     """Read and verify the bundle in ``folder``. ``soc`` is the chip that this runs on ("rk3588"), or None for any.
@@ -56,9 +65,8 @@ def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
         raise BundleError(f"{folder}: no such bundle folder: `rkface convert` makes one")
     manifest = parse_manifest(folder)
     verify(folder)
-    if soc is not None and soc != manifest.target:
-        raise BundleError(f"{folder} was made for {manifest.target}, this is {soc}: convert again with --target {soc}")
     bundle = Bundle(folder, manifest)
+    bundle.check_chip(soc)
     for model in manifest.models.values():
         if not (folder / model.file).is_file():
             raise BundleError(f"{folder}: the manifest names {model.file}, but the file is missing: copy it again")
@@ -69,7 +77,7 @@ def sha256(path: Path) -> str:
     """SHA-256 of the file at ``path``, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
+        while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 

@@ -175,6 +175,11 @@ class Manifest:
         return {"detector": self.detector} | {shape_name(one.input.width, one.input.height): one for one in self.shapes}
 
     @property
+    def longest_side(self) -> int:
+        """The longest side of the detector's inputs, in pixels: it sees no more of a picture."""
+        return max(side for model in self.detectors.values() for side in (model.input.width, model.input.height))
+
+    @property
     def models(self) -> dict[str, Model]:
         """All models by name: ``detectors``, then those of the other roles."""
         return self.detectors | {role: self.model(role) for role in self.roles}

@@ -19,9 +19,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import SplitResult
 
-from ..core.addresses import split_address
+from ..core.addresses import check_webhook_url
 from ..core.errors import InputError
 from .channel import ReceiverGoneError, RefusedError, UndeliveredError
 from .event import OutgoingEvent
@@ -131,16 +130,6 @@ class Webhook:
         finally:
             alarm.cancel()
             connection.close()
-
-
-def check_webhook_url(url: str) -> SplitResult:
-    """The parts of ``url``. Raises InputError, without any secret in it, if it cannot be the URL of a webhook."""
-    parts = split_address(url, "the webhook's URL", ("https", "http"))
-    if not url.isascii() or not url.isprintable() or " " in url:
-        raise InputError("the webhook's URL contains characters that must be written as %XX, or in the host as xn--…")
-    if parts.username or parts.password:
-        raise InputError("the webhook's URL contains a user or password, which logs would show: use a header instead")
-    return parts
 
 
 def sign(key: bytes, identity: str, timestamp: str, body: bytes) -> str:

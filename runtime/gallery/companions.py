@@ -1,11 +1,20 @@
-"""The paths of the files beside a gallery. Each belongs to one gallery and is named after it, so that galleries in one
-folder share none."""
+"""The default path of a gallery, and the paths of the files beside one. Each belongs to one gallery and is named after
+it, so that galleries in one folder share none."""
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from glob import escape
 from pathlib import Path
+
+BOARD_FOLDER = Path("/var/lib/rkface")
+FILE = "gallery.sqlite"
+
+
+def default_path() -> Path:
+    """The gallery of a board's service, or gallery.sqlite in the working folder if /var/lib/rkface is not writable."""
+    return (BOARD_FOLDER if os.access(BOARD_FOLDER, os.W_OK) else Path()) / FILE
 
 
 class Companion(Enum):

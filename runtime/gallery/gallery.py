@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -38,14 +37,6 @@ from .rows import (
 )
 from .snapshot import Snapshot, read_snapshot
 from .stored_values import SELECT_EMBEDDINGS
-
-BOARD_FOLDER = Path("/var/lib/rkface")
-FILE = "gallery.sqlite"
-
-
-def default_path() -> Path:
-    """The gallery of a board's service, or gallery.sqlite in the working folder if /var/lib/rkface is not writable."""
-    return (BOARD_FOLDER if os.access(BOARD_FOLDER, os.W_OK) else Path()) / FILE
 
 
 class Gallery(GalleryDatabase):

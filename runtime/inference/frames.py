@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +33,9 @@ class Frame:
         time: When the frame was captured, in seconds: of ``time.monotonic()`` unless the source has a better clock.
         source: Name of the camera or file.
         near: Whether faces may fill the picture: the scheduler uses ``Pipeline.near``.
+        full: Decodes the image in full size, if ``image`` is a smaller version that is enough to see whether anybody
+            is there; else None. If the scheduler finds a face, it searches the full image, and that is the frame of
+            the result.
     """
 
     image: NDArray[np.uint8]
@@ -39,6 +43,7 @@ class Frame:
     time: float = field(default_factory=time.monotonic)
     source: str = ""
     near: bool = False
+    full: Callable[[], NDArray[np.uint8]] | None = None
 
 
 def check_frame(frame: Frame) -> Frame:
@@ -53,7 +58,7 @@ class Result:
     """What the scheduler found in one frame: either ``faces`` or ``error`` is None.
 
     Attributes:
-        frame: The frame, as it was submitted.
+        frame: The frame as it was submitted, or with its full image (see ``Frame.full``).
         faces: The faces in the frame, in pixels of its image. None if the work on this frame failed.
         error: The exception that the work on this frame raised, or None.
         dropped: Number of frames of the same source that newer frames replaced since the last result of that source.

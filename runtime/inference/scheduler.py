@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.shared_weights import SharedWeights
-from ..core.bundle import read_bundle
+from ..core.bundle import Bundle, read_bundle
 from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
@@ -255,20 +256,27 @@ class Scheduler:
             for cores in filter(None, (self._cores, self._liveness)):
                 closing.callback(cores.close)
 
+    def _search(self, pipeline: Pipeline, frame: Frame) -> tuple[Frame, Faces]:
+        faces = self._work(pipeline, frame.image)
+        if frame.full is not None and len(faces):
+            frame = replace(frame, image=frame.full(), full=None)
+            faces = self._work(pipeline, frame.image)
+        return frame, faces
+
     def _serve(self, caller: Caller, pipeline: Pipeline) -> None:
         near = pipeline.near()
         while (job := self._queue.start(caller)) is not None:
-            started, faces, failure = time.monotonic(), None, None
+            started, frame, faces, failure = time.monotonic(), job.frame, None, None
             try:
-                faces = self._work(near if job.frame.near else pipeline, job.frame.image)
+                frame, faces = self._search(near if frame.near else pipeline, frame)
             except Exception as error:  # reported in this frame's result; the next frame goes on
                 failure = error
             took, waited = time.monotonic() - started, started - job.submitted
-            self._queue.finish(caller, job, Result(job.frame, faces, failure, job.dropped, waited, took))
+            self._queue.finish(caller, job, Result(frame, faces, failure, job.dropped, waited, took))
 
 
 def open_scheduler(
-    folder: str | Path,
+    folder: str | Path | Bundle,
     backend: str | None = None,
     *,
     cores: int | None = None,
@@ -280,7 +288,7 @@ def open_scheduler(
     """Verify the bundle in a folder and load its models on each core.
 
     Args:
-        folder: The bundle's folder, as ``rkface convert`` writes it.
+        folder: The bundle's folder, as ``rkface convert`` writes it, or a bundle that was read and verified already.
         backend: As in ``open_bundle``.
         cores: Number of NPU cores. None uses all cores of the chip, and 1 with ONNX Runtime, which spreads one
             inference over the processor itself. Fewer cores save little memory: they share the weights of the models.
@@ -301,7 +309,8 @@ def open_scheduler(
     """
     chosen = choose_backend(backend)
     soc = read_soc() if chosen == "npu" else None
-    bundle = read_bundle(folder, soc)
+    bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
+    bundle.check_chip(soc)
     if liveness:
         bundle.model("liveness")
     available = read_cores() if soc else 1

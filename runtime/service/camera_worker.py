@@ -12,7 +12,7 @@ from statistics import median
 from ..cameras.camera import Camera, open_camera
 from ..cameras.frame_gate import MOTION, FrameGate, feed_frames
 from ..cameras.picture_check import PictureCheck
-from ..cameras.sources import CaptureFormat
+from ..cameras.v4l2_device import CaptureFormat
 from ..inference.frames import Frame, Result
 from ..tracking.watcher import Watcher
 from .console_protocol import CameraHealth, WatchedFrame
@@ -69,6 +69,12 @@ class CameraWorker:
         self._latencies: deque[float] = deque(maxlen=100)
         self._last_error = _LastError()
 
+    def note_detector(self, side: int) -> None:
+        """Note the ``side`` of the detector's input in pixels, the longest one: while nobody is there, no larger
+        picture is needed."""
+        if self._gate is not None:
+            self._gate.side = side
+
     @property
     def pending(self) -> int:
         """The number of frames that were passed to the scheduler and have no result yet."""
@@ -119,14 +125,15 @@ class CameraWorker:
         return CameraHealth(
             self.name,
             state.connected and not self.ended,
-            *state.size,
+            width=state.size[0] or None,
+            height=state.size[1] or None,
             fps=(last.processed - first.processed) / seconds,
             offered=(last.delivered - first.delivered) / seconds,
             latency=1000 * median(self._latencies) if self._latencies else 0.0,
             dropped=self.dropped,
             reconnects=state.reconnects,
-            error=self._last_error.text,
-            error_time=self._last_error.time,
+            error=self._last_error.text or None,
+            error_time=self._last_error.time or None,
             skipped=self._gate.skipped if self._gate else 0,
             pace=self._gate.state if self._gate else "",
             decoder=state.decoder,

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
-from ..core.addresses import check_host, mask_address
+from ..core.addresses import check_host, check_webhook_url, mask_address
 from ..core.errors import InputError
 from ..core.text import find_hidden, in_a_line
 from ..core.toml import list_problems, load_file, load_table, read_toml
-from ..events.webhook import check_webhook_url
 from .settings import Settings
 
 MOST_NAME = 100  # characters of a camera's name

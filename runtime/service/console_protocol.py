@@ -36,15 +36,15 @@ class CameraHealth:
     """The current state of one camera. Counts are since the start of the service.
 
     connected   whether frames arrive
-    width       of its pictures in pixels, 0 before the first one
+    width       of its pictures in pixels, null before the first one
     height      likewise
     fps         frames per second that were processed, over the last seconds
     offered     frames per second that the camera delivered, over the last seconds
     latency     median milliseconds from capture until the people are recognized, over the last frames
     dropped     frames that were replaced by newer ones before they were processed
     reconnects  attempts to open the camera again
-    error       the last error, "" before the first one
-    error_time  when it happened, in seconds since 1970, 0 before the first one
+    error       the last error, null before the first one
+    error_time  when it happened, in seconds since 1970, null before the first one
     skipped     frames that were not processed, because enough frames per second were, or because nothing moved
     pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
                 for a recording, of which every frame is processed
@@ -53,15 +53,15 @@ class CameraHealth:
 
     name: str
     connected: bool
-    width: int = 0
-    height: int = 0
+    width: int | None = None
+    height: int | None = None
     fps: float = 0.0
     offered: float = 0.0
     latency: float = 0.0
     dropped: int = 0
     reconnects: int = 0
-    error: str = ""
-    error_time: float = 0.0
+    error: str | None = None
+    error_time: float | None = None
     skipped: int = 0
     pace: str = ""
     decoder: str = ""
@@ -75,7 +75,7 @@ class SinkHealth:
     sent       events that were delivered
     waiting    events that were not delivered yet
     lost       events that were dropped, or refused by the receiver
-    error      the last error, "" if the last attempt succeeded
+    error      the last error, null if the last attempt succeeded
     """
 
     name: str
@@ -83,7 +83,7 @@ class SinkHealth:
     sent: int = 0
     waiting: int = 0
     lost: int = 0
-    error: str = ""
+    error: str | None = None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,12 @@ def _other_problems(parts: Parts, ignored: int) -> Iterator[str]:
 
 def _sink(state: SinkState) -> SinkHealth:
     return SinkHealth(
-        state.name, state.connected is not False, state.sent, state.queued, state.dropped + state.refused, state.error
+        state.name,
+        state.connected is not False,
+        state.sent,
+        state.queued,
+        state.dropped + state.refused,
+        state.error or None,
     )
 
 

@@ -43,7 +43,7 @@ from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
-from .startup import lock_gallery, open_gallery, open_service_scheduler, open_sinks
+from .startup import check_library, lock_gallery, open_gallery, open_service_scheduler, open_sinks
 from .systemd import notify, watchdog_seconds
 from .watchers import Watchers
 
@@ -98,6 +98,9 @@ class Service:
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
+            check_library(self.pipeline)
+            for worker in self.workers.values():
+                worker.note_detector(self.pipeline.manifest.longest_side)
             self._photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
             self._watch_pipeline = self.scheduler.pipeline()
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))

@@ -8,16 +8,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..core.addresses import mask_address
-from ..core.manifest import Thresholds
 from ..core.text import in_a_line
 from ..core.toml import Range
-from ..gallery.gallery import default_path
-from ..tracking.visit import RecognitionRules
-from ..vision.liveness import LivenessModel
-from ..vision.photo import Turn
+from ..core.turns import Turn
+from ..gallery.companions import default_path
+
+if TYPE_CHECKING:
+    from ..core.manifest import Thresholds
+    from ..tracking.visit import RecognitionRules
+    from ..vision.liveness import LivenessModel
 
 ON_BOARD = Path("/opt/rkface/current/bundle")  # installed by `rkface deploy`
 DAY = 86_400.0
@@ -73,6 +75,8 @@ class Recognition:
     window: Annotated[float, Range(0, 3600), "seconds out of sight after which a person counts as gone"] = 15.0
 
     def rules(self, thresholds: Thresholds) -> RecognitionRules:
+        from ..tracking.visit import RecognitionRules  # with numpy, which a configuration alone does not need
+
         rules = RecognitionRules.of(thresholds)
         return replace(rules, match=self.match or rules.match, hysteresis=self.hysteresis, window=self.window)
 

@@ -12,7 +12,10 @@ from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 
+from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError, WorkError
+from ..core.installed import runtime_library
+from ..core.versions import older_library
 from ..events import BoardReport, Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import key_from_environment, read_key
@@ -52,20 +55,27 @@ def lock_gallery(gallery: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_service_scheduler(settings: Settings) -> Scheduler:
-    """Open the scheduler for ``settings``. Raises InputError if liveness is required but not enabled, and everything
-    that ``open_scheduler`` raises."""
+def open_service_scheduler(settings: Settings, read: Callable[[Path], Bundle] = read_bundle) -> Scheduler:
+    """Open the scheduler for ``settings``, with the bundle that ``read`` returns for its folder. Raises InputError if
+    liveness is required but not enabled, and everything that ``open_scheduler`` raises."""
     if settings.liveness.require and not settings.liveness.enabled:
         raise InputError(
             "[liveness] require = true without enabled = true would recognize nobody: set enabled = true as well"
         )
     return open_scheduler(
-        settings.bundle,
+        read(settings.bundle),
         settings.backend or None,
         cores=settings.cores or None,
         work=detect_for_tracking,
         liveness=settings.liveness.enabled,
     )
+
+
+def check_library(pipeline: Pipeline, root: Path = Path("/")) -> None:
+    """Log a warning if the librknnrt of the machine at ``root`` is older than the toolkit that made the models."""
+    found = runtime_library(root) if pipeline.backend == "npu" else None
+    if found and found[1] and (remark := older_library(found[1], pipeline.manifest.toolkit)):
+        log.warning("%s: %s", found[0], remark)
 
 
 @contextmanager

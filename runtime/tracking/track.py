@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -68,6 +68,18 @@ class Tracks:
         return self.interval > SLOW
 
 
+NO_TRACKS = Tracks(
+    np.zeros(0, np.int64),
+    np.zeros((0, 4), np.float32),
+    np.zeros(0, np.int64),
+    np.zeros(0, np.int64),
+    np.zeros(0),
+    np.zeros(0),
+    np.zeros(0, np.bool_),
+    np.zeros(0, np.bool_),
+)
+
+
 class Tracker:
     """Follows the faces of one camera from frame to frame.
 
@@ -111,6 +123,8 @@ class Tracker:
         self._time = time
         interval = median(self._intervals) if self._intervals else 0.0
         slow = interval > SLOW
+        if not len(self._ids) and not len(faces):  # most frames of most cameras: nobody is there
+            return replace(NO_TRACKS, interval=interval)
         self._predict(passed)
         recent = self._lost <= passed
         # After a long pause, a face in the same place may be another person.

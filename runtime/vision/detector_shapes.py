@@ -43,6 +43,7 @@ class Detectors:
 
     def __init__(self, manifest: Manifest, detector: Backend, open_shape: Callable[[str], Backend] | None) -> None:
         self._models = manifest.detectors if open_shape else {"detector": manifest.detector}
+        self._names = list(self._models)
         self._sizes = [(model.input.width, model.input.height) for model in self._models.values()]
         self._open = open_shape
         self._closing = ExitStack()
@@ -64,7 +65,7 @@ class Detectors:
     def fitting(self, image: NDArray[np.uint8]) -> Detector:
         """The detector in the shape that fits ``image`` (H×W×3 uint8 BGR). Raises InputError for any other array."""
         check_image(image)
-        name = list(self._models)[find_fitting_size(self._sizes, image.shape[1], image.shape[0])]
+        name = self._names[find_fitting_size(self._sizes, image.shape[1], image.shape[0])]
         if name not in self._opened:
             assert self._open is not None, "without it, there is one shape"
             backend = self._open(name)

@@ -86,11 +86,29 @@ def decode_frame(data: bytes, name: str) -> NDArray[np.uint8]:
     A process of its own would cost each frame some milliseconds. Instead, libjpeg-turbo only gets baseline and
     progressive JPEGs without metadata whose markers were checked, of at most ``MAX_FRAME_PIXELS``.
     """
+    return _decode_jpeg(_parse(data, name, MAX_FRAME_PIXELS), name)
+
+
+def decode_reduced_frame(data: bytes, name: str, least: int) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
+    """Like ``decode_frame``, at half or a quarter of the size, if the longer side then has ``least`` pixels or more.
+
+    Returns the image, and width and height in full size; None if the picture is too small for that.
+    """
     header = _parse(data, name, MAX_FRAME_PIXELS)
+    longer = max(header.width, header.height)
+    by = next((by for by in (4, 2) if longer // by >= least), None)
+    if by is None:
+        return None
+    image = _decode_jpeg(header, name, by)
+    turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)
+    return image, (header.height, header.width) if turned else (header.width, header.height)
+
+
+def _decode_jpeg(header: Header, name: str, by: int = 1) -> NDArray[np.uint8]:
     if header.kind != "JPEG":
         raise InputError(f"{name}: not a JPEG")
     try:
-        image = decode_opencv(header.content)
+        image = decode_opencv(header.content, by)
     except cv2.error:
         image = None
     if image is None:

@@ -8,19 +8,17 @@ of the eyes on the mouth: the embedding is that of nobody. `tests/bench/photo_lo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.faces import Faces
+from ..core.turns import TURNS, Turn
 from .detect import suppress
 from .detector_shapes import AnyDetector
 from .quality import roll_of
 
-Turn = Literal[0, 90, 180, 270]  # degrees, clockwise
-TURNS: tuple[Turn, ...] = (0, 90, 180, 270)
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 UPRIGHT = 45.0  # degrees of roll: of the four turns of a photo, one brings a face below

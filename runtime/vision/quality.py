@@ -92,14 +92,15 @@ def measure(crop: NDArray[np.uint8], landmarks: NDArray[Any], detection: float) 
     """Measure the face at ``landmarks`` (5×2, pixels of the photo), whose ArcFace crop is ``crop`` (112×112×3 uint8
     BGR, see ``standard``)."""
     gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[FACE].astype(np.uint8, copy=False)
+    pose, roll = _pose_and_roll(landmarks)
     return Quality(
         size=float(np.linalg.norm(landmarks[1] - landmarks[0])),
         sharpness=sharpness_of(gray),
         # Only clipped pixels count: a limit on darkness would exclude dark skin.
         exposure=float(np.mean((gray > 5) & (gray < 250))),
-        pose=pose_of(landmarks),
+        pose=pose,
         detection=float(detection),
-        roll=roll_of(landmarks),
+        roll=roll,
     )
 
 
@@ -129,15 +130,22 @@ def pose_of(landmarks: NDArray[Any]) -> float:
     the best similarity transform. For a head whose landmarks are the template, with the nose 0.45 eye distances in
     front, it is 0.10 at 30° of yaw or pitch, 0.25 at 60° and 0.44 (``PROFILE``) at 90°.
     """
-    matrix = similarity(landmarks, ARCFACE_112.points)
-    aligned = landmarks @ matrix[:, :2].T + matrix[:, 2]
-    error = float(np.sqrt(np.mean(np.sum((aligned - TEMPLATE) ** 2, axis=1)))) / TEMPLATE_EYES
-    return max(0.0, 1 - error / PROFILE)
+    return _pose_and_roll(landmarks)[0]
 
 
 def roll_of(landmarks: NDArray[Any]) -> float:
     """How far a face with these 5×2 ``landmarks`` is turned clockwise in the image, -180 to 180 degrees, after the best
     similarity transform to the upright template. A face that is upside down seems upright if the detector has put the
     landmarks of the eyes on the mouth."""
-    matrix = similarity(landmarks, ARCFACE_112.points)
-    return math.degrees(math.atan2(-matrix[1, 0], matrix[0, 0]))
+    return _pose_and_roll(landmarks)[1]
+
+
+def _pose_and_roll(landmarks: NDArray[Any]) -> tuple[float, float]:
+    """Both from one transform, in plain floats: numpy's overhead on five points would be most of the time."""
+    (a, _, shift_x), (b, _, shift_y) = similarity(landmarks, ARCFACE_112.points).tolist()
+    squares = sum(
+        (a * x - b * y + shift_x - u) ** 2 + (b * x + a * y + shift_y - v) ** 2
+        for (x, y), (u, v) in zip(landmarks.tolist(), ARCFACE_112.points, strict=True)
+    )
+    error = math.sqrt(squares / len(ARCFACE_112.points)) / TEMPLATE_EYES
+    return max(0.0, 1 - error / PROFILE), math.degrees(math.atan2(-b, a))

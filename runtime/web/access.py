@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import scopes
@@ -19,6 +18,7 @@ from .clients import client_of
 from .password import PasswordCheck
 from .scopes import ENROLLMENT_PHOTO_PATHS, PHOTO_PATHS, ROLES, SAFE_METHODS, needed_scope
 from .session import KnownBrowsers, Sessions, SignInAttempts
+from .wire import problem
 
 DECIMAL = re.compile(r"[0-9]{1,18}")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -148,7 +148,7 @@ class AccessMiddleware:
         else:
             status, detail = refusal
             challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
-            await JSONResponse({"detail": detail}, status, challenge)(scope, receive, send_with_headers)
+            await problem(status, detail, challenge)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """HTTP status and reason; None if the request may pass."""

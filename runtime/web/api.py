@@ -5,7 +5,8 @@ tests/runtime/web/openapi.json is the contract: additions are compatible, a remo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,17 +33,19 @@ from .schemas import (
     Text,
 )
 from .uploads import MAX_PIXELS, UPLOAD, read_upload
+from .wire import Cursor, Limit, Page, page_of, read_cursor, write_cursor
 
 NEAREST = 3  # other people who look similar
+REFUSED: dict[int | str, dict[str, Any]] = {422: {"description": "refused: `verdict` says why; or a wrong request"}}
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 
 router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 
 
 @router.get("/people", tags=["people"])
-def list_people(service: ServiceDependency) -> list[Person]:
-    """All enrolled people, sorted by name."""
-    return service.gallery.people()
+def list_people(service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[Person]:
+    """The enrolled people, sorted by name."""
+    return page_of(service.gallery.people(), lambda one: (one.name.casefold(), one.id), limit, cursor)
 
 
 @router.get("/people/{id}", tags=["people"], responses=NOT_FOUND)
@@ -106,7 +109,9 @@ def get_person_face(service: ServiceDependency, id: str, sample: int | None = No
 
 
 @router.post("/enrolments/photo", include_in_schema=False)  # the path of rkface 0.1
-@router.post("/enrollments/photo", tags=["people"], openapi_extra=photo_body("photo"), responses=BUSY | UPLOAD)
+@router.post(
+    "/enrollments/photo", tags=["people"], openapi_extra=photo_body("photo"), responses=BUSY | UPLOAD | REFUSED
+)
 async def enroll_photo(
     *,
     request: Request,
@@ -122,7 +127,7 @@ async def enroll_photo(
     ] = None,
 ) -> Verdict:
     """Check one photo and enroll the face in it. If it is not clear which of several faces to
-    enroll, the photo is refused, and ``faces`` lists them. A refused photo is not an HTTP error."""
+    enroll, the photo is refused, and ``faces`` of the verdict lists them."""
 
     def enroll(body: bytes) -> Verdict:
         (data,) = read_photos(body, request.headers.get("content-type", ""), ("photo",))
@@ -134,33 +139,36 @@ async def enroll_photo(
 
     async with workload.uploads.place():  # before the body is read: as many as have a place are in memory
         data = await read_upload(request)
-        return await workload.photos.run(lambda: enroll(data))
+        return _accepted(await workload.photos.run(lambda: enroll(data)))
 
 
 @router.post("/enrolments/seen", include_in_schema=False)  # the path of rkface 0.1
-@router.post("/enrollments/seen", tags=["people"], responses=NOT_FOUND | BUSY)
+@router.post("/enrollments/seen", tags=["people"], responses=NOT_FOUND | BUSY | REFUSED)
 async def enroll_from_appearance(
     service: ServiceDependency, workload: WorkloadDependency, body: AppearanceEnrollment
 ) -> Verdict:
     """Enroll from the best shots of an appearance."""
     try:
-        return await workload.slow.run(
+        verdict = await workload.slow.run(
             lambda: service.enroll_seen(body.name, body.appearance, shots=body.shots, force=body.force)
         )
     except KeyError:
         raise HTTPException(404, "this appearance has ended and its pictures are deleted") from None
+    return _accepted(verdict)
 
 
 @router.get("/appearances", tags=["appearances"])
 def list_appearances(
     service: ServiceDependency,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[float | None, Query(description="only those that started earlier, seconds since 1970")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="how many, at most; a few more if they start together")] = 50,
+    cursor: Cursor = None,
     person: Annotated[str | None, Query(description="a person's id; empty for unknown people only")] = None,
     source: Annotated[str | None, Query(description="a camera's name")] = None,
-) -> list[LoggedAppearance]:
-    """Newest first. For the next page, set ``before`` to ``started`` of the last one."""
-    return service.appearances(limit, before, person, source)
+) -> Page[LoggedAppearance]:
+    """Newest first."""
+    before = _read_time(cursor)
+    found = service.appearances(limit, before, person, source)
+    return Page(items=found, next=write_cursor([found[-1].started]) if len(found) >= limit else None)
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
@@ -173,16 +181,16 @@ def get_appearance_face(service: ServiceDependency, id: str, shot: str | None = 
 
 
 @router.get("/appearances/{id}/shots", tags=["appearances"])
-def list_shots(service: ServiceDependency, id: str) -> Sequence[OfferedShot]:
+def list_shots(service: ServiceDependency, id: str) -> Page[OfferedShot]:
     """The pictures from which this appearance can be enrolled, best first; empty if no good picture is stored. They are
     kept for some minutes, so that an enrollment can name exactly the pictures that a person has looked at."""
-    return service.offer_shots(id)
+    return Page(items=service.offer_shots(id), next=None)
 
 
 @router.get("/cameras", tags=["cameras"])
-def list_cameras(service: ServiceDependency) -> list[CameraHealth]:
+def list_cameras(service: ServiceDependency) -> Page[CameraHealth]:
     """All cameras, in the order of the configuration."""
-    return list(service.cameras.values())
+    return Page(items=list(service.cameras.values()), next=None)
 
 
 @router.get("/cameras/{name}/guidance", tags=["cameras"], responses=NOT_FOUND | BUSY)
@@ -199,19 +207,33 @@ def get_health(service: ServiceDependency) -> Health:
 
 
 @router.get("/settings", tags=["service"])
-def list_settings(service: ServiceDependency) -> Sequence[Setting]:
+def list_settings(service: ServiceDependency) -> Page[Setting]:
     """The settings that can change while the service runs."""
-    return service.settings()
+    return Page(items=service.settings(), next=None)
 
 
 @router.patch("/settings", tags=["service"])
 def change_settings(
     service: ServiceDependency, values: Mapping[Text, bool | int | float | Text | None]
-) -> Sequence[Setting]:
+) -> Page[Setting]:
     """Change settings by key, now and for the next start; null: back to the configuration. If one value is wrong,
     nothing changes."""
     service.change_settings(values)
-    return service.settings()
+    return list_settings(service)
+
+
+def _accepted(verdict: Verdict) -> Verdict:
+    """``verdict``, if the face was enrolled or known. Raises HTTPException 422, with the verdict, if it was refused."""
+    if verdict.status == "refused":
+        raise HTTPException(422, {"detail": verdict.reason, "verdict": asdict(verdict)})
+    return verdict
+
+
+def _read_time(cursor: str | None) -> float | None:
+    place = read_cursor(cursor)
+    if place is not None and not (len(place) == 1 and isinstance(place[0], float)):
+        raise HTTPException(422, "cursor: use `next` of the page before, unchanged")
+    return None if place is None else place[0]
 
 
 def find_camera(service: CameraService, name: str) -> CameraHealth:

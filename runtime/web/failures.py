@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 import threading
@@ -12,17 +11,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..core.errors import InputError, RkfaceError
 from .access import SECURITY_HEADERS
 from .places import RETRY_AFTER
+from .wire import problem
 
 REPEAT = 60.0  # seconds after which the log may say the same again
 REMEMBERED = 200  # different lines of the log
@@ -96,7 +95,7 @@ async def _answer_failure(scope: Scope, receive: Receive, send: Send, error: Exc
         scarce = isinstance(error, RESOURCES)
         detail = "the machine is out of a resource: try again later" if scarce else "this failed: see the service's log"
         headers = {"retry-after": str(RETRY_AFTER)} if scarce else {}
-        await JSONResponse({"detail": detail}, 503, headers | SECURITY_HEADERS)(scope, receive, send)
+        await problem(503, detail, headers | SECURITY_HEADERS)(scope, receive, send)
 
 
 def describe(error: BaseException) -> str:
@@ -112,13 +111,15 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RkfaceError)
     def refuse_rkface_error(_: Request, error: RkfaceError) -> Response:
-        return _error(str(error), 400 if isinstance(error, InputError) else 503)
+        return problem(400 if isinstance(error, InputError) else 503, str(error))
 
     @app.exception_handler(RequestValidationError)
     def refuse_invalid_request(_: Request, error: RequestValidationError) -> Response:
-        return _error([{name: one[name] for name in ("type", "loc", "msg")} for one in error.errors()], 422)
+        errors = [{name: one[name] for name in ("type", "loc", "msg")} for one in error.errors()]
+        detail = "; ".join(f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in errors)
+        return problem(422, detail, errors=errors)
 
-
-def _error(detail: Any, status: int) -> Response:
-    """As ASCII: a request may contain half a character (\\ud800), which cannot be encoded as UTF-8."""
-    return Response(json.dumps({"detail": detail}), status, media_type="application/json")
+    @app.exception_handler(StarletteHTTPException)
+    def refuse_http_exception(_: Request, error: StarletteHTTPException) -> Response:
+        more = error.detail if isinstance(error.detail, dict) else {"detail": error.detail}
+        return problem(error.status_code, headers=error.headers, **more)

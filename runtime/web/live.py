@@ -61,7 +61,9 @@ class JpegCache:
 def _encode_jpeg(frame: Frame) -> bytes:
     height, width = frame.image.shape[:2]
     size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
-    image = frame.image if width <= MAX_WIDTH else cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+    # For less than half the size, pixels must be averaged; else this takes four times as long and looks the same.
+    how = cv2.INTER_AREA if width > 2 * MAX_WIDTH else cv2.INTER_LINEAR
+    image = frame.image if width <= MAX_WIDTH else cv2.resize(frame.image, size, interpolation=how)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 

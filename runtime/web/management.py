@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, HTTPException, Path
 
 from .access import Access
-from .accounts import NAME_LENGTH, Accounts, AuditNote, Token, User
+from .accounts import MOST_NOTES, NAME_LENGTH, Accounts, AuditNote, Token, User
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, AccessDependency, WorkloadDependency
 from .schemas import CreatedToken, NewToken, UserChange
+from .wire import Cursor, Limit, Page, page_of
 
 Name = Annotated[str, Path(min_length=1, max_length=NAME_LENGTH)]
 
@@ -17,9 +18,9 @@ router = APIRouter(prefix="/v1", tags=["access"], responses=UNAUTHORIZED | BUSY)
 
 
 @router.get("/tokens")
-def list_tokens(access: AccessDependency) -> list[Token]:
+def list_tokens(access: AccessDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[Token]:
     """The tokens of programs, newest first, without their secrets."""
-    return _accounts(access).tokens()
+    return page_of(_accounts(access).tokens(), lambda one: (-one.created, one.id), limit, cursor)
 
 
 @router.post("/tokens", status_code=201)
@@ -39,9 +40,9 @@ def revoke_token(access: AccessDependency, id: str) -> None:
 
 
 @router.get("/users")
-def list_users(access: AccessDependency) -> list[User]:
+def list_users(access: AccessDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[User]:
     """The users of the console, by name. The owner of the password file is not among them."""
-    return _accounts(access).users()
+    return page_of(_accounts(access).users(), lambda one: (one.name,), limit, cursor)
 
 
 @router.put("/users/{name}")
@@ -63,13 +64,10 @@ def remove_user(access: AccessDependency, name: Name) -> None:
 
 
 @router.get("/audit")
-def list_audit_notes(
-    access: AccessDependency,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[int | None, Query(ge=0, description="only notes with a lower id")] = None,
-) -> list[AuditNote]:
+def list_audit_notes(access: AccessDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[AuditNote]:
     """Who signed in and changed what, newest first. It names no person of the gallery."""
-    return _accounts(access).notes(limit, before)
+    notes = _accounts(access).notes(MOST_NOTES)
+    return page_of(notes, lambda one: (-one.id,), limit, cursor)
 
 
 def _accounts(access: Access) -> Accounts:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
+
+from .wire import problem
 
 PIECE = 64 * 1024  # bytes that are written at a time, so that a client that does not read is noticed
 
@@ -31,13 +32,13 @@ class PageFiles:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix("/")
-        file = self._files.get(name or "index.html")
+        file = self._files.get(name) or self._files.get(f"{name or 'index'}.html")  # "/docs" is docs.html
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         elif scope["method"] not in ("GET", "HEAD"):
-            await JSONResponse({"detail": "Method Not Allowed"}, 405, {"allow": "GET, HEAD"})(scope, receive, send)
+            await problem(405, "Method Not Allowed", {"allow": "GET, HEAD"})(scope, receive, send)
         elif file is None:
-            await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
+            await problem(404, "Not Found")(scope, receive, send)
         else:
             await _send_file(file, scope, send)
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ from .accounts import Accounts
 from .audit import AuditMiddleware
 from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
 from .dependencies import ServiceDependency
+from .description import describe_api
 from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
 from .listening import CONNECTIONS, listen, most_connections
 from .page import PageFiles
 from .password import PasswordCheck, read_password, read_token
 from .places import Workload
+from .wire import WireResponse
 
 STATIC = Path(__file__).parent / "static"
 STOP_TIMEOUT = 2  # seconds that open requests get when the service stops
@@ -49,16 +52,19 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
-        description="Face recognition on live cameras. Times are seconds since 1970, UTC.",
+        description="Face recognition on live cameras and photos. Times are seconds since 1970, UTC, and the same as "
+        "text (RFC 3339) in the field with `_at` at its end. Errors are application/problem+json (RFC 9457).",
         generate_unique_id_function=_operation_id,
+        default_response_class=WireResponse,
     )
+    app.openapi = partial(describe_api, app)  # type: ignore[method-assign]
     state = app.state
     state.service, state.access = service, access
     state.jpegs, state.workload = live.JpegCache(), Workload()
     state.viewers = state.listeners = 0
     state.stopping = False
     files = PageFiles(STATIC)
-    app.router.routes.append(Route("/", files))
+    app.router.routes += [Route("/", files), Route("/docs", files)]
     app.mount("/static", files)
     app.include_router(sign_in.router)
     app.include_router(api.router)

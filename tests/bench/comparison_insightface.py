@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from insightface.utils.face_align import norm_crop
 PACKAGES = ("insightface", "onnxruntime", "numpy", "opencv-python", "scikit-image")
 
 
-def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
+def open_side(detectors: Sequence[Path], recognizer: Path, threads: int) -> Side:
+    (detector,) = detectors
     # Since version 1.0, insightface detects at 128 and at 640 by default. Use one size, the model's.
     shape = onnx.load(detector, load_external_data=False).graph.input[0].type.tensor_type.shape.dim
     size = (shape[3].dim_value or 640, shape[2].dim_value or 640)

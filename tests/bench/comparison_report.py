@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from comparison_faces import to_markdown as same_faces_to_markdown
 from npu_limit import to_markdown as limit_to_markdown
 from program import format_table
 
 STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "rest", "align", "embed")
+MOST_OVER_BOUND = 1.5  # the goal: own work is at most so many times its bound
 FRAME = ["frame", "faces", "threads"]
 TIMES = ["rkface median (p95)", "insightface median (p95)"]
 
@@ -19,7 +21,9 @@ def to_markdown(report: dict[str, Any]) -> str:
     return "\n".join(
         [
             *_describe_conditions(report), "", "## Total: detection, alignment, embeddings", "", *_tabulate_total(rows),
+            "", "## The same faces", "", same_faces_to_markdown(report["same_faces"]),
             "", "## Own work: everything except ONNX Runtime", "", *_tabulate_own_work(rows), "",
+            "## Own work and its bound", "", *_tabulate_bound(rows), "",
             "## rkface's stages", "", *_tabulate_stages(rows), "", "## The NPU's limit", "",
             limit_to_markdown(report["limits"]),
         ]
@@ -66,6 +70,18 @@ def _tabulate_own_work(rows: Iterable[dict[str, Any]]) -> list[str]:
         times = [_format_times(row["own_ours"]), _format_times(row["own_theirs"]), _format_ratio(row["own_less"])]
         table.append([*_describe_frame(row), *times, *align])
     return format_table([*FRAME, *TIMES, "times less", "align a face: rkface", "insightface"], table)
+
+
+def _tabulate_bound(rows: Iterable[dict[str, Any]]) -> list[str]:
+    table = []
+    for row in rows:
+        bound, own = sum(row["bound"].values()), row["own_ours"]["median"]
+        parts = [f"{row['bound'][name]:.2f}" for name in ("touch", "tensor", "crops")]
+        over = "" if own <= MOST_OVER_BOUND * bound else f"**above {MOST_OVER_BOUND:g}**"
+        table.append([*_describe_frame(row), *parts, f"{bound:.2f}", f"{own:.2f}", f"{own / bound:.2f}", over])
+    return format_table(
+        [*FRAME, "touch the frame", "tensor", "crops", "bound", "own work", "times the bound", ""], table
+    )
 
 
 def _tabulate_stages(rows: Iterable[dict[str, Any]]) -> list[str]:

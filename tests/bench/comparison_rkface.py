@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import patch
 
+import cv2
 import numpy as np
 from comparison_worker import InferenceClock, Results, Side, serve, timed
 from stand_ins import make_manifest
 
-from rkface.runtime.backends.reference import ReferenceBackend
-from rkface.runtime.core.manifest import Output
+from rkface.runtime.backends.reference import ReferenceBackend, Tensor
+from rkface.runtime.core.manifest import Output, shape_name
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.vision import detect, letterbox
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+from rkface.runtime.vision.detector_shapes import find_fitting_size
 from rkface.runtime.vision.detectors import Layout
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python")
+CACHE_LINE = 64  # bytes
 STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "align", "embed", "rest")
 
 
-def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
-    pipeline = open_pipeline(detector, recognizer, threads)
+def open_side(detectors: Sequence[Path], recognizer: Path, threads: int) -> Side:
+    pipeline = open_pipeline(detectors[0], recognizer, threads, detectors[1:])
     return Side(
         pipeline.recognize,
         lambda faces: Results(faces.boxes, faces.landmarks, faces.embeddings),
@@ -32,16 +36,19 @@ def open_side(detector: Path, recognizer: Path, threads: int) -> Side:
         pipeline.embed,
         {name: version(name) for name in PACKAGES},
         lambda image, runs, clock: measure_stages(pipeline, image, runs, clock),
+        lambda image, runs, clock: measure_bound(pipeline, image, runs, clock),
     )
 
 
-def open_pipeline(detector: Path, recognizer: Path, threads: int) -> Pipeline:
-    """A pipeline over two ONNX models without a bundle, with the default thresholds of insightface."""
-    detector_backend, detector_input, detector_outputs = open_detector(detector, threads=threads)
+def open_pipeline(detector: Path, recognizer: Path, threads: int, shapes: Sequence[Path] = ()) -> Pipeline:
+    """A pipeline over ONNX models without a bundle, with the default thresholds of insightface. ``shapes``: the
+    detector in other shapes."""
+    main, *others = (open_detector(path, threads=threads) for path in (detector, *shapes))
     face = open_recognizer(recognizer, threads=threads)
-    recognizer_outputs = [Output("embedding", (1, face.dimensions))]
-    manifest = make_manifest(detector_input, detector_outputs, face.input, recognizer_outputs)
-    return Pipeline(manifest, detector_backend, face.backend)
+    manifest = make_manifest(*main[1:], face.input, [Output("embedding", (1, face.dimensions))])
+    models = tuple(replace(manifest.detector, input=input, outputs=outputs) for _, input, outputs in others)
+    backends = {shape_name(input.width, input.height): backend for backend, input, _ in others}
+    return Pipeline(replace(manifest, shapes=models), main[0], face.backend, open_shape=backends.__getitem__)
 
 
 def measure_stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: InferenceClock) -> dict[str, list[float]]:
@@ -69,6 +76,60 @@ def measure_stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Infe
         for name, value in seconds.items():
             results[name].append(value)
     return results
+
+
+def measure_bound(pipeline: Pipeline, image: np.ndarray, runs: int, clock: InferenceClock) -> dict[str, list[float]]:
+    """Seconds of the work that no implementation with the same answers can leave out, in each run.
+
+    ``touch``: one byte of each cache line of the frame that shrinking it needs. ``tensor``: the shrunk frame as float
+    planes. ``crops``: OpenCV's calls that cut out the faces, and the crops as float planes.
+    """
+    results: dict[str, list[float]] = {"touch": [], "tensor": [], "crops": []}
+    landmarks, inputs = (
+        pipeline.detect(image).landmarks,
+        [model.input for model in pipeline.manifest.detectors.values()],
+    )
+    sizes = [(input.width, input.height) for input in inputs]
+    input = inputs[find_fitting_size(sizes, image.shape[1], image.shape[0])]
+    shrunk = letterbox.letterbox(image, input.width, input.height)
+    rows = round(image.shape[0] * shrunk.scale)
+    whole, small = Tensor(input), Tensor(pipeline.manifest.recognizer.input)
+    for _ in range(runs + 1):
+        frame = image.copy()
+        started = clock.timer()
+        touch_lines(frame, rows)
+        touched = clock.timer()
+        whole.fill(shrunk.image[None])
+        results["tensor"].append(clock.timer() - touched)
+        results["touch"].append(touched - started)
+        spent = 0.0
+
+        def add(seconds: float) -> None:
+            nonlocal spent
+            spent += seconds
+
+        with ExitStack() as patches:
+            for name in ("warpAffine", "resize", "copyMakeBorder"):
+                patches.enter_context(patch.object(cv2, name, timed(getattr(cv2, name), clock.timer, add)))
+            crops = [pipeline.align(frame, points) for points in landmarks]
+        if crops:
+            started = clock.timer()
+            small.fill(np.stack(crops))
+            add(clock.timer() - started)
+        results["crops"].append(spent)
+    return {name: seconds[1:] for name, seconds in results.items()}  # the first run allocates
+
+
+def touch_lines(image: np.ndarray, rows: int) -> int:
+    """Read one byte of each cache line that bilinear shrinking of ``image`` (H×W×3 uint8) to ``rows`` rows needs: of
+    one row of an odd number of rows, of two rows of an even number, or else of all."""
+    by = len(image) // rows
+    if by * rows != len(image) or by == 1:
+        first, by = [0], 1
+    else:
+        first = [by // 2] if by % 2 else [by // 2 - 1, by // 2]
+    lines = image.reshape(len(image), -1)[:, ::CACHE_LINE]
+    return max(int(lines[start::by].max()) for start in first)
 
 
 @contextmanager

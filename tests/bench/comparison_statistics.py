@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-PIXELS, COSINE = 0.5, 0.999  # limits of agreement: if results differ more, the two sides did not do the same work
+# Limits of agreement: if results differ more, the two sides did not do the same work. A box may differ by a pixel of
+# the detector's input, or by this share of the face's size.
+SHARE, COSINE = 0.005, 0.999
 RESAMPLES = 2000
 
 
@@ -39,11 +41,13 @@ class Agreement:
     """How far the results of the two sides agree.
 
     ours, theirs  number of faces
-    pixels        largest difference between the coordinates of two boxes of one face
+    pixels        largest difference between the coordinates of two boxes of one face, in pixels of the frame
     same_crop     lowest cosine between embeddings of the same crop
     own_crop      lowest cosine when each side cuts its own crop
 
-    The last three are None without faces.
+    within        whether no box differs by more than it may
+
+    ``pixels`` and the cosines are None without faces.
     """
 
     ours: int
@@ -51,13 +55,14 @@ class Agreement:
     pixels: float | None
     same_crop: float | None
     own_crop: float | None
+    within: bool = True
 
     @property
     def problem(self) -> str:
         """Why the times cannot be compared; empty if they can."""
         if self.ours != self.theirs:
             return f"{self.ours} and {self.theirs} faces"
-        if self.pixels is not None and not self.pixels <= PIXELS:
+        if not self.within:
             return f"boxes differ by {self.pixels:.2f} px"
         if self.same_crop is not None and not self.same_crop >= COSINE:
             return f"cosine {self.same_crop:.4f}"
@@ -81,8 +86,11 @@ def compare_times(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     )
 
 
-def compare_results(ours: Mapping[str, Any], theirs: Mapping[str, Any], same_crop: float | None) -> Agreement:
-    """Compare boxes and embeddings of two sides, which may list the faces in different order."""
+def compare_results(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], same_crop: float | None, pixel: float = 1.0
+) -> Agreement:
+    """Compare boxes and embeddings of two sides, which may list the faces in different order. ``pixel``: how many
+    pixels of the frame are one pixel of the detector's input."""
     counts = len(ours["boxes"]), len(theirs["boxes"])
     if counts[0] != counts[1] or not counts[0]:
         return Agreement(*counts, None, None, None)
@@ -90,10 +98,12 @@ def compare_results(ours: Mapping[str, Any], theirs: Mapping[str, Any], same_cro
     distances = np.abs(boxes[0][:, None] - boxes[1]).max(axis=-1)
     nearest = distances.argmin(axis=1)
     if len(set(nearest.tolist())) < len(nearest):  # one of their faces is the nearest to two of ours
-        return Agreement(*counts, float("inf"), same_crop, None)
+        return Agreement(*counts, float("inf"), same_crop, None, within=False)
     embeddings = np.asarray(ours["embeddings"]), np.asarray(theirs["embeddings"])[nearest]
     own = float((embeddings[0] * embeddings[1]).sum(axis=1).min())
-    return Agreement(*counts, round(float(distances.min(axis=1).max()), 4), same_crop, round(own, 5))
+    apart, sizes = distances.min(axis=1), np.sqrt(np.prod(boxes[0][:, 2:] - boxes[0][:, :2], axis=1))
+    within = bool((apart <= np.maximum(pixel, SHARE * sizes)).all())
+    return Agreement(*counts, round(float(apart.max()), 4), same_crop, round(own, 5), within)
 
 
 def lowest_cosine(ours: Sequence[Any], theirs: Sequence[Any]) -> float | None:

@@ -76,6 +76,7 @@ class Side:
     embed      crops → N×D embeddings of unit length
     versions   of the packages in use
     stages     image, runs, clock → seconds of each stage of each run; None if stages cannot be measured
+    bound      image, runs, clock → likewise, of the work that no implementation can leave out
     """
 
     recognize: Callable[[np.ndarray], Any]
@@ -84,6 +85,7 @@ class Side:
     embed: Callable[[Sequence[np.ndarray]], np.ndarray]
     versions: dict[str, str]
     stages: Callable[[np.ndarray, int, InferenceClock], dict[str, list[float]]] | None = None
+    bound: Callable[[np.ndarray, int, InferenceClock], dict[str, list[float]]] | None = None
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
@@ -144,18 +146,22 @@ class Worker:
     def stages(self, runs: int) -> dict[str, Any]:
         return {"stages": self.side.stages(self.image, runs, self.clock) if self.side.stages else None}
 
+    def bound(self, runs: int) -> dict[str, Any]:
+        return {"bound": self.side.bound(self.image, runs, self.clock) if self.side.bound else None}
+
     def versions(self) -> dict[str, Any]:
         return {"versions": self.side.versions}
 
 
-def serve(open_side: Callable[[Path, Path, int], Side]) -> None:
-    """Run one side as ``python SCRIPT DETECTOR RECOGNIZER THREADS TIMER`` until stdin ends; TIMER is one of TIMERS."""
-    detector, recognizer, threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+def serve(open_side: Callable[[Sequence[Path], Path, int], Side]) -> None:
+    """Run one side as ``python SCRIPT THREADS TIMER RECOGNIZER DETECTOR …`` until stdin ends. TIMER is one of TIMERS;
+    several DETECTORs are one detector in several shapes."""
+    threads, timer, recognizer, *detectors = sys.argv[1:]
     with _answers_on_stdout() as out:
-        cv2.setNumThreads(threads)
-        clock = InferenceClock(TIMERS[sys.argv[4]])
+        cv2.setNumThreads(int(threads))
+        clock = InferenceClock(TIMERS[timer])
         clock.install()
-        worker = Worker(open_side(detector, recognizer, threads), clock)
+        worker = Worker(open_side(list(map(Path, detectors)), Path(recognizer), int(threads)), clock)
         gc.collect()
         gc.freeze()
         for line in sys.stdin:

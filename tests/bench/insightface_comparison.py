@@ -4,11 +4,13 @@
     make bench OPTIONS=--quick          minutes instead of an hour
     make bench OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
 
-Each side is a process of its own with the same ONNX files, images, thresholds, detector size and number of threads, and
-does detection and recognition, nothing else. Runs of the two sides alternate, and so does the side that goes first. Own
-work is the time of a call without its time inside ONNX Runtime, which is the same on both sides. If the results of a
-row differ (boxes by more than 0.5 px, or embeddings of the same crop with a cosine below 0.999), the row says so and
-the exit code is 1.
+Each side is a process of its own, as a user gets it: insightface with the models at their input size; rkface with the
+same models as a bundle has them, the detector in three shapes, of which each picture gets the one that fits it. Both do
+detection and recognition, nothing else, with the same images, thresholds and number of threads. Runs of the two sides
+alternate, and so does the side that goes first. Own work is the time of a call without its time inside ONNX Runtime. If
+the results of a row differ (boxes by more than a pixel of the detector's input and 0.5 % of the face, or embeddings of
+the same crop with a cosine below 0.999), the row says so and the exit code is 1. Both sides also look at all photos, at
+frames of a 16:9 camera that show them, and at mosaics of these: a table says which faces are lost.
 
 Without models and photos, it uses those of $RKFACE_SHARED or ../shared, or else the demo pack on rendered people.
 """
@@ -21,13 +23,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison_faces import SameFaces, count_same_faces, draw_pictures
 from comparison_report import to_markdown
 from comparison_statistics import (
     Agreement,
@@ -42,6 +45,8 @@ from npu_limit import Limits, predict_limits
 from program import add_model_options, create_parser, has_own_models, write_results
 from scenes import GRIDS, Material, choose_material, cut_portraits, draw_scene_with
 
+from rkface.convert.detector_shapes import other_sizes
+from rkface.convert.simplify import fix_input, simplify
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import RkfaceError
 from rkface.runtime.core.progress import stage
@@ -54,6 +59,7 @@ HERE = Path(__file__).resolve().parent
 OURS, THEIRS = "comparison_rkface.py", "comparison_insightface.py"
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 ROUNDS, QUICK, WARM_UP = 100, 12, 3
+INPUT_SIDE = 640  # of the detectors that insightface and rkface take
 PAUSE = 0.005  # seconds; the threads of ONNX Runtime stay busy for a while after a run
 
 
@@ -74,6 +80,7 @@ class Row:
     own_…    without the time inside ONNX Runtime
     align_…  for all faces of the frame
     stages   medians of rkface in milliseconds
+    bound    medians of the work that no implementation can leave out, in milliseconds
     """
 
     width: int
@@ -90,13 +97,17 @@ class Row:
     align_ours: Times | None
     align_theirs: Times | None
     stages: dict[str, float]
+    bound: dict[str, float]
 
 
 class SideProcess:
     """The process of one side (see comparison_worker.py)."""
 
-    def __init__(self, python: Path, script: str, models: Material, threads: int, timer: str) -> None:
-        command = [str(python), str(HERE / script), str(models.detector), str(models.recognizer), str(threads), timer]
+    def __init__(
+        self, python: Path, script: str, models: Sequence[Path], *, threads: int = 1, timer: str = "wall"
+    ) -> None:
+        """``models``: the recognizer, then the detector in one or several shapes."""
+        command = [str(python), str(HERE / script), str(threads), timer, *map(str, models)]
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
         self._script = script
         self._process = subprocess.Popen(
@@ -160,29 +171,64 @@ def main() -> int:
     if not options.peer.is_file():
         parser.error(f"{options.peer} does not exist: run `make bench`, which installs insightface")
     models = choose_material(options.detector, options.recognizer, options.photos)
-    scripts = (Path(sys.executable), OURS), (options.peer, THEIRS)
     rounds = options.rounds or (QUICK if options.quick else ROUNDS)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
-        with stage("frames"):
+        with stage("frames and models"):
             frames = prepare_frames(models, Path(name))
+            shapes = prepare_shapes(models.detector, Path(name))
+        scripts = (
+            (Path(sys.executable), OURS, [models.recognizer, *shapes]),
+            (options.peer, THEIRS, [models.recognizer, models.detector]),
+        )
         rows: list[Row] = []
+        found: list[SameFaces] = []
         versions: list[dict[str, str]] = []
         for threads in options.threads:
             with stage(f"{threads} thread{'s' * (threads > 1)}") as progress, ExitStack() as opened:
                 sides = [
-                    opened.enter_context(SideProcess(*script, models, threads, options.timer)) for script in scripts
+                    opened.enter_context(SideProcess(*script, threads=threads, timer=options.timer))
+                    for script in scripts
                 ]
                 versions = [side.call("versions")["versions"] for side in sides]
                 for done, frame in enumerate(frames):
                     rows.append(measure_frame(sides, frame, threads, rounds))
                     progress.advance(done + 1, len(frames))
+        with stage("the same faces"), ExitStack() as opened:
+            sides = [opened.enter_context(SideProcess(*script, threads=os.cpu_count() or 1)) for script in scripts]
+            found = [
+                count_same_faces(kind, look_at_each(sides, pictures, Path(name) / "picture.npy"))
+                for kind, pictures in draw_pictures(models)
+            ]
         with stage("the NPU's limit"):
             limits = predict_limits(models.detector, models.recognizer, large=not options.quick)
     conditions = {"rounds": rounds, "timer": options.timer, "load": load}
     report = conditions | to_json(models, rows, versions, limits)
+    report["same_faces"] = list(map(asdict, found))
     write_results(options.out, to_markdown(report), report)
     return int(any(row.agreement.problem for row in rows))
+
+
+def prepare_shapes(detector: Path, folder: Path) -> list[Path]:
+    """The ONNX model at ``detector`` in each shape that a bundle has, the main one first, written to ``folder``."""
+    input = fix_input(detector, "detector").input
+    main, paths = (input.width, input.height), []
+    for width, height in (main, *other_sizes(main)):
+        paths.append(folder / f"detector-{width}x{height}.onnx")
+        simplify(fix_input(detector, "detector", (width, height)), paths[-1])
+    return paths
+
+
+def look_at_each(
+    sides: Sequence[SideProcess], pictures: Sequence[np.ndarray], path: Path
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The answers of both ``sides`` about each of ``pictures``, which pass through the file ``path``."""
+    for picture in pictures:
+        np.save(path, picture)
+        for side in sides:
+            side.call("load", image=str(path))
+        ours, theirs = (side.call("recognize") for side in sides)
+        yield ours, theirs
 
 
 def prepare_frames(models: Material, folder: Path) -> list[Frame]:
@@ -203,7 +249,8 @@ def measure_frame(sides: Sequence[SideProcess], frame: Frame, threads: int, roun
         side.call("load", image=str(frame.path))
     results = [side.call("recognize") for side in sides]
     landmarks = results[0]["landmarks"]
-    agreement = compare_results(*results, compare_same_crops(sides, frame.path, landmarks))
+    pixel = max(1.0, max(frame.width, frame.height) / INPUT_SIDE)
+    agreement = compare_results(*results, compare_same_crops(sides, frame.path, landmarks), pixel)
     for side in sides:
         side.call("time", runs=WARM_UP)
     times: list[list[tuple[float, float]]] = [[], []]
@@ -217,12 +264,12 @@ def measure_frame(sides: Sequence[SideProcess], frame: Frame, threads: int, roun
         summarize_times(side.call("align", landmarks=landmarks, runs=rounds)["times"]) if landmarks else None
         for side in sides
     ]
-    stages = sides[0].call("stages", runs=max(rounds // 3, 3))["stages"]
+    stages, bound = (sides[0].call(what, runs=max(rounds // 3, 3))[what] for what in ("stages", "bound"))
     return Row(
         frame.width, frame.height, frame.faces, threads, agreement,
         summarize_times(total[0]), summarize_times(total[1]), compare_times(*total),
         summarize_times(own[0]), summarize_times(own[1]), compare_times(*own), *aligned,
-        {name: summarize_times(seconds).median for name, seconds in stages.items()},
+        *({name: summarize_times(seconds).median for name, seconds in one.items()} for one in (stages, bound)),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from program import create_parser, format_table
 from scenes import choose_material
 
 from rkface.convert.cost import estimate_cost
+from rkface.convert.detector_shapes import other_sizes
 from rkface.convert.npu_layers import read_layers
 from rkface.convert.simplify import fix_input, simplify
 from rkface.convert.targets import TARGETS
@@ -60,7 +61,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Frames per second on all ``cores``, with one detection and ``faces`` recognitions per frame.
+    """Frames per second on all ``cores``, with one detection and ``faces`` recognitions per frame of a 16:9 camera.
 
     ``at_bound``: if inferences take the predicted time; ``expected``: if they take SLOWER times as long.
     """
@@ -90,7 +91,13 @@ def predict_limits(detector: Path, recognizer: Path, *, large: bool) -> Limits:
 
             recognizers.append(folder / "IResNet-50.onnx")
             export_iresnet50(recognizers[-1], seed=0)
-        detector_bounds = predict_bounds(detector, "detector", folder)
+        input = fix_input(detector, "detector").input
+        main = (input.width, input.height)
+        # A 16:9 frame gets the shape for it, if the detector has several.
+        main_bounds, *wide_bounds = (
+            predict_bounds(detector, "detector", folder, size) for size in (main, *other_sizes(main)[:1])
+        )
+        detector_bounds = wide_bounds[0] if wide_bounds else main_bounds
         recognizer_bounds = [predict_bounds(path, "recognizer", folder) for path in recognizers]
     predictions = tuple(
         _predict_rate(*pair, faces)
@@ -98,7 +105,9 @@ def predict_limits(detector: Path, recognizer: Path, *, large: bool) -> Limits:
         for pair in zip(detector_bounds, bounds, strict=True)
         for faces in FACES
     )
-    return Limits((*detector_bounds, *chain.from_iterable(recognizer_bounds)), predictions)
+    return Limits(
+        (*main_bounds, *chain.from_iterable(wide_bounds), *chain.from_iterable(recognizer_bounds)), predictions
+    )
 
 
 def predict_bounds(path: Path, role: Any, folder: Path, size: tuple[int, int] | None = None) -> list[Bound]:
@@ -107,7 +116,8 @@ def predict_bounds(path: Path, role: Any, folder: Path, size: tuple[int, int] | 
     model = simplify(fix_input(path, role, size), folder / f"simple-{path.name}")
     graph = read_layers(model.path)
     costs = ((chip, estimate_cost(graph, TARGETS[chip])) for chip in CHIPS)
-    return [Bound(path.stem, chip, cost.milliseconds, cost.macs / 1e9, cost.bytes / 1e6) for chip, cost in costs]
+    name = f"{path.stem} {size[0]}×{size[1]}" if size else path.stem
+    return [Bound(name, chip, cost.milliseconds, cost.macs / 1e9, cost.bytes / 1e6) for chip, cost in costs]
 
 
 def _predict_rate(detector: Bound, recognizer: Bound, faces: int) -> Prediction:

@@ -1,9 +1,8 @@
-"""Memory of the service over a simulated day, and the time from its start to the first recognition: docs/service.md.
+"""Memory of the service over a simulated day: docs/service.md.
 
     make bench-run
     python tests/bench/service_day.py --hours 1        one simulated hour, in a few seconds
     python tests/bench/service_day.py --hours 72 --flat   three days, and an error if anything grows
-    python tests/bench/service_day.py --bundle build/rk3588 --still build/demo/portraits/Ada/1.jpg
 
 The day: a simulated camera shows a person for 5 s of every minute, alternately a known one and an unknown one. Its
 clock runs as fast as frames are processed. Stand-ins replace the models, so that no model is in memory. Everything else
@@ -11,17 +10,11 @@ is real: scheduler, watcher, a gallery of 1000 people with 512 numbers each, the
 people, and events to a file and, through an outbox, to a webhook in this process that is busy now and then.
 The log keeps entries for 20 s of real time and deletes old ones every 2 s, so that
 retention has work to do.
-
-The start: a process of `rkface run` gets the photo of one face as its camera. Measured is the time until it reports the
-name of that person.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -41,7 +34,6 @@ from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
-from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service import service
 from rkface.runtime.service.camera_worker import CameraWorker
@@ -201,61 +193,11 @@ def find_growth(rows: list[dict[str, float]]) -> list[str]:
     ]
 
 
-# `rkface run` without looking for the entry points of installed packages, which this checkout may not have.
-RUN = (
-    "import sys; from rkface.runtime.cli import main, parser, run;"
-    "parser.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
-    "sys.exit(main.main(['run', *sys.argv[1:]]))"
-)
-
-
-def measure_start(bundle: Path, still: Path, folder: Path) -> tuple[float, float]:
-    """Seconds from the start of the process to the name of the person in ``still``; seconds to load the models."""
-    path = folder / "gallery.sqlite"
-    with (
-        open_bundle(bundle, "reference") as pipeline,
-        Gallery(path, embedding_identity(pipeline.manifest), create=True) as gallery,
-    ):
-        image = cv2.imread(str(still))
-        faces = pipeline.recognize(image)
-        gallery.add("Still", [Sample(faces.embeddings[faces.largest()], None, 1.0, "bench")])
-    started = time.monotonic()
-    with open_bundle(bundle, "reference"):
-        loaded = time.monotonic() - started
-    picture = cv2.imencode(".jpg", image)[1].tobytes()
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, "--bundle", bundle, "--backend", "reference", "--gallery", path,
-         "--camera", "-", "--no-web"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def send_pictures() -> None:
-        try:
-            while True:
-                process.stdin.write(picture)
-                process.stdin.flush()
-                time.sleep(1 / 15)
-        except OSError:
-            pass
-
-    threading.Thread(target=send_pictures, daemon=True).start()
-    event = json.loads(process.stdout.readline())
-    recognized = time.monotonic() - started
-    process.kill()
-    process.wait()
-    assert event["match"]["name"] == "Still"
-    return recognized, loaded
-
-
 def main() -> int:
     parser = create_parser(__doc__)
-    parser.add_argument("--hours", type=float, default=24.0, help="simulated hours, 0 for none (default: %(default)g)")
+    parser.add_argument("--hours", type=float, default=24.0, help="simulated hours (default: %(default)g)")
     parser.add_argument("--flat", action="store_true", help="exit with 1 if memory, threads or files grow")
-    parser.add_argument("--bundle", type=Path, help="also measure the start with this bundle; needs --still")
-    parser.add_argument("--still", type=Path, metavar="PHOTO", help="photo of one face, for --bundle")
     options = parser.parse_args()
-    if bool(options.bundle) != bool(options.still):
-        parser.error("--bundle and --still belong together: give both, or neither")
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         if options.hours:
@@ -266,10 +208,6 @@ def main() -> int:
             print("\n".join(growth))
             if growth:
                 return 1
-        if options.bundle:
-            with stage("start"):
-                recognized, loaded = measure_start(options.bundle, options.still, Path(name))
-            print(f"start to the first recognized person: {recognized:.2f} s, of which loading models {loaded:.2f} s")
     return 0
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
 import cv2
 from onnx import TensorProto, helper, numpy_helper
@@ -30,7 +29,7 @@ def sees_red(path):
     return path
 
 
-def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face):
+def test_color_order_of_a_written_set_is_that_of_inference(tmp_path, make_face, toolkit):
     random = np.random.default_rng(0)
     red = lambda: np.dstack([random.integers(0, 20, (112, 112, 2)), random.integers(0, 256, (112, 112))])  # noqa: E731
     faces = [make_face(seed, crop=red().astype(np.uint8)) for seed in range(20)]

@@ -1,24 +1,15 @@
-"""One conversion of the demo pack with the real command, for every test that looks at its result."""
+"""The real command, and images to calibrate on."""
 
-import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import pytest
 
+from rkface.runtime.cli.main import main
+
 RKFACE = [sys.executable, "-m", "rkface.runtime.cli.main"]
-
-
-@dataclass(frozen=True)
-class Converted:
-    bundle: Path
-    work: Path
-    stdout: str
-    stderr: str
 
 
 def heed_ctrl_c():
@@ -33,6 +24,19 @@ def rkface(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
+@pytest.fixture
+def rkface_here(capsys):
+    """``rkface`` in this process, for a test that is not about the start of the command: the libraries and the toolkit
+    are loaded already."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
+
+
 def calibration(folder, images):
     """Write ``images`` (H×W×3 RGB) as PNG files into ``folder``, and a list of them; returns the list."""
     folder.mkdir(exist_ok=True)
@@ -40,14 +44,3 @@ def calibration(folder, images):
         cv2.imwrite(str(folder / f"{index}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     (folder / "dataset.txt").write_text("".join(f"{index}.png\n" for index in range(len(images))))
     return folder / "dataset.txt"
-
-
-@pytest.fixture(scope="session")
-def converted(tmp_path_factory, demo_cache):
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
-    folder = tmp_path_factory.mktemp("converted")
-    done = rkface("convert", "--out", "out/bundle", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    shutil.copytree(folder / "out/bundle.work/cache", folder / "cache")
-    (folder / "cache").rename(demo_cache)
-    return Converted(folder / "out/bundle", folder / "out/bundle.work", done.stdout, done.stderr)

@@ -182,8 +182,7 @@ assert rknn.load_onnx(sys.argv[1]) == 0 and rknn.build(do_quantization=False) ==
 """
 
 
-def test_the_compiler_of_the_toolkit_counts_the_same_cycles(tmp_path):
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+def test_the_compiler_of_the_toolkit_counts_the_same_cycles(tmp_path, toolkit):
     path = DEMO / "recognizer.onnx"
     done = subprocess.run(
         [sys.executable, "-c", VERBOSE, str(path), "rk3588"], capture_output=True, text=True, check=True, cwd=tmp_path

@@ -52,8 +52,7 @@ def test_a_correct_model_has_no_cause(crops, tmp_path):
     assert diagnose(MODEL, INPUT, crops, noisy, calibration(tmp_path, crops)) is None
 
 
-def test_calibration_on_noise_is_found_with_the_real_toolkit(crops, tmp_path):
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+def test_calibration_on_noise_is_found_with_the_real_toolkit(crops, tmp_path, toolkit):
     noise = np.random.default_rng(2).integers(100, 156, (20, 112, 112, 3), np.uint8)
     dataset = calibration(tmp_path, noise)
     np.save(tmp_path / "crops.npy", crops)

@@ -84,8 +84,7 @@ def test_fp16_can_be_limited_to_the_coarse_grids_of_a_detector():
 
 
 @pytest.fixture
-def job(tmp_path):
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+def job(tmp_path, toolkit):
     from rkface.convert.toolkit.quantize import QuantizeJob
 
     random = np.random.default_rng(5)

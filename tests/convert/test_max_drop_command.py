@@ -57,9 +57,13 @@ def by_figure(converted, tmp_path_factory):
         person = folder / "people" / photo.name[:11]
         person.mkdir(parents=True, exist_ok=True)
         shutil.copy(photo, person)
+    (folder / "photos").mkdir()
+    for photo in sorted((converted.work / "photos/calibration").glob("*.jpg"))[:30]:
+        shutil.copy(photo, folder / "photos")
     done = main(["convert", "--size", "416x416", "--recipe", "fast", "--max-drop", "tar@1e-2=20,eer=5",
-                 "--out", str(folder / "bundle"), "--work", str(folder / "work"), "--people", str(folder / "people"),
-                 "--calibration", str(converted.work / "photos/calibration")])  # fmt: skip
+                 "--out", str(folder / "bundle"),
+                 "--work", str(folder / "work"), "--people", str(folder / "people"),
+                 "--calibration", str(folder / "photos")])  # fmt: skip
     assert done == 0
     return folder / "bundle"
 

@@ -87,9 +87,8 @@ def test_order_and_normalization_are_found(tmp_path, crops, bgr, kind):
     assert np.sum(embeddings * expected, axis=1).min() > 0.999
 
 
-def test_the_simulator_of_the_npu_gets_the_same_image(tmp_path, crops):
+def test_the_simulator_of_the_npu_gets_the_same_image(tmp_path, crops, toolkit):
     """A BGR model that normalizes by itself, in INT8: nothing is swapped or normalized twice on the way."""
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 
     model = prepared(variant(tmp_path / "r.onnx", bgr=True, inside=ARC), tmp_path)

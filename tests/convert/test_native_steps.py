@@ -143,7 +143,7 @@ def test_outputs_without_a_shape_get_one():
 
 
 @pytest.mark.parametrize("command", ["convert", "cost"])
-def test_the_commands_survive_and_leave_no_files(tmp_path, command):
+def test_the_commands_survive_and_leave_no_files(tmp_path, request, command):
     nodes = [
         helper.make_node("Concat", ["one", "one"], ["kernel"], axis=0),
         helper.make_node("ConvTranspose", ["x", "kernel"], ["y"], "transposed"),
@@ -153,7 +153,7 @@ def test_the_commands_survive_and_leave_no_files(tmp_path, command):
     temporary.mkdir()
     arguments = ["cost", mine]
     if command == "convert":
-        pytest.importorskip("rknn.api")
+        request.getfixturevalue("toolkit")
         arguments = ["convert", "--detector", DEMO / "detector.onnx", "--recognizer", mine, "--calibration", tmp_path]
         arguments += ["--out", tmp_path / "out"]
         (tmp_path / "out.work" / "models-of-a-killed-conversion").mkdir(parents=True)

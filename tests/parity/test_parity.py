@@ -8,12 +8,11 @@ set, because every labeled pair counts; `rkface convert` evaluates only on photo
 import os
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+pytest.importorskip("onnx")
 
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.compare_models import (
@@ -40,7 +39,7 @@ from rkface.runtime.vision.embed import unit
 
 # All recipes of `auto` take minutes with real weights; these are the ones that it usually ends with.
 PLAN = PLANS["auto" if "RKFACE_SLOW" in os.environ else "coarse3"]
-EARLIER = Path(__file__).resolve().parents[2] / "build/rk3588.work/cache"  # the cache of `make convert`
+pytestmark = pytest.mark.usefixtures("toolkit")
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,10 @@ def compare_pack(name, sources, photos, work, everything=None, *, plan, analyze)
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory, demo_cache):
+def demo(tmp_path_factory, converted):
     work = tmp_path_factory.mktemp("demo")
-    for cache in filter(Path.is_dir, (demo_cache, EARLIER)):  # do not repeat the same conversion
-        shutil.copytree(cache, work / "cache", dirs_exist_ok=True)
+    for name in ("cache", "photos"):  # do not repeat the same conversion
+        shutil.copytree(converted.work / name, work / name)
     pack = pack_sources(find_pack("demo"), work, accepted=False)
     return compare_pack("demo", pack, render_demo_photos(work / "photos"), work, plan=PLANS["auto"], analyze=True)
 

@@ -178,10 +178,9 @@ def bundles(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def converted_open(open_models, shared, tmp_path_factory):
+def converted_open(toolkit, open_models, shared, tmp_path_factory):
     """A bundle of the pack open, calibrated on the photos of `shared`. The quickest recipe: the twin looks answers
     up, so it does not matter how accurate they are."""
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
     out = tmp_path_factory.mktemp("converted") / "open"
     command = [sys.executable, "-m", "rkface.runtime.cli.main", "convert", "--pack", "open", "--recipe", "fast"]
     models = [word for role, path in open_models.items() for word in (f"--{role}", path)]
@@ -223,6 +222,7 @@ class Board:
         self._set = monkeypatch.setenv
         self.bundle = bundles[0]
         self.images = read_golden(self.bundle, "recognizer").inputs
+        self.copied = ctypes.c_uint64.in_dll(self._library, "rkface_twin_copied")  # bytes
         self.break_calls("")
 
     def break_calls(self, faults):

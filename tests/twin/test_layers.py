@@ -1,16 +1,21 @@
 """`rkface selftest --layers` finds the layer at which the stand-in library goes wrong. cases.py tests the command."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rkface.boards.twin.answers import write_answers
-from rkface.runtime.backends import Quantized, npu
+from rkface.runtime.backends import Quantized, bindings, npu
 from rkface.runtime.cli.layers_report import format_layers, next_steps
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.debug_build import LAYERS, default_folder, read_debug_build
 from rkface.runtime.core.errors import BundleError
+from rkface.runtime.core.manifest import ROLES
 from rkface.runtime.inference.layer_checks import FARTHEST, check_layers, measure_difference
 
 from .debug_builds import FLOATS, INNER, sign
@@ -19,11 +24,11 @@ NAMES = [name for name, *_ in INNER]
 
 
 @pytest.fixture
-def debug(board, monkeypatch, tmp_path):
+def debug(board, monkeypatch):
     """The debug build of ``board.bundle``. The library takes this machine for a chip with one core, as we do here."""
     monkeypatch.setattr(npu, "read_soc", lambda: "rk3566")
     build = read_debug_build(default_folder(board.bundle.folder), board.bundle)
-    write_answers(build.bundle, tmp_path)
+    write_answers(build.bundle, Path(os.environ["RKFACE_TWIN_ANSWERS"]))
     return build
 
 
@@ -162,5 +167,31 @@ def test_advice_fits_what_was_found(board, debug):
     assert "only its debug build is not" in next_steps(everywhere, 1, [])[0]
     board.break_calls("")
     healthy = check(debug)
-    assert next_steps(healthy, 1, []) == []
+    assert next_steps(healthy, 1, []) == next_steps([], 0, ["no core opens"]) == []
     assert "compiled together" in next_steps(healthy, 1, ["wrong"])[0]
+
+
+@pytest.mark.skipif("RKFACE_SLOW" not in os.environ, reason="converts the demo pack, minutes: RKFACE_SLOW=1")
+def test_a_fault_at_a_layer_of_a_converted_model_is_named(library, monkeypatch, tmp_path):
+    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+    command = [sys.executable, "-m", "rkface.runtime.cli.main", "convert", "--recipe", "fast", "--size", "416x416"]
+    done = {}
+    for options in ((), ("--debug-outputs",)):
+        subprocess.run([*command, "--out", tmp_path / "bundle", *options], check=True, capture_output=True)
+        done[options] = {role: (tmp_path / f"bundle/{role}.rknn").read_bytes() for role in ROLES}
+    assert done[()] == done[("--debug-outputs",)], "the bundle's models are the same"
+    bundle = read_bundle(tmp_path / "bundle")
+    build = read_debug_build(default_folder(bundle.folder), bundle)
+    assert [model.cosine for model in build.models.values()] == [1, 1], "so are their results in the simulator"
+    write_answers(build.bundle, tmp_path / "answers")
+    for name, value in (("ANSWERS", str(tmp_path / "answers")), ("FAULTS", "")):
+        monkeypatch.setenv(f"RKFACE_TWIN_{name}", value)
+    monkeypatch.setenv("RKFACE_NPU_BINDING", "direct")
+    monkeypatch.setattr(bindings, "LIBRARIES", (str(library),))
+    monkeypatch.setattr(npu, "read_soc", lambda: "rk3566")
+    assert [found.first for found in check(build)] == [None, None]
+    for role, found in enumerate(build.models.values()):
+        names = [one.tensor for one in sorted(found.outputs, key=lambda one: one.number)]
+        for at in (0, len(names) // 2, len(names) - 1):
+            monkeypatch.setenv("RKFACE_TWIN_FAULTS", f"wrong={'+'.join(names[at:])}")
+            assert check(build)[role].first.tensor == names[at]

@@ -3,6 +3,7 @@
 The structures are the same on all 64-bit Linux. The emulated board (test_twin.py) tests both bindings on aarch64.
 """
 
+import ctypes
 import threading
 from contextlib import closing
 
@@ -27,6 +28,30 @@ def test_golden_outputs_come_back_bit_for_bit(board, bundles):
             kinds = [type(output) for output in backend.infer_quantized(golden.inputs[0])]
             assert Quantized in kinds
             backend.close()
+
+
+def test_the_input_and_each_output_are_copied_once(board, monkeypatch):
+    golden, backend = read_golden(board.bundle, "detector"), board.open("detector")
+    board.copied.value = 0
+    with monkeypatch.context() as only_the_library_copies:
+        only_the_library_copies.setattr(ctypes, "memmove", None)
+        found = backend.infer_quantized(golden.inputs[0])
+    outputs = [one.values if isinstance(one, Quantized) else one for one in found]
+    assert board.copied.value == golden.inputs[0].nbytes + sum(array.nbytes for array in outputs)
+    kept = [array.copy() for array in outputs]
+    backend.infer_quantized(golden.inputs[1])  # writes into other arrays
+    for array, before in zip(outputs, kept, strict=True):
+        np.testing.assert_array_equal(array, before)
+    backend.close()
+
+
+def test_a_library_that_keeps_outputs_in_its_own_memory_gives_the_same(board):
+    golden, backend = read_golden(board.bundle, "detector"), board.open("detector")
+    expected = backend.infer(golden.inputs)
+    board.break_calls("own=1")
+    for ours, before in zip(backend.infer(golden.inputs), expected, strict=True):
+        np.testing.assert_array_equal(ours, before)
+    backend.close()
 
 
 def test_contexts_share_one_copy_of_the_weights_until_the_last_is_closed(board):

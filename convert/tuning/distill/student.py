@@ -62,12 +62,13 @@ class Student:
 
         return self.graph.run(images, constants, round_tensor, keep)
 
-    def optimizer(self) -> torch.optim.Adam:
-        """A new optimizer for all parameters, with its learning rates at the start in ``initial_lr``."""
+    def optimizer(self, pace: float = 1.0) -> torch.optim.Adam:
+        """A new optimizer for all parameters, with its learning rates at the start in ``initial_lr``: those of weights
+        and biases times ``pace``."""
         layers = self.graph.layers
         weights = [self.changes[name] for name in dict.fromkeys(one.weight for one in layers)]
         biases = [self.changes[name] for name in dict.fromkeys(one.bias for one in layers if one.bias)]
-        groups = [(weights, WEIGHT_RATE), (biases, BIAS_RATE), (list(self.ends.values()), RANGE_RATE)]
+        groups = [(weights, pace * WEIGHT_RATE), (biases, pace * BIAS_RATE), (list(self.ends.values()), RANGE_RATE)]
         return torch.optim.Adam(
             [{"params": params, "lr": rate, "initial_lr": rate} for params, rate in groups if params],
             betas=(0.9, 0.99),  # the second moment over 100 updates, since there are only a few hundred

@@ -35,6 +35,9 @@ BATCH = 12  # faces for each update
 EVALUATE_EVERY = 25  # updates
 COSINE_WEIGHT, INNER_WEIGHT = 10.0, 1.0  # of the parts of the loss; the length of the embedding has 1
 WARM_UP = 0.05  # share of the updates
+# If the error is so many times as large as at the beginning, weights and biases are set back to the best state, and
+# learn so much more slowly: with many weights and few faces, they follow noise (ResNet-29, docs/accuracy.md).
+HARM, SLOWER = 1.1, 0.1
 STOPPING_SHARE = 4  # one face in four is held out to stop on
 STOPPING_COPIES = 3  # each as it is, and in two augmented versions
 ACTIVATION_BYTES = 700_000_000  # of tensors that wait for the gradient
@@ -122,13 +125,14 @@ def learn(
     """
     checkpoint = open_checkpoint(job.checkpoints, job.key)
     size = _faces_at_once(student.graph, lesson)
-    optimizer = student.optimizer()
     if "now" in state:
         student.load(state["now"])
+        optimizer = student.optimizer(state["pace"])
         optimizer.load_state_dict(state["optimizer"])
     else:
-        state |= {"step": 0, "seconds": 0.0, "best": deepcopy(student.state()), "best_step": 0}
+        state |= {"step": 0, "seconds": 0.0, "pace": 1.0, "best": deepcopy(student.state()), "best_step": 0}
         state["best_error"] = state["before"]
+        optimizer = student.optimizer()
     begun, start = state["step"], time.monotonic() - state["seconds"]
     while (done := _share_done(state, job)) < 1:
         step = state["step"]
@@ -144,6 +148,10 @@ def learn(
             error = measure_error(student, lesson)
             if error < state["best_error"]:
                 state |= {"best": deepcopy(student.state()), "best_error": error, "best_step": state["step"]}
+            elif error > HARM * state["before"]:
+                state["pace"] *= SLOWER
+                student.load(state["best"])
+                optimizer = student.optimizer(state["pace"])
             checkpoint.save(state | {"now": student.state(), "optimizer": optimizer.state_dict()})
         progress(step + 1 - begun, job.steps - begun)
     student.load(state["best"])

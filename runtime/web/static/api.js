@@ -10,8 +10,8 @@ export async function getSession() {
   return session;
 }
 
-export async function signIn(password) {
-  token = (await call("POST", "/session", { password })).token;
+export async function signIn(user, password) {
+  token = (await call("POST", "/session", { user, password })).token;
 }
 
 // The service is busy, or still starting, if it answers 503 and says when to try again. Then this does, up to TRIES times.
@@ -20,8 +20,8 @@ async function sendPatiently(method, path, body) {
     const answer = await send(method, path, body);
     const seconds = Number(answer.headers.get("Retry-After"));
     if (answer.status !== 503 || !seconds || attempt === TRIES) return answer;
-    const json = await answer.json().catch(() => null);
-    window.dispatchEvent(new CustomEvent("busy", { detail: errorText(json) || "busy" }));
+    const problem = await answer.json().catch(() => null);
+    window.dispatchEvent(new CustomEvent("busy", { detail: problem?.detail || "busy" }));
     await new Promise((done) => setTimeout(done, seconds * 1000));
   }
 }
@@ -37,7 +37,8 @@ async function send(method, path, body) {
   }
 }
 
-// Sends a request and returns the JSON of the answer. Throws an Error with a message for the user.
+// Sends a request and returns the JSON of the answer, or the verdict on a photo that was refused. Throws an Error with a
+// message for the user.
 export async function call(method, path, body) {
   let answer = await sendPatiently(method, path, body);
   if (answer.status === 403 && path !== "/session") {  // after a restart of the service, the token is a different one
@@ -49,15 +50,22 @@ export async function call(method, path, body) {
     throw new Error("Sign in first.");
   }
   const json = answer.status === 204 ? null : await answer.json().catch(() => null);
-  if (!answer.ok) throw new Error(errorText(json) || `${answer.status} ${answer.statusText}`);
+  if (json?.verdict) return json.verdict;
+  if (!answer.ok) throw new Error(json?.detail || `${answer.status} ${answer.statusText}`);
   return json;
 }
 
-function errorText(json) {
-  if (json && Array.isArray(json.detail)) return json.detail.map((one) => `${one.loc.at(-1)}: ${one.msg}`).join("; ");
-  return json && json.detail;
-}
-
 export const get = (path) => call("GET", path);
+
+// All entries of a list that comes in pages.
+export async function getAll(path) {
+  const items = [];
+  for (let cursor; cursor !== null;) {
+    const page = await get(`${path}${cursor ? `?${query({ cursor })}` : ""}`);
+    items.push(...page.items);
+    cursor = page.next;
+  }
+  return items;
+}
 export const query = (values) => new URLSearchParams(
   Object.entries(values).filter(([, value]) => value !== undefined && value !== null)).toString();

@@ -2,13 +2,14 @@
 
 import { call, get, getSession, signIn } from "./api.js";
 import { h, showMessage } from "./dom.js";
+import * as access from "./access.js";
 import * as appearances from "./appearances.js";
 import * as health from "./health.js";
 import * as live from "./live.js";
 import * as people from "./people.js";
 import * as settings from "./settings.js";
 
-const views = { live, people, appearances, health, settings };
+const views = { live, people, appearances, health, settings, access };
 const main = document.getElementById("view");
 const signOut = document.getElementById("sign-out");
 let leave = () => {};  // stops the current view
@@ -43,27 +44,32 @@ function showSignIn() {
   turn += 1;
   if (main.querySelector("form.sign-in")) return main.querySelector("input").focus();
   signOut.hidden = true;
+  delete document.body.dataset.scopes;
+  const user = h("input", { id: "user", autocomplete: "username" });
   const password = h("input", { id: "password", type: "password", autocomplete: "current-password", required: true });
   const problem = h("p", { class: "bad", role: "alert" });
   main.replaceChildren(h("form", { class: "card sign-in", onsubmit: async (event) => {
     event.preventDefault();
     try {
-      await signIn(password.value);
+      await signIn(user.value.trim(), password.value);
       start();
     } catch (error) {
       problem.textContent = error.message[0].toUpperCase() + error.message.slice(1);
       password.select();
     }
-  } }, h("h1", {}, "Sign in"), h("p", {}, h("label", { for: "password" }, "Password"), password), problem,
+  } }, h("h1", {}, "Sign in"), h("p", {}, h("label", { for: "password" }, "Password"), password),
+  h("details", {}, h("summary", {}, "Sign in as a user"),
+    h("p", {}, h("label", { for: "user" }, "User", h("span", { class: "faint" }, "Empty for the owner of this board")), user)), problem,
   h("button", { class: "main" }, "Sign in")));
   password.focus();
 }
 
 async function start() {
   try {
-    const { signed_in: signedIn, password_needed: passwordNeeded } = await getSession();
+    const { signed_in: signedIn, password_needed: passwordNeeded, scopes } = await getSession();
     signOut.hidden = !(signedIn && passwordNeeded);
     if (!signedIn) return showSignIn();
+    document.body.dataset.scopes = scopes.join(" ");  // style.css hides what this user may not do
     document.getElementById("synthetic").hidden = !(await get("/health")).synthetic;
     main.replaceChildren();
     await showView();

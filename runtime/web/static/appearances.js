@@ -1,6 +1,6 @@
 // The list of appearances: who was in front of which camera, and when.
 
-import { get, query } from "./api.js";
+import { get, getAll, query } from "./api.js";
 import { dateTime, duration, h, ignoreClicksAfterMoves, nameOf, notLiveMark, percent, showMessage } from "./dom.js";
 import { askName } from "./enroll.js";
 import { listen } from "./events.js";
@@ -8,11 +8,11 @@ import { listen } from "./events.js";
 const PAGE = 50;
 
 export async function show(main, person) {
-  const [people, cameras] = await Promise.all([get("/people"), get("/cameras")]);
+  const [people, cameras] = await Promise.all([getAll("/people"), getAll("/cameras")]);
   const list = h("ul", { class: "rows card" });
   ignoreClicksAfterMoves(list);
   const empty = h("p", {}, "No appearances.");
-  const older = h("button", { type: "button", onclick: () => load(last).catch((error) => showMessage(error.message)) }, "Show older");
+  const older = h("button", { type: "button", onclick: () => load(next).catch((error) => showMessage(error.message)) }, "Show older");
   const reload = () => load().catch((error) => showMessage(error.message));
   const personChoice = h("select", { id: "person", onchange: reload },
     h("option", { value: "*" }, "All people"), h("option", { value: "" }, "Unknown people"),
@@ -20,20 +20,20 @@ export async function show(main, person) {
   const cameraChoice = h("select", { id: "camera", onchange: reload },
     h("option", { value: "*" }, "All cameras"), cameras.map((one) => h("option", { value: one.name }, one.name)));
   const chosen = (select) => (select.value === "*" ? null : select.value);
-  let last, timer, olderShown = false, turn = 0;
-  async function load(before) {
+  let next, timer, olderShown = false, turn = 0;
+  async function load(cursor) {
     const mine = ++turn;
-    const found = await get(`/appearances?${query({
-      limit: PAGE, before, person: chosen(personChoice), source: chosen(cameraChoice),
+    const page = await get(`/appearances?${query({
+      limit: PAGE, cursor, person: chosen(personChoice), source: chosen(cameraChoice),
     })}`);
     if (mine !== turn) return;  // meanwhile the user made another choice
-    if (!before) list.replaceChildren();
-    list.append(...found.map((one) => row(one)));
-    last = found.at(-1)?.started;
-    older.hidden = found.length < PAGE;
+    if (!cursor) list.replaceChildren();
+    list.append(...page.items.map((one) => row(one)));
+    next = page.next;
+    older.hidden = !next;
     list.hidden = !list.children.length;
     empty.hidden = !list.hidden;
-    olderShown = Boolean(before);
+    olderShown = Boolean(cursor);
   }
   await load();
   main.replaceChildren(

@@ -1,6 +1,6 @@
 // The live view. The page draws the boxes, over the picture to which they belong.
 
-import { get } from "./api.js";
+import { get, getAll } from "./api.js";
 import { dateTime, h, nameOf, notLiveMark } from "./dom.js";
 import { listen } from "./events.js";
 import { presentList } from "./present.js";
@@ -10,7 +10,7 @@ const SILENCE = 10000;  // milliseconds without a message after which the connec
 const RETRY = 2000;  // milliseconds until the next attempt to connect
 
 export async function show(main) {
-  const cameras = await get("/cameras");
+  const cameras = await getAll("/cameras");
   const picture = h("canvas", { class: "live", role: "img", width: 640, height: 360, "aria-label": "No picture yet" });
   const state = h("p", { class: "faint", role: "status" }, "Connecting…");
   const present = h("div");

@@ -2,7 +2,7 @@
 // enroll the wrong person. So a row keeps its place: new people are added at the end, and somebody who has left stays for
 // a while, and as long as the pointer or the focus is in the list.
 
-import { get } from "./api.js";
+import { getAll } from "./api.js";
 import { h, ignoreClicksAfterMoves, nameOf, notLiveMark, showMessage } from "./dom.js";
 import { askName, shotAddress } from "./enroll.js";
 
@@ -48,7 +48,7 @@ function createItem(id, camera) {
   const button = h("button", { type: "button", onclick: () => askName(item.appearance, item.left ? null : camera).catch((error) => showMessage(error.message)) });
   const item = { row: h("li", {}, face, name, button), face, name, button, appearance: id, person: null, key: null, left: 0 };
   item.loadFace = async () => {
-    const [best] = await get(`/appearances/${item.appearance}/shots`).catch(() => []);
+    const [best] = await getAll(`/appearances/${item.appearance}/shots`).catch(() => []);
     if (best) {
       face.src = shotAddress(item.appearance, best);
       button.disabled = false;

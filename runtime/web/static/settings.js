@@ -1,11 +1,11 @@
 // Settings that can change while the service runs. The service lists them and checks new values. The form does not use
 // the browser's validation: it would refuse values set elsewhere that are not a multiple of `step`.
 
-import { call, get } from "./api.js";
+import { call, getAll } from "./api.js";
 import { h, showMessage } from "./dom.js";
 
 export async function show(main) {
-  const settings = await get("/settings");
+  const settings = await getAll("/settings");
   const fields = settings.map((one) => ({ ...one, input: input(one) }));
   const reset = async (one) => {
     try {

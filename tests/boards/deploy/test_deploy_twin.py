@@ -18,15 +18,15 @@ from rkface.runtime.core.errors import WorkError
 ROOT = Path(__file__).resolve().parents[3]
 CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
 
-# The board's Python. In a virtual environment, it recognizes the environment by its own name (-0).
-PYTHON = """
+# The Python of a virtual environment recognizes the environment by its own name (-0).
+VENV_PYTHON = """
 export QEMU_LD_PREFIX={twin.prefix} RKFACE_TWIN_ANSWERS={twin.prefix}/answers
-exec {twin.ingredients.qemu} {name} {twin.ingredients.python} "$@"
+exec {twin.ingredients.qemu} -0 "$0" {twin.ingredients.python} "$@"
 """
 # This kernel cannot start aarch64 programs, so a script replaces the Python of a virtual environment.
 SYSTEM_PYTHON = """
-[ "$2" = venv ] || exec {folder}/board-python "$@"
-{folder}/board-python "$@" || exit 1
+[ "$2" = venv ] || exec {python} "$@"
+{python} "$@" || exit 1
 for made; do :; done
 rm "$made"/bin/python*
 cp {folder}/venv-python "$made"/bin/python
@@ -46,14 +46,12 @@ def test_deploy_to_an_emulated_board(server, tmp_path, monkeypatch, capsys):
         pytest.skip(f"no twin here: {error}")
     monkeypatch.setenv("RKFACE_CACHE", str(ROOT / "build/cache"))
     twin = build_twin(ingredients, tmp_path / "twin", find_profile("rock-5b"), [read_bundle(CONVERTED)], tmp_path)
-    server.script("board-python", PYTHON.format(twin=twin, name=""))
-    server.script("venv-python", PYTHON.format(twin=twin, name='-0 "$0"'))
-    server.script("python3", SYSTEM_PYTHON.format(folder=server.bin))
+    server.script("venv-python", VENV_PYTHON.format(twin=twin))
+    server.script("python3", SYSTEM_PYTHON.format(folder=server.bin, python=twin.command([])[0]))
 
     parser = ArgumentParser()
     deploy(parser)
-    # Doctor would not find the driver and the device: only an emulated program sees the twin's files.
-    arguments = ["--root", tmp_path / "board", "--bundle", CONVERTED, "--board", "rock-5b", "--no-doctor", "board"]
+    arguments = ["--root", tmp_path / "board", "--bundle", CONVERTED, "--board", "rock-5b", "board"]
     options = parser.parse_args(list(map(str, arguments)))
     assert options.run(options) == 0, capsys.readouterr().out
     assert "detector 1.0000, recognizer 1.0000" in capsys.readouterr().err, "the twin returns the simulator's outputs"

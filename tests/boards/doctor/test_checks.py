@@ -39,6 +39,19 @@ def test_a_driver_that_is_known_to_hang_fails_also_after_it_hung(machine):
     assert "update the kernel" in driver.fix
 
 
+def test_a_hang_is_mentioned_also_if_the_version_of_the_driver_is_unknown(machine):
+    board = machine(
+        {
+            "proc/device-tree/compatible": "vendor,board\0rockchip,rk3588\0",
+            "sys/bus/platform/drivers/RKNPU/uevent": "",
+            "commands/dmesg": "[ 9.1] RKNPU: job timeout, flags: 0x0\n[ 9.9] RKNPU: job timeout, flags: 0x0\n",
+        }
+    )
+    driver = next(check for check in run_checks(board).checks if check.name == "NPU driver")
+    assert driver.verdict == WARN and "version is unknown; the NPU hung 2 times" in driver.found
+    assert "/sys/kernel/debug/rknpu/version" in driver.fix
+
+
 def test_an_npu_that_is_off_is_not_taken_for_a_mainline_kernel(machine):
     """The driver is a module, which is only loaded for a device that is on."""
     board = machine(

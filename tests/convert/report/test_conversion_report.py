@@ -11,6 +11,7 @@ from rkface.convert.evaluate.max_drop import MetricDrop
 from rkface.convert.evaluate.parity import GroupParity, compare_embeddings, compare_liveness, compare_pairs
 from rkface.convert.metric_bar import MetricBar
 from rkface.convert.recipe import AccuracyBar
+from rkface.convert.report.model_facts import ShapeFacts
 from rkface.convert.report.page import named_values
 from rkface.convert.report.plot import ScatterPoint, scatter
 from rkface.convert.toolkit.quantize import LayerError
@@ -63,11 +64,22 @@ def test_every_key_of_report_json_is_described():
     )
     layers = (LayerError("conv", "Conv", 0.99, 0.999),)
     required = AccuracyBar(max_drop=(MetricBar("tar", 0.5, 0.1),))
-    data = replace(found, required=required, parity=parity, models=(replace(found.models[0], layers=layers),)).to_dict()
+    models = (replace(found.models[0], layers=layers),)
+    shapes = (ShapeFacts(640, 384, 2_167_574, parity.detection, 3.02),)
+    data = replace(found, required=required, parity=parity, models=models, shapes=shapes).to_dict()
     assert data["required"]["mean"] is data["required"]["end_to_end"] is None, "cosines do not decide"
     found, described = keys_of(data), described_keys("report.json")
     assert found - described == set(), "add them to docs/report.md"
     assert described - found <= {"augmented", "unlike"}, "remove them from docs/report.md"
+
+
+def test_other_shapes_of_the_detector_are_listed_with_their_figures():
+    found = conversion_report()
+    assert "Other shapes" not in conversion_html(found)
+    page = conversion_html(replace(found, shapes=(ShapeFacts(640, 384, 2_167_574, found.parity.detection, 3.024),)))
+    assert "Other shapes" in page
+    cells = ParsedPage(page).cells
+    assert "640×384" in cells and "3.02" in cells and "2.2" in cells
 
 
 def test_values_of_any_depth_become_rows():

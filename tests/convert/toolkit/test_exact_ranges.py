@@ -15,8 +15,7 @@ from ..conftest import calibration
 SIDE = 16
 
 
-def test_exact_ranges_cut_values_off_and_leave_finer_steps(tmp_path):
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+def test_exact_ranges_cut_values_off_and_leave_finer_steps(tmp_path, toolkit):
     weights = [numpy_helper.from_array(np.full((1, 3, 1, 1), 1 / 765, np.float32), "w")]
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])]
     shape = [1, 3, SIDE, SIDE]

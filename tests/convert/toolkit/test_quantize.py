@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
 
 from onnx import TensorProto, helper, numpy_helper
 
@@ -27,6 +26,7 @@ from rkface.runtime.core.manifest import Input
 
 from ..conftest import calibration, heed_ctrl_c
 
+pytestmark = pytest.mark.usefixtures("toolkit")
 RAW = Input("input", 32, 32, (0.0,) * 3, (1.0,) * 3)
 
 

@@ -136,6 +136,13 @@ def test_a_finished_run_is_not_repeated(job, distilled):
     assert distill(job, repeat).after == distilled.after
 
 
+def test_weights_that_follow_noise_are_set_back_and_learn_more_slowly(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(student, "WEIGHT_RATE", 0.5)
+    again = replace(job, checkpoints=tmp_path / "checkpoints", target=tmp_path / "again.onnx", steps=2 * EVALUATE_EVERY)
+    found = distill(again)
+    assert found.best_step == 2 * EVALUATE_EVERY and found.after < 0.95 * found.before, "the first half does only harm"
+
+
 @pytest.mark.parametrize(("limit", "rate"), [({"steps": 0}, student.WEIGHT_RATE), ({"steps": EVALUATE_EVERY}, 1e4)])
 def test_without_updates_and_with_updates_that_do_harm_the_model_is_what_it_began_with(
     job, tmp_path, monkeypatch, limit, rate

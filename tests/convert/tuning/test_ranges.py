@@ -102,8 +102,7 @@ def test_ranges_of_crowds_contain_what_shrunk_photos_cause(tmp_path):
     assert widest({"a": (0, 1)}, {"a": (-2, 0.5), "b": (0, 3)}) == {"a": (-2, 1), "b": (0, 3)}
 
 
-def test_a_score_that_is_not_in_the_calibration_set_survives_int8(tmp_path):
-    pytest.importorskip("rknn.api", reason="rknn-toolkit2 is not installed")
+def test_a_score_that_is_not_in_the_calibration_set_survives_int8(tmp_path, toolkit):
     from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 
     gray = [np.full((SIDE, SIDE, 3), value, np.uint8) for value in (0, 128, 255)]  # scores of 0.002

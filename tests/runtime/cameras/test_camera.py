@@ -14,8 +14,10 @@ from rkface.runtime.cameras import sources
 from rkface.runtime.cameras.camera import Camera, is_black, open_camera
 from rkface.runtime.cameras.frame_gate import FrameGate, feed_frames
 from rkface.runtime.cameras.mjpeg import JpegSplitter
+from rkface.runtime.cameras.opencv import format_name
 from rkface.runtime.cameras.source_names import find_device
-from rkface.runtime.cameras.sources import CaptureFormat, JpegPipe, format_name
+from rkface.runtime.cameras.sources import JpegPipe
+from rkface.runtime.cameras.v4l2_device import CaptureFormat, V4l2Device
 from rkface.runtime.core.addresses import mask_address
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.frames import Frame, Result
@@ -394,7 +396,7 @@ def test_the_format_is_requested_first_and_the_choice_of_the_driver_is_reported(
 
     monkeypatch.setattr(sources.cv2, "VideoCapture", Capture)
     wanted = CaptureFormat(1920, 1080, 25, "MJPG")
-    camera = Camera("0", lambda camera: sources.V4l2Device(node, wanted))
+    camera = Camera("0", lambda camera: V4l2Device(node, wanted))
     with camera:
         assert number_of(camera.read()) == 4
     assert asked == [

@@ -6,6 +6,8 @@ import pytest
 
 from rkface.runtime.cameras.picture_check import HANGING, PATIENCE, PictureCheck
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(3)
 SHAPE = (360, 640, 3)
 

@@ -35,6 +35,8 @@ from rkface.runtime.vision.quality import Quality
 
 from ..conftest import write_bundle
 
+pytestmark = pytest.mark.slow
+
 TURN = {"straight": 0, "left": 42, "right": -42}  # degrees of yaw; the demo detector sees less than half of it
 PEOPLE = (2, 10)  # the synthetic people whom the demo recognizer knows best from the side
 RKFACE = [sys.executable, "-m", "rkface.runtime.cli.main"]

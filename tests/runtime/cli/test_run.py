@@ -16,6 +16,7 @@ from contextlib import closing
 import cv2
 import pytest
 
+from rkface.runtime.core.errors import BundleError
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.service.logging_setup import start_logs, under_journal
@@ -174,3 +175,15 @@ def test_a_notification_socket_in_the_abstract_namespace():
 )
 def test_the_interval_of_the_watchdog(environment, seconds):
     assert watchdog_seconds(environment) == seconds
+
+
+def test_a_damaged_bundle_is_refused_although_it_is_verified_while_the_service_is_imported(own_bundle, tmp_path):
+    model = own_bundle / "reference/recognizer.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"?")
+    command = [sys.executable, "-c", RUN, "--bundle", own_bundle, "--backend", "reference", "--camera", "-", "--no-web"]
+    done = subprocess.run(
+        [*command, "--gallery", tmp_path / "gallery.sqlite"], input=JPEG * 9, capture_output=True, check=False
+    )
+    said = done.stderr.decode().splitlines()[-1]
+    assert done.returncode == BundleError.exit_code and not done.stdout
+    assert said.startswith("rkface: ") and "recognizer.onnx was changed or damaged" in said

@@ -264,6 +264,7 @@ def damage(content, dice):
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_randomly_damaged_galleries_end_in_errors_for_users(path, backup, tmp_path):
     """Every exception except RkfaceError fails this test. RKFACE_DAMAGED sets how many galleries are damaged."""
     content, dice = path.read_bytes(), random.Random(9)

@@ -182,6 +182,7 @@ def test_a_recording_that_cannot_be_read_fails_the_command(settings, tmp_path):
         service.run()
 
 
+@pytest.mark.slow
 def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, tmp_path, capsys):
     """What a new user tries first: enroll a photo of each person, and use a folder with other photos as the camera."""
     people, staff, camera = shared / "data/people", tmp_path / "staff", tmp_path / "camera"

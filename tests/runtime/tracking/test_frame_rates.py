@@ -7,6 +7,8 @@ from rkface.runtime.tracking.visit import RecognitionRules
 
 from .test_watcher import HEIGHT, SIDE, WIDTH, Camera
 
+pytestmark = pytest.mark.slow
+
 MATCH = 0.4
 rates = pytest.mark.parametrize("rate", [0.3, 0.5, 1.1, 2.0, 5.0, 15.0])
 everybody = pytest.mark.parametrize("who", [1, 10], ids=["known", "unknown"])

@@ -132,6 +132,7 @@ def find_mark(crop, point, reach):
     return np.array([left + (x * part).sum() / part.sum(), top + (y * part).sum() / part.sum()])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.one_of(st.sampled_from(list(TEMPLATES.values())), crops()),

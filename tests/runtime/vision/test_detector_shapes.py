@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from rkface.runtime.inference import pipeline as pipeline_module
+from rkface.runtime.inference import scheduler as scheduler_module
+from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.scheduler import open_scheduler
 from rkface.runtime.vision.detector_shapes import find_fitting_size
 
 from ..conftest import make_bundle
@@ -85,6 +88,22 @@ def test_a_turned_photo_is_looked_at_in_the_shape_of_its_turn(shapes_bundle, ope
     with open_bundle(shapes_bundle, "reference") as pipeline:
         pipeline.detect_photo(white(384, 640))  # no face: all four turns are tried
     assert opened == ["detector", "recognizer", "detector-320x192", "detector-192x320"]
+
+
+def test_frames_of_all_cameras_are_found_by_one_scheduler(shapes_bundle, monkeypatch):
+    names, real = [], scheduler_module.open_model
+
+    def opening(bundle, name, *arguments, **options):
+        names.append(name)
+        return real(bundle, name, *arguments, **options)
+
+    monkeypatch.setattr(scheduler_module, "open_model", opening)
+    pictures = [white(384, 640, (1, 2)), white(640, 384, (4, 5), (1, 1)), white(640, 640)] * 3
+    with open_scheduler(shapes_bundle, "reference", threads=1) as scheduler:
+        results = list(scheduler.run(Frame(one, source=str(at)) for at, one in enumerate(pictures)))
+    assert [len(one.faces) for one in results] == [1, 2, 0] * 3 and not any(one.error for one in results)
+    assert sorted(names) == ["detector", "detector-192x320", "detector-320x192", "recognizer"]
+    assert sorted(names[:2]) == ["detector", "recognizer"], "the others are opened by the first frame that needs them"
 
 
 def test_a_closed_pipeline_has_closed_every_shape(shapes_bundle, monkeypatch):

@@ -177,6 +177,7 @@ def best(photo):
     return photo.faces.embeddings[0]
 
 
+@pytest.mark.slow
 def test_real_faces_are_recognized_whichever_way_up_the_photo_is(real, portraits):
     for image, _, embedding in portraits:
         for turn in TURNS:
@@ -185,6 +186,7 @@ def test_real_faces_are_recognized_whichever_way_up_the_photo_is(real, portraits
             assert float(best(photo) @ embedding) > 0.9
 
 
+@pytest.mark.slow
 def test_real_close_ups_are_found_and_recognized(real, portraits):
     for image, (x1, y1, x2, y2), embedding in portraits:
         for share in (1.2, 0.85):

@@ -8,6 +8,8 @@ from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES
 from rkface.runtime.vision.bare_onnx import open_detector
 from rkface.runtime.vision.detect import Detector
 
+pytestmark = pytest.mark.slow
+
 OTHERS = [name for name in TEMPLATES if name != ARCFACE_112.name]
 
 

@@ -54,7 +54,8 @@ def _address(profile, process):
 
 
 class Page:
-    """One tab. ``problems``: what the browser logged: errors, and violations of the content security policy."""
+    """One tab. ``problems``: what the browser logged: errors, and violations of the content security policy. Not a
+    photo that the service refuses, which is an error only for the browser."""
 
     def __init__(self, socket):
         self._socket, self._number, self._session = socket, 0, None
@@ -82,7 +83,8 @@ class Page:
             self.problems.append(details.get("exception", details).get("description", str(details)))
         elif message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
             entry = message["params"]["entry"]
-            self.problems.append(f"{entry['text']} {entry.get('url', '')}")
+            if "status of 422" not in entry["text"]:
+                self.problems.append(f"{entry['text']} {entry.get('url', '')}")
 
     def run(self, expression):
         """The value of a JavaScript ``expression``; a promise is awaited."""

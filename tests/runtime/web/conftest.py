@@ -23,6 +23,7 @@ from rkface.runtime.service.settings import CameraSettings, Events, Recognition,
 from rkface.runtime.service.settings import Liveness as LivenessSettings
 from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
+from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.places import Workload
 from rkface.runtime.web.serve import serve
 
@@ -127,8 +128,11 @@ def service(tmp_path_factory, pictures):
 
 
 @pytest.fixture(scope="package")
-def address(service):
-    with serve(service, port=0) as address:
+def address(service, tmp_path_factory):
+    with (
+        Accounts(tmp_path_factory.mktemp("accounts") / "accounts") as accounts,
+        serve(service, port=0, accounts=accounts) as address,
+    ):
         yield address
 
 

@@ -206,7 +206,8 @@ def test_changes_and_sign_ins_are_logged_without_names_of_people(app, accounts):
     sign_in(owner, PASSWORD)
     owner.patch("/v1/settings", json={"recognition.match": 0.5})
     owner.patch("/v1/settings", json=[])  # refused: not a change
-    notes = owner.get("/v1/audit").json()
+    page = owner.get("/v1/audit", params={"limit": 2}).json()
+    notes = page["items"] + owner.get("/v1/audit", params={"cursor": page["next"]}).json()["items"]
     assert [(one["who"], one["what"]) for one in reversed(notes)] == [
         ("owner", "wrong password"),
         ("an unknown user", "wrong password"),
@@ -214,9 +215,6 @@ def test_changes_and_sign_ins_are_logged_without_names_of_people(app, accounts):
         ("owner", "change_settings"),
     ]
     assert {one["client"] for one in notes} == {REMOTE["client"][0]}
-    assert [one["id"] for one in owner.get("/v1/audit", params={"before": notes[1]["id"]}).json()] == [
-        one["id"] for one in notes[2:]
-    ]
 
 
 def test_the_log_of_changes_has_a_limit(accounts, monkeypatch):

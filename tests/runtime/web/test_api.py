@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -27,12 +28,17 @@ SNAPSHOT = Path(__file__).parent / "openapi.json"
 
 def enroll(client, name, photo, **more):
     answer = client.post("/v1/enrollments/photo", params={"name": name, **more}, content=photo)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    assert answer.status_code in (200, 422), answer.text
+    if answer.status_code == 200:
+        return answer.json()
+    problem = answer.json()  # RFC 9457
+    assert answer.headers["content-type"] == "application/problem+json" and problem["title"] == "Unprocessable Entity"
+    assert problem["verdict"]["reason"] == problem["detail"] and problem["verdict"]["status"] == "refused"
+    return problem["verdict"]
 
 
 def forget(client, *names):
-    for person in client.get("/v1/people").json():
+    for person in client.get("/v1/people").json()["items"]:
         if person["name"] in names:
             result = client.delete(f"/v1/people/{person['id']}").json()
             assert result["left"] == [] and result["done"]
@@ -42,7 +48,7 @@ def forget(client, *names):
 def ada(client, portraits):
     """A person who is enrolled from two photos."""
     assert {enroll(client, "Ada", photo)["status"] for photo in portraits[:2]} == {"enrolled"}
-    yield next(person for person in client.get("/v1/people").json() if person["name"] == "Ada")
+    yield next(person for person in client.get("/v1/people").json()["items"] if person["name"] == "Ada")
     forget(client, "Ada", "Ada L.", "Eve")
 
 
@@ -72,11 +78,30 @@ def test_a_person_is_enrolled_changed_and_forgotten(client, ada, portraits):
         assert client.get(f"/v1/people/{ada['id']}{path}").status_code == 404
 
 
+def test_people_come_in_pages_and_a_new_or_deleted_one_hides_nobody(client, ada, portraits):
+    names = ["aaron", "Ada", "Beth", "zoe"]
+    for name in ("zoe", "aaron", "Beth"):
+        assert enroll(client, name, portraits[2], force=True)["status"] in ("enrolled", "known")
+    seen, cursor = [], None
+    while True:
+        page = client.get("/v1/people", params={"limit": 1} | ({"cursor": cursor} if cursor else {})).json()
+        seen += [one["name"] for one in page["items"]]
+        if seen[-1] == "Ada":
+            forget(client, "aaron")  # before the place where the next page begins
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == names
+    for wrong in ("x", "bnVsbA==", "W251bGxd", "\ufffd"):
+        assert client.get("/v1/people", params={"cursor": wrong}).status_code == 422
+    forget(client, "zoe", "Beth")
+
+
 def test_a_person_who_is_enrolled_under_another_name_is_noticed(client, ada, portraits):
     verdict = enroll(client, "Eve", portraits[2])
     assert verdict["status"] == "refused" and verdict["near"]["person"] == ada["id"]
     assert enroll(client, "Eve", portraits[2], force=True)["status"] == "enrolled"
-    eve = next(person for person in client.get("/v1/people").json() if person["name"] == "Eve")
+    eve = next(person for person in client.get("/v1/people").json()["items"] if person["name"] == "Eve")
     assert client.get(f"/v1/people/{eve['id']}").json()["nearest"][0]["person"] == ada["id"]
     merged = client.post(f"/v1/people/{eve['id']}/merge", json={"into": ada["id"]}).json()
     assert (merged["id"], merged["samples"]) == (ada["id"], 3)
@@ -140,7 +165,7 @@ def test_a_bad_photo_is_refused_with_a_reason(client, photo, reason):
     verdict = enroll(client, "Mallory", photo)
     assert verdict["status"] == "refused"
     assert re.search(reason, verdict["reason"]), verdict
-    assert "Mallory" not in [person["name"] for person in client.get("/v1/people").json()]
+    assert "Mallory" not in [person["name"] for person in client.get("/v1/people").json()["items"]]
 
 
 @pytest.mark.parametrize("wrong", [
@@ -157,7 +182,7 @@ def test_wrong_requests_get_an_error_message(client, ada, wrong):
     method, path, body, status = wrong
     answer = client.request(method, path, json=body)
     assert answer.status_code == status and answer.json()["detail"]
-    assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()]
+    assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()["items"]]
 
 
 @pytest.mark.parametrize("name", ["Eve\0", "\x1b[2JEve", "Eve\nAda", " "])
@@ -167,7 +192,7 @@ def test_an_invalid_name_is_refused(client, ada, portraits, name):
         client.post("/v1/enrollments/photo", params={"name": name, "force": True}, content=portraits[2]),
     ]
     assert [answer.status_code for answer in answers] == [400, 400], [answer.text for answer in answers]
-    assert [person["name"] for person in client.get("/v1/people").json()] == ["Ada"]
+    assert [person["name"] for person in client.get("/v1/people").json()["items"]] == ["Ada"]
 
 
 def test_live_pictures_come_with_the_people_in_them(client, address):
@@ -195,22 +220,29 @@ def test_appearances_are_sent_as_events_and_listed(client, ada):
         data = eventually(lambda: (line := next(lines)).startswith("data: ") and '"Ada"' in line and line, "Ada comes")
     event = json.loads(data.removeprefix("data: "))
     assert event["schema"] == "rkface.appearance" and event["match"]["person"] == ada["id"]
-    listed = eventually(lambda: client.get("/v1/appearances", params={"person": ada["id"]}).json(), "Ada in the list")
-    assert {one["match"]["person"] for one in listed} == {ada["id"]}
-    others = eventually(lambda: client.get("/v1/appearances", params={"person": ""}).json(), "somebody unknown")
-    assert {one["match"] for one in others} == {None}
-    before = client.get("/v1/appearances", params={"before": others[0]["started"], "person": ""}).json()
-    assert all(one["started"] < others[0]["started"] for one in before)
-    with_face = eventually(
-        lambda: [one for one in client.get("/v1/appearances", params={"person": ""}).json() if one["face"]], "a face"
+
+    def listed(**more):
+        return client.get("/v1/appearances", params=more).json()
+
+    known = eventually(lambda: listed(person=ada["id"])["items"], "Ada in the list")
+    assert {one["match"]["person"] for one in known} == {ada["id"]}
+    page = eventually(lambda: (found := listed(person="", limit=1))["next"] and found, "somebody unknown")
+    assert {one["match"] for one in page["items"]} == {None}
+    before = listed(person="", cursor=page["next"])["items"]
+    assert all(one["started"] < page["items"][-1]["started"] for one in before)
+    first = page["items"][0]
+    assert datetime.fromisoformat(first["started_at"].replace("Z", "+00:00")).timestamp() == pytest.approx(
+        first["started"], abs=1e-3
     )
+    assert (first["ended_at"] is None) == (first["ended"] is None) == (first["stage"] != "end")
+    with_face = eventually(lambda: [one for one in listed(person="")["items"] if one["face"]], "a face")
     assert client.get(f"/v1/appearances/{with_face[0]['id']}/face").content[:4] == b"\x89PNG"
 
 
 def test_exactly_the_pictures_that_were_shown_are_enrolled(client):
     def offered():
-        for one in client.get("/v1/appearances", params={"person": ""}).json():
-            if shots := client.get(f"/v1/appearances/{one['id']}/shots").json():
+        for one in client.get("/v1/appearances", params={"person": ""}).json()["items"]:
+            if shots := client.get(f"/v1/appearances/{one['id']}/shots").json()["items"]:
                 return one["id"], shots
         return None
 
@@ -221,10 +253,10 @@ def test_exactly_the_pictures_that_were_shown_are_enrolled(client):
     assert shown[:4] == b"\x89PNG"
     assert client.get(f"/v1/appearances/{appearance}/face", params={"shot": "0" * 16}).status_code == 404
     body = {"name": "Grace", "appearance": appearance, "shots": ["0" * 16]}
-    refused = client.post("/v1/enrollments/seen", json=body).json()
+    refused = client.post("/v1/enrollments/seen", json=body).json()["verdict"]
     assert refused["status"] == "refused" and "choose the person again" in refused["reason"]
     assert client.post("/v1/enrollments/seen", json=body | {"shots": [last]}).json()["status"] == "enrolled"
-    grace = next(person for person in client.get("/v1/people").json() if person["name"] == "Grace")
+    grace = next(person for person in client.get("/v1/people").json()["items"] if person["name"] == "Grace")
     assert grace["samples"] == 1 and client.get(f"/v1/people/{grace['id']}/face").content == shown
     forget(client, "Grace")
     # Who is forgotten is also gone from the pictures that were shown.
@@ -233,7 +265,7 @@ def test_exactly_the_pictures_that_were_shown_are_enrolled(client):
 
 def test_settings_change_together_or_not_at_all(client):
     def window():
-        return {one["key"]: one["value"] for one in client.get("/v1/settings").json()}["recognition.window"]
+        return {one["key"]: one["value"] for one in client.get("/v1/settings").json()["items"]}["recognition.window"]
 
     assert window() == 0.5
     assert client.patch("/v1/settings", json={"recognition.window": 0.7, "no.such": 1}).status_code == 400

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed
 
 from rkface.runtime.web.access import Access
+from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.failures import REPEAT, RareLog
 from rkface.runtime.web.serve import create_app, serve
 
@@ -43,8 +44,9 @@ def ada(own_service, cast):
 
 
 @pytest.fixture(scope="module")
-def app(own_service):
-    return create_app(own_service, Access(None, secure=False))
+def app(own_service, tmp_path_factory):
+    with Accounts(tmp_path_factory.mktemp("accounts") / "accounts") as accounts:
+        yield create_app(own_service, Access(None, secure=False, accounts=accounts))
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from rkface.runtime.web.serve import open_console, serve
 from . import chromium
 from .conftest import PASSWORD
 
-pytestmark = pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")
-HASHES = ("#/live", "#/people", "#/appearances", "#/health", "#/settings")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
+HASHES = ("#/live", "#/people", "#/appearances", "#/health", "#/settings", "#/access")
 
 
 @pytest.fixture(scope="module")

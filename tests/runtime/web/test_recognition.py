@@ -17,7 +17,7 @@ def enrolled(address, portraits):
     with browser_like(address) as client:
         for photo in portraits[:2]:
             assert client.post("/v1/enrollments/photo?name=Grace", content=photo).json()["status"] == "enrolled"
-        (id,) = [person["id"] for person in client.get("/v1/people").json() if person["name"] == "Grace"]
+        (id,) = [person["id"] for person in client.get("/v1/people").json()["items"] if person["name"] == "Grace"]
         yield id
         client.delete(f"/v1/people/{id}")
 

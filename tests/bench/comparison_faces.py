@@ -1,0 +1,58 @@
+"""Whether both sides of `make bench` find the same faces: in photos, in camera frames, and in crowds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from detector_size import place_in_frame
+from program import format_table
+from scenes import Material
+
+from rkface.convert.evaluate.parity import match_boxes
+from rkface.convert.mosaic import make_mosaics
+
+NAMES = ("photos", "photos in 1920×1080", "mosaics of them")
+
+
+@dataclass(frozen=True)
+class SameFaces:
+    """The faces that both sides find in ``images`` pictures, at their score threshold of 0.5.
+
+    ours, theirs  number of faces
+    lost          of theirs, without one of ours at an IoU of 0.5
+    extra         of ours, without one of theirs
+    """
+
+    name: str
+    images: int
+    ours: int
+    theirs: int
+    lost: int
+    extra: int
+
+
+def draw_pictures(material: Material) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """The pictures of each of NAMES: H×W×3 uint8 BGR."""
+    photos = list(material.images())
+    frames = [place_in_frame(image, seed) for seed, image in enumerate(photos)]
+    yield from zip(NAMES, (photos, frames, list(make_mosaics(np.stack(frames)))), strict=True)
+
+
+def count_same_faces(name: str, results: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> SameFaces:
+    """Compare the answers of both sides, ours first, about each picture of ``name``."""
+    images = ours = theirs = both = 0
+    for answers in results:
+        boxes = [np.asarray(one["boxes"], np.float32).reshape(-1, 4) for one in answers]
+        images, ours, theirs = images + 1, ours + len(boxes[0]), theirs + len(boxes[1])
+        both += len(match_boxes(boxes[1], boxes[0]))
+    return SameFaces(name, images, ours, theirs, theirs - both, ours - both)
+
+
+def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """``rows``: SameFaces as dictionaries."""
+    head = ["pictures", "number", "rkface: faces", "insightface", "lost", "extra"]
+    table = [[row[key] for key in ("name", "images", "ours", "theirs", "lost", "extra")] for row in rows]
+    return "\n".join(format_table(head, table))
