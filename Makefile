@@ -109,6 +109,9 @@ bench-convert: $(INSTALLED)  ## time and memory of converting IResNet-50, compar
 bench-recipes: $(INSTALLED)  ## accuracy of each recipe (OPTIONS='--detector … --recognizer … --photos …')
 	$(BIN)/python tests/bench/recipe_accuracy.py $(OPTIONS)
 
+bench-iresnet: $(INSTALLED)  ## each recipe on an IResNet-50 with trained and with generated weights
+	$(BIN)/python tests/bench/iresnet50_recipes.py $(OPTIONS)
+
 bench-activations: $(INSTALLED)  ## what makes activations hard for INT8: trained, generated and your recognizers (OPTIONS='model.onnx')
 	$(BIN)/python tests/bench/activation_statistics.py $(OPTIONS)
 

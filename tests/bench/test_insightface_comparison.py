@@ -56,8 +56,16 @@ def test_a_box_may_differ_by_a_pixel_of_the_input_or_a_share_of_the_face(shift, 
 
 def test_lost_and_extra_faces_are_counted():
     ours, theirs = results(BOXES[:1], VECTORS[:1]), results([*BOXES, [300, 300, 340, 350]], [[1, 0]] * 3)
-    found = count_same_faces("photos", [(ours, theirs), (theirs, ours), (results([], []), results([], []))])
-    assert (found.images, found.ours, found.theirs, found.lost, found.extra) == (3, 4, 4, 2, 2)
+    nobody, shifted = results([], []), results([[13, 10, 53, 60]], VECTORS[:1])
+    pairs = [
+        (ours, theirs, 1.0),
+        (theirs, ours, 1.0),
+        (nobody, nobody, 1.0),
+        (ours, shifted, 1.0),
+        (ours, shifted, 3.0),
+    ]
+    found = count_same_faces("photos", pairs)
+    assert (found.images, found.ours, found.theirs, found.lost, found.extra, found.moved) == (5, 6, 6, 2, 2, 1)
 
 
 def test_the_bound_of_shrinking_touches_the_rows_that_bilinear_interpolation_needs():
