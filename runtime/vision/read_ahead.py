@@ -26,7 +26,7 @@ class _Waiting(NamedTuple):
 
 
 class ReadAhead:
-    """Reads ``paths``, which must be asked for in this order; some may be left out. Results and errors are those of
+    """Reads ``paths``. The caller takes them in this order, and may leave some out. Results and errors are those of
     ``read_image``. A context manager: its end waits for the photos that are being decoded.
 
     As many photos are decoded at once as the machine has cores, at most four. Those that wait have ``MOST_PIXELS`` or

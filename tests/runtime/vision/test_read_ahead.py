@@ -1,4 +1,4 @@
-"""Reading ahead gives the photos and the errors of ``read_image``, in order, and starts before it is asked."""
+"""Reading ahead gives the photos and the errors of ``read_image``, in order, and starts in advance."""
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ def test_photos_and_errors_are_those_of_read_image_in_order(photos, monkeypatch,
         assert [outcome(reader.read, path) for path in photos] == [outcome(read_image, path) for path in photos]
 
 
-def test_the_next_photos_are_read_before_they_are_asked_for(photos, opened, monkeypatch):
+def test_the_next_photos_are_read_in_advance(photos, opened, monkeypatch):
     monkeypatch.setattr(read_ahead, "PROCESSES", 2)
     with ReadAhead(photos) as reader:
         reader.read(photos[0])
@@ -68,7 +68,7 @@ def test_photos_that_wait_have_a_limit_together(photos, opened, monkeypatch):
     assert opened.count(photos[2]) == 1  # a pipe could not be read again
 
 
-def test_some_photos_may_be_left_out_but_not_asked_for_later(photos):
+def test_some_photos_may_be_left_out_but_not_read_later(photos):
     with ReadAhead(photos) as reader:
         assert outcome(reader.read, photos[4]) == outcome(read_image, photos[4])
         with pytest.raises(ValueError, match="not among the photos"):
