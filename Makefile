@@ -97,6 +97,9 @@ $(PEERS)/installed: constraints.txt
 	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) --no-deps 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
+bench-bulk: $(INSTALLED) $(PEERS)/installed  ## photos a second of a folder, compared with insightface in a loop
+	$(BIN)/python tests/bench/bulk_photos.py --peer $(PEERS)/bin/python $(OPTIONS)
+
 bench-less: $(INSTALLED)  ## cost and recall of smaller and rectangular detector inputs
 	$(BIN)/python tests/bench/detector_size.py $(OPTIONS)
 
