@@ -128,6 +128,7 @@ def _run(options: Namespace) -> int:
         return _run_child(options.command, board.environment(faults, binding, sockets))
     from .twin_simulators import run_simulators
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # remove the sockets, as after Ctrl-C
     with run_simulators(bundles, calibration=options.calibration) as sockets:
         print(f"{profile.title}: {EMULATED}", file=sys.stderr)
         return _run_child(options.command, board.environment(faults, binding, sockets))
