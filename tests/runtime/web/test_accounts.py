@@ -119,6 +119,13 @@ def test_a_token_may_do_what_its_scope_says_and_nothing_else(app, accounts, scop
         assert answer.json()["detail"] == f"token program may not do this: it needs the scope '{least}'"
 
 
+@pytest.mark.parametrize("end", ["", "%0A", "%0a%0a", "/", "//", "%2F", "/%2e", "%20", "%00", ";x", "?x"])
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/users", "/v1/audit"])
+def test_no_spelling_of_a_path_shows_a_viewer_what_only_admins_may_see(app, accounts, path, end):
+    _, secret = accounts.create_token("program", ["read"])
+    assert program(app, secret).get(path + end).status_code in (403, 404)
+
+
 def test_every_route_has_the_scope_that_its_method_suggests(app):
     """A new route that changes something is for admins until scopes.py says otherwise."""
     described = app.openapi()["paths"]
