@@ -187,9 +187,35 @@ def test_a_changed_password_ends_the_sessions(app, accounts):
     ada.post("/v1/session", json={"user": "ada", "password": "a long password"})
     assert ada.get("/v1/settings").status_code == 200
     owner.put("/v1/users/ada", json={"role": "operator"})
+    assert "enroll" in ada.get("/v1/session").json()["scopes"], "a new role counts at once"
+    owner.put("/v1/users/ada", json={"role": "operator", "password": "another long one"})
     assert ada.get("/v1/settings").status_code == 401
-    assert ada.post("/v1/session", json={"user": "ada", "password": "a long password"}).status_code == 200
+    assert ada.post("/v1/session", json={"user": "ada", "password": "another long one"}).status_code == 200
     assert owner.put("/v1/users/ada", json={"role": "viewer", "password": "short"}).status_code == 400
+
+
+def test_a_password_that_another_process_changed_ends_the_sessions(app, accounts):
+    accounts.set_user("ada", "viewer", "a long password")
+    client = TestClient(app, **REMOTE)
+    client.post("/v1/session", json={"user": "ada", "password": "a long password"})
+    with Accounts(accounts.path) as other:
+        other.set_user("ada", "operator", None)
+        assert client.get("/v1/settings").status_code == 200
+        other.set_user("ada", "operator", "another long one")
+    assert client.get("/v1/settings").status_code == 401
+    client.post("/v1/session", json={"user": "ada", "password": "another long one"})
+    accounts.remove_user("ada")
+    accounts.set_user("ada", "admin", "another long one")  # somebody else with the same name
+    assert client.get("/v1/settings").status_code == 401
+
+
+def test_a_user_who_signs_in_may_not_guess_the_password_of_the_owner_more_often(app, accounts):
+    accounts.set_user("ada", "viewer", "a long password")
+    client, refused = TestClient(app, **REMOTE), []
+    for number in range(8):
+        refused.append(client.post("/v1/session", json={"password": f"guess number {number}"}).status_code)
+        client.post("/v1/session", json={"user": "ada", "password": "a long password"})
+    assert refused[:5] == [403] * 5 and 429 in refused
 
 
 def test_tokens_are_managed_over_the_api_and_shown_once(app):
