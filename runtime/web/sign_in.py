@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ..core.errors import WorkError
-from .access import OWNER, Access
+from .access import OWNER
 from .audit import address_of, note
 from .dependencies import BUSY, UNAUTHORIZED, AccessDependency, WorkloadDependency
 from .password import PasswordCheck
