@@ -7,7 +7,7 @@ import stat
 import pytest
 from starlette.testclient import TestClient
 
-from rkface.runtime.core.errors import DeviceError, InputError, RkfaceError
+from rkface.runtime.core.errors import DeviceError, InputError
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.accounts import MOST_NOTES, PREFIX, Accounts, accounts_path
 from rkface.runtime.web.password import PasswordCheck, password_hasher
@@ -75,13 +75,6 @@ def test_names_that_cannot_be_shown_are_refused(accounts, name):
         accounts.create_token(name, ["read"])
     with pytest.raises(InputError, match="a name must have"):
         accounts.set_user(name, "viewer", PASSWORD)
-
-
-def test_a_damaged_file_lets_nobody_in(tmp_path):
-    path = tmp_path / "accounts"
-    path.write_bytes(b"no database" * 1000)
-    with pytest.raises(RkfaceError, match="move accounts away"):
-        Accounts(path)
 
 
 # Requests of a program with each scope: the least scope that may send it.
