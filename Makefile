@@ -97,6 +97,9 @@ $(PEERS)/installed: constraints.txt
 	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) --no-deps 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
+bench-bulk: $(INSTALLED) $(PEERS)/installed  ## photos a second of a folder, compared with insightface in a loop
+	$(BIN)/python tests/bench/bulk_photos.py --peer $(PEERS)/bin/python $(OPTIONS)
+
 bench-less: $(INSTALLED)  ## cost and recall of smaller and rectangular detector inputs
 	$(BIN)/python tests/bench/detector_size.py $(OPTIONS)
 
@@ -134,6 +137,9 @@ $(FAISS): $(INSTALLED)
 
 bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-cpu on one core (installed into build/faiss)
 	$(BIN)/python tests/bench/gallery_search.py $(OPTIONS)
+
+bench-million: $(INSTALLED) $(FAISS)  ## search among 1,000 to 1,000,000 samples beside faiss' flat and HNSW indices, with recall
+	$(BIN)/python tests/bench/search_growth.py $(OPTIONS)
 
 bench-kills: $(INSTALLED)  ## kill -9 a process that changes a gallery, 500 times, and check that nothing acknowledged is lost
 	$(BIN)/python tests/bench/gallery_kills.py $(OPTIONS)
