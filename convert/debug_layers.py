@@ -59,14 +59,24 @@ def _block_ends(network: _Network) -> Iterator[str]:
         for tensor in layer.reads:
             last[tensor.name] = index
             readers[tensor.name] = readers.get(tensor.name, 0) + 1
-    alive: set[str] = set()
+    known, alive = _moved_outputs(network), set[str]()
     for index, layer in enumerate(network.layers):
         alive |= {tensor.name for tensor in layer.writes}
         alive = {name for name in alive if last.get(name, -1) > index}
         for tensor in layer.writes:
             several = readers.get(tensor.name, 0) > 1
-            if (several or alive == {tensor.name}) and _is_whole(layer) and tensor.name not in network.outputs:
+            if (several or alive == {tensor.name}) and _is_whole(layer) and tensor.name not in known:
                 yield tensor.name
+
+
+def _moved_outputs(network: _Network) -> set[str]:
+    """The outputs of the model, and the tensors that only have to be moved to become one. Shown by themselves, they
+    would get an INT8 range of their own, and the output another one."""
+    known = set(network.outputs)
+    for layer in reversed(network.layers):
+        if layer.op in MOVES and any(tensor.name in known for tensor in layer.writes):
+            known |= {tensor.name for tensor in layer.reads}
+    return known
 
 
 def _is_whole(layer: NpuLayer) -> bool:

@@ -49,7 +49,7 @@ class CameraState:
     size        width and height of the last frame in pixels; (0, 0) before the first frame
     format      the format that the source reports (four letters), "" if it reports none
     rate        the frames per second that the source reports, 0 if it reports none
-    decoder     how a network camera's video is decoded: "hardware (h264_rkmpp)" or "software", perhaps with the reason
+    decoder     how a network camera's video is decoded: "hardware (h264_rkmpp)" or "software", or "software, because …"
     frames      frames that arrived
     unreadable  pictures that could not be decoded
     black       black frames in a row that were decoded, up to the last one: many of them mean a covered lens

@@ -43,16 +43,19 @@ class RtspCamera:
         asked = not self._codec
         codec = self._codec or self._find_codec()
         if not codec:
-            return NetworkStream(self._address, self._shown)
+            stream = NetworkStream(self._address, self._shown)
+            if self._failures >= ATTEMPTS:
+                stream.decoder = f"{SOFTWARE}, because hardware decoding fails"
+            return stream
         try:
-            stream = FfmpegStream(self._hardware.program, self._address, codec, self._shown, wanted)
+            hardware = FfmpegStream(self._hardware.program, self._address, codec, self._shown, wanted)
         except WorkError as error:
             self._codec = self._required or ""
             if asked:  # the camera answered just now, so hardware is the likely cause
                 self._note_failure(error)
             raise
         self._codec, self._failures = codec, 0
-        return stream
+        return hardware
 
     def _find_codec(self) -> str:
         """Return the codec that the camera sends, if hardware decodes it; else \"\"."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from comparison_statistics import are_close
 from detector_size import place_in_frame
 from program import format_table
 from scenes import Material
@@ -24,6 +25,7 @@ class SameFaces:
     ours, theirs  number of faces
     lost          of theirs, without one of ours at an IoU of 0.5
     extra         of ours, without one of theirs
+    moved         of the others, those whose box differs by more than a row of `make bench` may
     """
 
     name: str
@@ -32,6 +34,7 @@ class SameFaces:
     theirs: int
     lost: int
     extra: int
+    moved: int
 
 
 def draw_pictures(material: Material) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -41,18 +44,21 @@ def draw_pictures(material: Material) -> Iterator[tuple[str, list[np.ndarray]]]:
     yield from zip(NAMES, (photos, frames, list(make_mosaics(np.stack(frames)))), strict=True)
 
 
-def count_same_faces(name: str, results: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> SameFaces:
-    """Compare the answers of both sides, ours first, about each picture of ``name``."""
-    images = ours = theirs = both = 0
-    for answers in results:
-        boxes = [np.asarray(one["boxes"], np.float32).reshape(-1, 4) for one in answers]
-        images, ours, theirs = images + 1, ours + len(boxes[0]), theirs + len(boxes[1])
-        both += len(match_boxes(boxes[1], boxes[0]))
-    return SameFaces(name, images, ours, theirs, theirs - both, ours - both)
+def count_same_faces(name: str, results: Iterable[tuple[Mapping[str, Any], Mapping[str, Any], float]]) -> SameFaces:
+    """Compare the answers of both sides, ours first, about each picture of ``name``. With them: how many pixels of the
+    picture are one pixel of the detector's input."""
+    images = ours = theirs = both = moved = 0
+    for mine, other, pixel in results:
+        boxes = [np.asarray(one["boxes"], np.float32).reshape(-1, 4) for one in (mine, other)]
+        pairs = match_boxes(boxes[1], boxes[0])
+        images, ours, theirs, both = images + 1, ours + len(boxes[0]), theirs + len(boxes[1]), both + len(pairs)
+        for row, column, _ in pairs:
+            moved += not are_close(boxes[0][column : column + 1], boxes[1][row : row + 1], pixel)
+    return SameFaces(name, images, ours, theirs, theirs - both, ours - both, moved)
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """``rows``: SameFaces as dictionaries."""
-    head = ["pictures", "number", "rkface: faces", "insightface", "lost", "extra"]
-    table = [[row[key] for key in ("name", "images", "ours", "theirs", "lost", "extra")] for row in rows]
+    head = ["pictures", "number", "rkface: faces", "insightface", "lost", "extra", "box moved"]
+    table = [[row[key] for key in ("name", "images", "ours", "theirs", "lost", "extra", "moved")] for row in rows]
     return "\n".join(format_table(head, table))

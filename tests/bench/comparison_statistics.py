@@ -101,9 +101,14 @@ def compare_results(
         return Agreement(*counts, float("inf"), same_crop, None, within=False)
     embeddings = np.asarray(ours["embeddings"]), np.asarray(theirs["embeddings"])[nearest]
     own = float((embeddings[0] * embeddings[1]).sum(axis=1).min())
-    apart, sizes = distances.min(axis=1), np.sqrt(np.prod(boxes[0][:, 2:] - boxes[0][:, :2], axis=1))
-    within = bool((apart <= np.maximum(pixel, SHARE * sizes)).all())
-    return Agreement(*counts, round(float(apart.max()), 4), same_crop, round(own, 5), within)
+    apart, within = float(distances.min(axis=1).max()), are_close(boxes[0], boxes[1][nearest], pixel)
+    return Agreement(*counts, round(apart, 4), same_crop, round(own, 5), within)
+
+
+def are_close(ours: np.ndarray, theirs: np.ndarray, pixel: float) -> bool:
+    """Whether the boxes of the same faces, N×4, are as close as they must be. ``pixel`` as in ``compare_results``."""
+    sizes = np.sqrt(np.prod(ours[:, 2:] - ours[:, :2], axis=1))
+    return bool((np.abs(ours - theirs).max(axis=1) <= np.maximum(pixel, SHARE * sizes)).all())
 
 
 def lowest_cosine(ours: Sequence[Any], theirs: Sequence[Any]) -> float | None:

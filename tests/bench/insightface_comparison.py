@@ -221,14 +221,15 @@ def prepare_shapes(detector: Path, folder: Path) -> list[Path]:
 
 def look_at_each(
     sides: Sequence[SideProcess], pictures: Sequence[np.ndarray], path: Path
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The answers of both ``sides`` about each of ``pictures``, which pass through the file ``path``."""
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], float]]:
+    """What ``count_same_faces`` compares: the answers of both ``sides`` about each of ``pictures``, which pass through
+    the file ``path``."""
     for picture in pictures:
         np.save(path, picture)
         for side in sides:
             side.call("load", image=str(path))
         ours, theirs = (side.call("recognize") for side in sides)
-        yield ours, theirs
+        yield ours, theirs, input_pixel(*picture.shape[:2])
 
 
 def prepare_frames(models: Material, folder: Path) -> list[Frame]:
@@ -249,8 +250,8 @@ def measure_frame(sides: Sequence[SideProcess], frame: Frame, threads: int, roun
         side.call("load", image=str(frame.path))
     results = [side.call("recognize") for side in sides]
     landmarks = results[0]["landmarks"]
-    pixel = max(1.0, max(frame.width, frame.height) / INPUT_SIDE)
-    agreement = compare_results(*results, compare_same_crops(sides, frame.path, landmarks), pixel)
+    same_crops = compare_same_crops(sides, frame.path, landmarks)
+    agreement = compare_results(*results, same_crops, input_pixel(frame.height, frame.width))
     for side in sides:
         side.call("time", runs=WARM_UP)
     times: list[list[tuple[float, float]]] = [[], []]
@@ -271,6 +272,11 @@ def measure_frame(sides: Sequence[SideProcess], frame: Frame, threads: int, roun
         summarize_times(own[0]), summarize_times(own[1]), compare_times(*own), *aligned,
         *({name: summarize_times(seconds).median for name, seconds in one.items()} for one in (stages, bound)),
     )  # fmt: skip
+
+
+def input_pixel(height: int, width: int) -> float:
+    """How many pixels of a picture are one pixel of the detector's input, but at least 1."""
+    return max(1.0, max(height, width) / INPUT_SIDE)
 
 
 def compare_same_crops(sides: Sequence[SideProcess], image_path: Path, landmarks: list[Any]) -> float | None:

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 from comparison_faces import count_same_faces
 from comparison_rkface import touch_lines
 from comparison_statistics import compare_results, compare_times, lowest_cosine, summarize_times
-from insightface_comparison import OURS, SideProcess, prepare_shapes
+from insightface_comparison import OURS, SideProcess
 from scenes import DEMO, GRIDS, Material, cut_portraits, draw_scene_with
 
 from rkface.runtime.vision.bare_onnx import open_detector
@@ -56,8 +56,16 @@ def test_a_box_may_differ_by_a_pixel_of_the_input_or_a_share_of_the_face(shift, 
 
 def test_lost_and_extra_faces_are_counted():
     ours, theirs = results(BOXES[:1], VECTORS[:1]), results([*BOXES, [300, 300, 340, 350]], [[1, 0]] * 3)
-    found = count_same_faces("photos", [(ours, theirs), (theirs, ours), (results([], []), results([], []))])
-    assert (found.images, found.ours, found.theirs, found.lost, found.extra) == (3, 4, 4, 2, 2)
+    nobody, shifted = results([], []), results([[13, 10, 53, 60]], VECTORS[:1])
+    pairs = [
+        (ours, theirs, 1.0),
+        (theirs, ours, 1.0),
+        (nobody, nobody, 1.0),
+        (ours, shifted, 1.0),
+        (ours, shifted, 3.0),
+    ]
+    found = count_same_faces("photos", pairs)
+    assert (found.images, found.ours, found.theirs, found.lost, found.extra, found.moved) == (5, 6, 6, 2, 2, 1)
 
 
 def test_the_bound_of_shrinking_touches_the_rows_that_bilinear_interpolation_needs():
@@ -129,10 +137,7 @@ def test_the_box_of_a_portrait_is_that_of_its_face(portraits):
 def test_the_process_of_a_side_reports_faces_and_the_time_of_each_stage(material, detector, pictures, tmp_path, timer):
     frame = draw_scene_with(pictures, detector, 5, (1280, 720))
     np.save(tmp_path / "frame.npy", frame)
-    detectors = [material.detector]
-    if timer == "cpu":
-        detectors = prepare_shapes(material.detector, tmp_path)
-    with SideProcess(Path(sys.executable), OURS, [material.recognizer, *detectors], timer=timer) as side:
+    with SideProcess(Path(sys.executable), OURS, [material.recognizer, material.detector], timer=timer) as side:
         side.call("load", image=str(tmp_path / "frame.npy"))
         found = side.call("recognize")
         ((whole, inference),) = side.call("time", runs=1)["times"]

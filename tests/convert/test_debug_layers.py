@@ -78,6 +78,19 @@ def test_the_ends_of_blocks_are_shown_with_the_layers_between_them(tmp_path):
     assert out.reads == ("sum1",) and out.inside[-1] == "Gemm out"
 
 
+def test_a_tensor_that_is_only_moved_to_become_the_output_is_not_shown(tmp_path):
+    proto = onnx.load(str(residual(tmp_path / "model.onnx")))
+    shape = numpy_helper.from_array(np.array([1, CHANNELS, SIDE, SIDE]), "shape")
+    del proto.graph.node[-2:]  # Flatten and Gemm
+    proto.graph.node[-1].CopyFrom(helper.make_node("Relu", ["sum1"], ["last"]))
+    proto.graph.node.append(helper.make_node("Reshape", ["last", "shape"], ["out"]))
+    proto.graph.initializer.append(shape)
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, CHANNELS, SIDE, SIDE]))
+    shown = choose_outputs(proto, "m", "recognizer", RK3588)
+    assert [one.tensor for one in shown] == ["out", "stem", "sum0"]
+    assert shown[0].inside[-1] == "Reshape out" and shown[0].reads == ("sum0",)
+
+
 def test_recipes_that_keep_a_layer_in_fp16_are_named(tmp_path):
     out, stem, *_ = chosen(residual(tmp_path / "model.onnx", blocks=16))
     assert (out.recipe, stem.recipe) == ("hybrid3", "hybrid7")

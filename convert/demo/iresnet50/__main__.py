@@ -26,12 +26,12 @@ from .batches import Batches
 from .export import MODEL, default_folder, export_trained
 from .judge import judge, rendered_faces
 from .photos import PhotoCrops, read_photo_faces
-from .teachers import Teachers
+from .teachers import Teachers, open_embedder
 from .training import PHASES, Interruption, Training, train
 
 FIGURES = "figures.json"
 VERSION = 1  # of the code that chooses faces and changes weights: a checkpoint of another one is not continued
-PEOPLE = 100
+PEOPLE = 60  # rendered, to judge: 240 faces, 28,320 pairs of two people
 
 DESCRIPTION = """Train an IResNet-50 of exactly w600k_r50's architecture, export it as ONNX and judge it.
 
@@ -92,7 +92,8 @@ def run(options: argparse.Namespace) -> int:
     remove_leftovers(options.cache)
     photos = read_photo_faces(options.photos, options.detector, options.pairs) if options.photos else None
     batches = Batches(options.seed, photos.training if photos else None)
-    training = Training(options.seed, Teachers(DEMO / RECOGNIZER, options.teacher), batches)
+    teachers = Teachers(open_embedder(DEMO / RECOGNIZER), open_embedder(options.teacher) if options.teacher else None)
+    training = Training(options.seed, teachers, batches)
     checkpoint = open_checkpoint(options, photos)
     if state := checkpoint.load():
         training.restore(state)

@@ -25,9 +25,9 @@ class Teachers:
     which keeps cosines.
     """
 
-    def __init__(self, demo: Path, photo: Path | None) -> None:
-        self._demo = _Teacher(open_embedder(demo), seed=1)
-        self._photo = _Teacher(open_embedder(photo), seed=2) if photo else None
+    def __init__(self, demo: Embedder, photo: Embedder | None) -> None:
+        self._demo = _Teacher(demo, seed=1)
+        self._photo = _Teacher(photo, seed=2) if photo else None
 
     def embed(self, crops: Crops, photos: NDArray[np.bool_]) -> Tensor:
         """The wanted embeddings of ``crops`` (B×112×112×3 uint8 BGR), B×512 of unit length; ``photos`` says which are

@@ -11,6 +11,7 @@ from rkface.runtime.cameras.camera import open_camera
 from rkface.runtime.cameras.hardware_decoder import HardwareDecoder, find_hardware_decoder
 from rkface.runtime.cameras.source_names import has_gstreamer
 from rkface.runtime.cameras.y4m import read_header, to_bgr
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.ffmpeg import find_mpp_codecs
 
@@ -80,6 +81,25 @@ def test_a_decoder_that_cannot_work_is_refused(machine):
     with pytest.raises(InputError, match="needs hardware decoding: no ffmpeg here"):
         open_camera("rtsp://door/1", decoder="h264")
     open_camera("rtsp://door/1").close()
+
+
+def test_config_check_refuses_a_decoder_that_cannot_work(machine, tmp_path, monkeypatch, capsys):
+    machine("exit 1", "/dev/null")
+    file = tmp_path / "rkface.toml"
+
+    def check(source):
+        file.write_text(f'[camera.door]\nsource = "{source}"\ndecoder = "h264"\n')
+        code = main(["config", "check", str(file)])
+        out, err = capsys.readouterr()
+        return code, out if code == 0 else err
+
+    code, text = check("http://door/1")
+    assert code == 2 and "camera.door.decoder: decoder 'h264' is for addresses that begin with rtsp://" in text
+    code, text = check("rtsp://door/1")  # the file may be meant for a board
+    assert code == 0 and "note: camera.door.decoder: decoder 'h264' needs hardware decoding" in text
+    monkeypatch.setattr("rkface.runtime.core.soc.read_soc", lambda: "rk3588")
+    code, text = check("rtsp://door/1")
+    assert code == 2 and "needs hardware decoding" in text
 
 
 def test_a_codec_that_hardware_does_not_decode_goes_to_software(machine, monkeypatch):
