@@ -224,7 +224,7 @@ demo-board: $(DEMO_BUNDLE)  ## the demo on an emulated Rock 5B: real binding, th
 	@grep -q '"synthetic": true' $(DEMO_BUNDLE) || { echo "build/$(TARGET) has models for real faces, which do not know \
 	rendered ones: make convert for the demo pack" >&2; exit 2; }
 	@rm -rf $(BOARD_DEMO) && $(BIN)/python -m rkface.convert.demo.camera --portraits $(BOARD_DEMO)/portraits
-	@$(BIN)/python -m rkface.convert.demo.camera --size 640x360 --rate 2 --slow 10 | $(BIN)/rkface twin run --simulate \
+	@$(BIN)/python -m rkface.convert.demo.camera --size 960x540 --rate 2 --slow 10 | $(BIN)/rkface twin run --simulate \
 	  --board $(or $(BOARD),rock-5b) --bundle build/$(TARGET) -- sh -c 'for name in Ada Bela; do rkface enroll \
 	  --bundle build/$(TARGET) --gallery $(BOARD_DEMO)/gallery.sqlite $$name $(BOARD_DEMO)/portraits/$$name/*.jpg \
 	  </dev/null || exit; done; exec rkface run --bundle build/$(TARGET) --gallery $(BOARD_DEMO)/gallery.sqlite \
