@@ -29,7 +29,7 @@ class JudgedFaces:
 @dataclass(frozen=True)
 class JudgedPairs:
     """Pairs of one person and of two people: how many, their mean cosines, and the TAR for each FAR for which there are
-    enough pairs. Not the accuracy: with so few pairs of one person, a model that rejects every pair is right in 99 of 100."""
+    enough pairs. Not the accuracy: with so few pairs of one person, to reject every pair is right 99 times in 100."""
 
     same_pairs: int
     different_pairs: int
