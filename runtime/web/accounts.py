@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import sqlite3
 import threading
@@ -33,6 +34,8 @@ MOST_USERS = 1000
 MOST_NOTES = 10_000  # changes in the log; the oldest are deleted
 USED_EVERY = 60.0  # seconds between two writes of when a token was used
 NAME_LENGTH = 100  # characters
+# No user may look like somebody else in the log, or have a name that cannot be a part of the path /v1/users/NAME.
+RESERVED = re.compile(r"owner|command line|an unknown user|token .*|.*/.*|\.{1,2}", re.IGNORECASE)
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS token (
@@ -193,6 +196,8 @@ class Accounts:
         Raises InputError for a wrong name, role or password.
         """
         check_name(name)
+        if RESERVED.fullmatch(name):
+            raise InputError(f"a user must not be called {name!r}: choose another name")
         if role not in ROLES:
             raise InputError(f"there is no role {role!r}: choose one of {', '.join(ROLES)}")
         known = self._current().users.get(name)

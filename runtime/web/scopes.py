@@ -1,4 +1,5 @@
-"""What a client may do, and what each request needs. A request that is not listed needs the scope "admin"."""
+"""What a client may do, and what each request needs. Of requests that are not listed, those that
+only read need "read", and changes need "admin"."""
 
 from __future__ import annotations
 

@@ -77,6 +77,13 @@ def test_names_that_cannot_be_shown_are_refused(accounts, name):
         accounts.set_user(name, "viewer", PASSWORD)
 
 
+@pytest.mark.parametrize("name", ["owner", "Owner", "token door", "command line", "an unknown user", "a/b", ".."])
+def test_no_user_looks_like_somebody_else_in_the_log_or_has_a_name_that_no_address_can_contain(accounts, name):
+    with pytest.raises(InputError, match="choose another name"):
+        accounts.set_user(name, "viewer", PASSWORD)
+    accounts.set_user(f"{name[0]}x", "viewer", PASSWORD)
+
+
 # Requests of a program with each scope: the least scope that may send it.
 REQUESTS = [
     ("GET", "/v1/health", "metrics"),
