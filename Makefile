@@ -97,6 +97,9 @@ $(PEERS)/installed: constraints.txt
 	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) --no-deps 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
+bench-bulk: $(INSTALLED) $(PEERS)/installed  ## photos a second of a folder, compared with insightface in a loop
+	$(BIN)/python tests/bench/bulk_photos.py --peer $(PEERS)/bin/python $(OPTIONS)
+
 bench-less: $(INSTALLED)  ## cost and recall of smaller and rectangular detector inputs
 	$(BIN)/python tests/bench/detector_size.py $(OPTIONS)
 
@@ -134,6 +137,9 @@ $(FAISS): $(INSTALLED)
 
 bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-cpu on one core (installed into build/faiss)
 	$(BIN)/python tests/bench/gallery_search.py $(OPTIONS)
+
+bench-million: $(INSTALLED) $(FAISS)  ## search among 1,000 to 1,000,000 samples beside faiss' flat and HNSW indices, with recall
+	$(BIN)/python tests/bench/search_growth.py $(OPTIONS)
 
 bench-kills: $(INSTALLED)  ## kill -9 a process that changes a gallery, 500 times, and check that nothing acknowledged is lost
 	$(BIN)/python tests/bench/gallery_kills.py $(OPTIONS)
@@ -218,7 +224,7 @@ demo-board: $(DEMO_BUNDLE)  ## the demo on an emulated Rock 5B: real binding, th
 	@grep -q '"synthetic": true' $(DEMO_BUNDLE) || { echo "build/$(TARGET) has models for real faces, which do not know \
 	rendered ones: make convert for the demo pack" >&2; exit 2; }
 	@rm -rf $(BOARD_DEMO) && $(BIN)/python -m rkface.convert.demo.camera --portraits $(BOARD_DEMO)/portraits
-	@$(BIN)/python -m rkface.convert.demo.camera --size 640x360 --rate 2 --slow 10 | $(BIN)/rkface twin run --simulate \
+	@$(BIN)/python -m rkface.convert.demo.camera --size 960x540 --rate 2 --slow 10 | $(BIN)/rkface twin run --simulate \
 	  --board $(or $(BOARD),rock-5b) --bundle build/$(TARGET) -- sh -c 'for name in Ada Bela; do rkface enroll \
 	  --bundle build/$(TARGET) --gallery $(BOARD_DEMO)/gallery.sqlite $$name $(BOARD_DEMO)/portraits/$$name/*.jpg \
 	  </dev/null || exit; done; exec rkface run --bundle build/$(TARGET) --gallery $(BOARD_DEMO)/gallery.sqlite \

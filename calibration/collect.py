@@ -19,10 +19,10 @@ from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detector_shapes import AnyDetector
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.photo import UNSURE, PhotoFaces, find_faces
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import Flaw, Quality, measure, standard
+from rkface.runtime.vision.read_ahead import ReadAhead
 
 from .appearance_stats import AppearanceStats, measure_appearance
 
@@ -144,35 +144,38 @@ def collect_faces(
     photos: list[Path] = []
     nameless: list[Skipped] = []
     skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]
-    for index, path in enumerate(paths):
-        progress(index, len(paths))
-        name = path.relative_to(folder).as_posix()
-        try:
-            image, digest = read_image(path), sha256(path)
-        except (InputError, OSError) as error:
-            skipped.append(Skipped(name, "unreadable", str(error).removeprefix(f"{path}: ")))
-            continue
-        photos.append(path)
-        look = look_at_photo(detector, image, threshold, one_look=one_look)
-        faces = look.faces
-        if not len(faces):
-            skipped.append(Skipped(name, NO_FACE, f"the detector found no face with a score of {threshold} or more"))
-            continue
-        if not look.sure:
-            skipped.append(Skipped(name, WHICH_WAY_UP, UNSURE))
-            continue
-        labeled = find_labeled_face(faces)
-        if labeled is None:
-            nameless.append(Skipped(name, SEVERAL, f"{len(faces)} faces"))
-        for one in range(len(faces)):
-            face = faces[one : one + 1]
-            found = _usable(look.image, face, template)
-            if isinstance(found, Flaw):
-                skipped.append(Skipped(name, found.reason, found.detail))
-                if one == labeled:
-                    nameless.append(Skipped(name, found.reason, found.detail))
-            else:
-                candidates.append(CandidateFace(path, name, digest, face, *found, look.turned, look.again))
+    with ReadAhead(paths) as reader:
+        for index, path in enumerate(paths):
+            progress(index, len(paths))
+            name = path.relative_to(folder).as_posix()
+            try:
+                image, digest = reader.read(path), sha256(path)
+            except (InputError, OSError) as error:
+                skipped.append(Skipped(name, "unreadable", str(error).removeprefix(f"{path}: ")))
+                continue
+            photos.append(path)
+            look = look_at_photo(detector, image, threshold, one_look=one_look)
+            faces = look.faces
+            if not len(faces):
+                skipped.append(
+                    Skipped(name, NO_FACE, f"the detector found no face with a score of {threshold} or more")
+                )
+                continue
+            if not look.sure:
+                skipped.append(Skipped(name, WHICH_WAY_UP, UNSURE))
+                continue
+            labeled = find_labeled_face(faces)
+            if labeled is None:
+                nameless.append(Skipped(name, SEVERAL, f"{len(faces)} faces"))
+            for one in range(len(faces)):
+                face = faces[one : one + 1]
+                found = _usable(look.image, face, template)
+                if isinstance(found, Flaw):
+                    skipped.append(Skipped(name, found.reason, found.detail))
+                    if one == labeled:
+                        nameless.append(Skipped(name, found.reason, found.detail))
+                else:
+                    candidates.append(CandidateFace(path, name, digest, face, *found, look.turned, look.again))
     progress(len(paths), len(paths))
     return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped), tuple(nameless))
 

@@ -139,7 +139,9 @@ def _run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
     program = shutil.which(command[0], path=environment["PATH"])
     if program is None:
         raise InputError(f"{command[0]}: no such program: the board has python and rkface")
-    child = subprocess.Popen([program, *command[1:]], env=environment)
+    sys.stdout.flush()
+    # Children of rkface have its stderr as their stdout (reserve_stdout), unless they get stdout itself.
+    child = subprocess.Popen([program, *command[1:]], env=environment, stdout=sys.stdout)
     before = [
         signal.signal(signal.SIGINT, signal.SIG_IGN),  # the terminal sends it to the child, too
         signal.signal(signal.SIGTERM, lambda *_: child.terminate()),

@@ -11,7 +11,7 @@ from ..core.errors import InputError, WorkError
 from ..core.text import in_a_line
 from .error_report import safe_message
 from .options import add_json, counted, print_json
-from .photos import add_photo_options, create_folder, drawing_paths, expand_folders, open_pipeline
+from .photos import add_photo_options, create_folder, drawing_paths, expand_folders, open_pipeline, photo_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,18 +77,21 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _process_photos(options: Namespace, *, embed: bool) -> int:
+    from ..vision.read_ahead import ReadAhead
+
     photos = expand_folders(options.images)
     several = len(photos) > 1 or any(path.is_dir() for path in options.images)
     targets: list[Path] | list[None] = [None] * len(photos)
     if options.draw:
         targets = drawing_paths(options.draw, photos, folder=several)
     failed = 0
-    with open_pipeline(options) as pipeline:
+    with open_pipeline(options) as pipeline, ReadAhead(photos) as reader, photo_progress(len(photos)) as advance:
         if options.draw and several:
             create_folder(options.draw)
-        for photo, target in zip(photos, targets, strict=True):
+        for done, (photo, target) in enumerate(zip(photos, targets, strict=True)):
+            advance(done)
             try:
-                _process(options, pipeline, photo, target, embed=embed)
+                _process(options, pipeline, photo, reader.read(photo), target, embed=embed)
             except InputError as error:
                 print(f"rkface: {safe_message(error)}", file=sys.stderr)
                 failed += 1
@@ -100,14 +103,20 @@ def _process_photos(options: Namespace, *, embed: bool) -> int:
     return WorkError.exit_code
 
 
-def _process(options: Namespace, pipeline: Pipeline, photo: Path, target: Path | None, *, embed: bool) -> None:
-    """Print what is found in ``photo``, and draw it if there is a ``target``.
+def _process(
+    options: Namespace,
+    pipeline: Pipeline,
+    photo: Path,
+    content: NDArray[np.uint8],
+    target: Path | None,
+    *,
+    embed: bool,
+) -> None:
+    """Print what is found in ``photo`` with this ``content``, and draw it if there is a ``target``.
 
-    InputError for a photo that cannot be read, or in which no face is found to embed.
+    InputError for a photo in which no face is found to embed.
     """
-    from ..vision.image import read_image
-
-    look = (pipeline.recognize_photo if embed else pipeline.detect_photo)(read_image(photo), options.threshold)
+    look = (pipeline.recognize_photo if embed else pipeline.detect_photo)(content, options.threshold)
     image, faces = look.image, look.faces
     if options.json:
         turn = ({"turned": look.turned} if look.turned else {}) | ({} if look.sure else {"sure": False})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..enrollment.photo_folders import PersonPhoto
     from ..gallery.gallery import Gallery
     from ..inference.pipeline import Pipeline
+    from ..vision.read_ahead import ReadAhead
 
 
 def enroll(parser: ArgumentParser) -> None:
@@ -113,19 +114,31 @@ def _enroll(options: Namespace) -> int:
         return print_verdicts([enroll_camera(options)], as_json=options.json)
 
     from ..inference.pipeline import open_bundle
+    from ..vision.read_ahead import ReadAhead
+    from .photos import photo_progress
 
     photos = _find_photos(options)
     drawings = _plan_drawings(options, photos)
+    people = _by_person(photos)
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
         gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
         gallery.check_identity()
+        in_order = [photo.path for group in people for photo in group if not photo.problem]
+        reader = opened.enter_context(ReadAhead(in_order))
+        advance = opened.enter_context(photo_progress(len(photos)))
         verdicts = chain.from_iterable(
-            _enroll_person(gallery, pipeline, group, options, drawings) for group in _by_person(photos)
+            _enroll_person(gallery, pipeline, group, options, drawings, reader=reader) for group in people
         )
-        code = print_verdicts(verdicts, as_json=options.json)
+        code = print_verdicts(_counted(verdicts, advance), as_json=options.json)
     _print_unread(photos)
     return code
+
+
+def _counted(verdicts: Iterable[Verdict], advance: Callable[[int], None]) -> Iterator[Verdict]:
+    for done, verdict in enumerate(verdicts, start=1):
+        yield verdict
+        advance(done)
 
 
 def _by_person(photos: Sequence[PersonPhoto]) -> list[list[PersonPhoto]]:
@@ -142,14 +155,16 @@ def _enroll_person(
     photos: Sequence[PersonPhoto],
     options: Namespace,
     drawings: Mapping[Path, Path],
+    *,
+    reader: ReadAhead,
 ) -> Iterator[Verdict]:
     """The verdicts on the ``photos`` of one person, in their order."""
     from ..enrollment.enroll import enroll_photos
 
     readable = [photo.path for photo in photos if not photo.problem]
-    verdicts = enroll_photos(
-        gallery, pipeline, photos[0].person, readable, rules=enroll_rules(options), metadata=dict(options.set)
-    )
+    rules, metadata = enroll_rules(options), dict(options.set)
+    name, read = photos[0].person, reader.read
+    verdicts = enroll_photos(gallery, pipeline, name, readable, rules=rules, metadata=metadata, read=read)
     for photo in photos:
         verdict = _refuse(photo) if photo.problem else next(verdicts)
         if verdict.faces and photo.path in drawings:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.arguments import fraction
 from ..core.errors import InputError, WorkError
+from ..core.progress import stage
 from .options import add_backend, add_bundle
 
 if TYPE_CHECKING:
     from ..inference.pipeline import Pipeline
 
+MANY = 20  # photos that take more than a few seconds
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")  # of drawings
 
 
@@ -37,6 +41,19 @@ def open_pipeline(options: Namespace) -> Pipeline:
     from ..inference.pipeline import open_bundle
 
     return open_bundle(options.bundle, options.backend, (options.provider,))
+
+
+@contextmanager
+def photo_progress(count: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a command is with its ``count`` photos, if they are ``MANY`` and its results are not shown on the
+    same terminal. Gives a function to call with the number of photos that are done."""
+    if count < MANY or sys.stdout.isatty():
+        yield lambda done: None
+        return
+    started = time.monotonic()
+    with stage("photos") as shown:
+        yield lambda done: shown.advance(done, count)
+        shown.note = f"{count} photos, {count / (time.monotonic() - started):.1f}/s"
 
 
 def expand_folders(paths: Iterable[Path]) -> list[Path]:

@@ -43,12 +43,13 @@ class Stage:
             self._write(f"  {name:{WIDTH}} …")
 
     def advance(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` steps are finished, and how long the others will take; not on every call."""
+        """Show that ``done`` of ``total`` steps are finished, how many a second, and how long the others will take; not
+        on every call."""
         now = time.monotonic()
         if now - self._shown >= (REDRAW_SECONDS if self._live else LINE_SECONDS):
             self._shown = now
-            left = f", {(now - self._start) / done * (total - done):.0f} s left" if done else ""
-            self.say(f"{done}/{total}{left}")
+            rate = done / max(now - self._start, 1e-3)
+            self.say(f"{done}/{total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done else f"{done}/{total}")
 
     def say(self, text: str) -> None:
         """Show ``text`` behind the name until the next call; with --verbose, on a line of its own."""

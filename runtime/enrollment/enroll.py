@@ -5,7 +5,7 @@ Each photo gets a verdict. A bad photo does not stop the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -122,9 +122,10 @@ def enroll_photos(
     *,
     rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
+    read: Callable[[Path], NDArray[np.uint8]] = read_image,
 ) -> Iterator[Verdict]:
     """As ``enroll``, for files with photos of one person, which are compared with each other too. A file that cannot be
-    read and an invalid name are refused."""
+    read and an invalid name are refused. ``read`` reads a photo, such as ``ReadAhead.read``."""
     try:
         name = find_spelling(gallery, name)
     except InputError as error:
@@ -135,7 +136,7 @@ def enroll_photos(
     for photo in photos:
         source = in_a_line(str(photo))
         try:
-            image = read_image(photo)
+            image = read(photo)
         except InputError as error:
             measured.append(MeasuredPhoto(source, str(error).removeprefix(f"{photo}: ")))
         else:

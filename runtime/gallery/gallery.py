@@ -23,7 +23,7 @@ from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key, bind_to, is_encrypted
 from .match import Match
-from .people import GalleryState, Person, Sample, check_person, check_probes, check_sample, clean_name
+from .people import GalleryState, Person, PersonName, Sample, check_person, check_probes, check_sample, clean_name
 from .rows import (
     embedding_opener,
     embedding_to_bytes,
@@ -31,6 +31,7 @@ from .rows import (
     insert_person,
     insert_sample,
     read_embeddings,
+    select_names,
     select_people,
     select_samples,
 )
@@ -153,7 +154,7 @@ class Gallery(GalleryDatabase):
                 id = insert_person(self, name, metadata or {}, now)
                 ids = [insert_sample(self, id, sample, now) for sample in new]
             person = self.person(id)
-            self.update_index(lambda snapshot: snapshot.with_samples(person, new, ids))
+            self.update_index(lambda snapshot: snapshot.with_samples(PersonName(person.id, person.name), new, ids))
             return person
 
     def remove_samples(self, person: Person, samples: Collection[int]) -> None:
@@ -307,7 +308,7 @@ class Gallery(GalleryDatabase):
     def _read(self) -> Snapshot:
         version = self.version()
         with self.consistent_read():
-            people, own = tuple(self.people()), self.identity
+            people, own = select_names(self), self.identity
             searched = own if self.expected_identity in (None, own) else None
             open_embedding = embedding_opener(self) if searched is not None else lambda row: row[-1]
             return read_snapshot(

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,13 @@ class Person:
     created: float
     changed: float
     samples: int
+
+
+class PersonName(NamedTuple):
+    """What a search needs of a person: a third of the memory of a ``Person``."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True)

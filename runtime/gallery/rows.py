@@ -19,7 +19,7 @@ from ..core.text import in_a_line, readable
 from ..vision.embed import unit
 from .database import GalleryDatabase
 from .encryption import AlteredError, NoCipher, Place, altered_value
-from .people import Person, Sample, check_sample, clean_name
+from .people import Person, PersonName, Sample, check_sample, clean_name
 from .schema import gallery_errors
 from .stored_values import (
     SELECT_EMBEDDINGS,
@@ -46,6 +46,13 @@ def select_people(gallery: GalleryDatabase, clause: str, parameters: Sequence[An
     rows = gallery.read(f"{SELECT_PEOPLE} {clause}", parameters)
     with gallery_errors(gallery.path):
         return [person_from_row(row) for row in rows]
+
+
+def select_names(gallery: GalleryDatabase) -> tuple[PersonName, ...]:
+    """All people, sorted by name. As many as there may be are never in memory with all of their values."""
+    with gallery_errors(gallery.path):
+        rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE} ORDER BY name"))
+        return tuple(PersonName(person.id, person.name) for person in rows)
 
 
 def select_samples(gallery: GalleryDatabase, person: str) -> list[Sample]:

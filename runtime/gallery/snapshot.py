@@ -11,7 +11,7 @@ import numpy as np
 from ..core.sqlite import DamagedContentError
 from ..vision.embed import unit
 from .blocks import Precision
-from .people import Person, Sample
+from .people import PersonName, Sample
 from .search import Index, build_index, choose_precision
 from .stored_values import BATCH, SELECT_EMBEDDINGS, OpenEmbedding, embeddings_from_bytes
 
@@ -22,10 +22,10 @@ class Snapshot:
     the file when it was read."""
 
     index: Index
-    people: tuple[Person, ...]
+    people: tuple[PersonName, ...]
     version: int
 
-    def with_samples(self, person: Person, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
+    def with_samples(self, person: PersonName, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
         """A copy with new samples of one person, who may be new; the other samples are not read again."""
         place = next((place for place, known in enumerate(self.people) if known.id == person.id), len(self.people))
         people = (*self.people[:place], person, *self.people[place + 1 :])
@@ -38,7 +38,7 @@ class Snapshot:
 def read_snapshot(
     database: sqlite3.Connection,
     identity: str | None,
-    people: tuple[Person, ...],
+    people: tuple[PersonName, ...],
     open_embedding: OpenEmbedding,
     *,
     version: int,

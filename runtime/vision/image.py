@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -42,14 +42,35 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         InputError: The file is missing, not a file, empty, truncated, too large, or cannot be decoded.
         WorkError: There is too little memory, or the process that decodes photos cannot be started.
     """
-    path = as_path(path, "a photo's path")
-    return decode_image(read_image_file(path), str(path))
+    return decode_photo(open_photo(path))
 
 
 def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode the content of an image file, like ``read_image``. Error messages call it ``name``."""
+    return decode_photo(OpenedPhoto(name, _parse(data, name, most_pixels)))
+
+
+class OpenedPhoto(NamedTuple):
+    """A photo that was read but not decoded. ``name`` is what error messages call it."""
+
+    name: str
+    header: Header
+
+    @property
+    def pixels(self) -> int:
+        return self.header.width * self.header.height
+
+
+def open_photo(path: str | Path) -> OpenedPhoto:
+    """Read the file of a photo and check its header: the first half of ``read_image``, which raises the same."""
+    path = as_path(path, "a photo's path")
+    return OpenedPhoto(str(path), _parse(read_image_file(path), str(path), MAX_PIXELS))
+
+
+def decode_photo(photo: OpenedPhoto) -> NDArray[np.uint8]:
+    """Decode a photo: the second half of ``read_image``. Threads may call this."""
+    name, header = photo
     try:
-        header = _parse(data, name, most_pixels)
         return _upright(decode(header), header.orientation)
     except DecodeError as error:
         raise InputError(f"{name}: {error}") from error.__cause__

@@ -92,9 +92,10 @@ class Access:
         """The value of the session cookie; "" if there is no such cookie."""
         return _cookie(headers, self.cookie_name)
 
-    def signing_in(self, headers: Headers, host: str) -> str:
-        """Whose wrong passwords count together: the browser that signed in before, otherwise the client at ``host``."""
-        browser = self.browsers.find(_cookie(headers, self.browser_cookie_name))
+    def signing_in(self, headers: Headers, host: str, user: str) -> str:
+        """Whose wrong passwords count together: the browser in which ``user`` signed in before, otherwise the client at
+        ``host``."""
+        browser = self.browsers.find(_cookie(headers, self.browser_cookie_name), user)
         return f"browser {browser}" if browser else client_of(host)
 
     def caller(self, headers: Headers) -> ApiClient | None:
@@ -110,7 +111,9 @@ class Access:
         if not session.user:
             return ApiClient(OWNER, ROLES["admin"], session.token)
         user = self.accounts.user(session.user) if self.accounts else None
-        return None if user is None else ApiClient(user.name, ROLES[user.role], session.token)
+        if self.accounts is None or user is None or self.accounts.password_hash(user.name) != session.password:
+            return None
+        return ApiClient(user.name, ROLES[user.role], session.token)
 
     def _program(self, secret: str) -> ApiClient | None:
         """The program that sends this secret (RFC 6750, 2.1)."""

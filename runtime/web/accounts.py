@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+import re
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +26,16 @@ from .password import hash_password
 from .scopes import ROLES, SCOPES, Role, Scope, granted
 
 VERSION = 1
-BUSY = 5.0  # seconds to wait for another program
+BUSY = 5.0  # seconds that a change waits for another program
+QUICK = 0.05  # seconds that a request waits for one: it runs in the thread of the event loop
 PREFIX = "rkface_"  # of every token: tools that search for leaked secrets can find it
 MOST_TOKENS = 1000
 MOST_USERS = 1000
 MOST_NOTES = 10_000  # changes in the log; the oldest are deleted
 USED_EVERY = 60.0  # seconds between two writes of when a token was used
 NAME_LENGTH = 100  # characters
+# No user may look like somebody else in the log, or have a name that cannot be a part of the path /v1/users/NAME.
+RESERVED = re.compile(r"owner|command line|an unknown user|token .*|.*/.*|\.{1,2}", re.IGNORECASE)
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS token (
@@ -98,27 +103,19 @@ def accounts_path(gallery: Path) -> Path:
 
 
 class Accounts:
-    """The file at ``path``, which is created if needed. Thread-safe. Other processes may change it at any time, and
-    this process notices. Raises InputError or WorkError if the file cannot be used: a damaged file lets nobody in."""
+    """The file at ``path``, which is created if needed. Thread-safe. Other processes may change, replace or delete it,
+    and this process notices. Raises InputError or WorkError if the file cannot be used: a damaged file lets nobody in.
+
+    One connection reads what requests need, and waits for nobody; each change has a connection of its own.
+    """
 
     def __init__(self, path: Path, wall: Callable[[], float] = time.time) -> None:
         self.path, self._wall = path, wall
         self._lock = threading.RLock()
+        self._file: tuple[int, int] | None = None
         self._used: dict[str, float] = {}  # when the use of a token was written last
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            create_private_file(path)
-        except OSError as error:
-            raise WorkError(f"{path}: cannot be created ({error.strerror}): check the owner of its folder") from error
-
-        def prepare(database: sqlite3.Connection) -> None:
-            read_version(database, path, VERSION)
-            configure(database, "synchronous=FULL")
-            database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-
         with readable_errors(path, _repair):
-            self._database = open_sqlite(path, prepare, timeout=BUSY)
-            self._known = self._read()
+            self._open()
 
     def close(self) -> None:
         with self._lock:
@@ -176,11 +173,9 @@ class Accounts:
             if abs(now - self._used.get(token.id, token.used or 0.0)) < USED_EVERY:
                 return
             self._used[token.id] = now
-            try:
-                with self._writing() as database:
-                    database.execute("UPDATE token SET used = ? WHERE id = ?", (now, token.id))
-            except (InputError, WorkError):
-                pass  # a full disk must not lock programs out
+            with suppress(sqlite3.Error):  # a full disk, or another program that writes, must not lock programs out
+                self._database.execute("UPDATE token SET used = ? WHERE id = ?", (now, token.id))
+                self._known = self._read()  # data_version ignores changes of this connection
 
     # Users.
 
@@ -201,6 +196,8 @@ class Accounts:
         Raises InputError for a wrong name, role or password.
         """
         check_name(name)
+        if RESERVED.fullmatch(name):
+            raise InputError(f"a user must not be called {name!r}: choose another name")
         if role not in ROLES:
             raise InputError(f"there is no role {role!r}: choose one of {', '.join(ROLES)}")
         known = self._current().users.get(name)
@@ -233,8 +230,9 @@ class Accounts:
 
     def notes(self, limit: int = 100, before: int | None = None) -> list[AuditNote]:
         """The newest notes first; only those with an id below ``before``."""
-        with self._lock, readable_errors(self.path, _repair):
-            rows = self._database.execute(
+        self._current()
+        with readable_errors(self.path, _repair), closing(self._connect()) as database:
+            rows = database.execute(
                 "SELECT id, time, who, what, client FROM note WHERE id < ? ORDER BY id DESC LIMIT ?",
                 (2**62 if before is None else before, limit),
             ).fetchall()
@@ -242,10 +240,42 @@ class Accounts:
 
     # The file.
 
+    def _open(self) -> None:
+        """Open the file at the path, and create it if it does not exist."""
+        folder = self.path.parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_private_file(self.path)
+            if os.geteuid() == 0:  # `sudo rkface access`: the service, which has an account of its own, must read it
+                os.chown(self.path, folder.stat().st_uid, folder.stat().st_gid)
+            number = _file_number(self.path)
+        except OSError as error:
+            raise WorkError(
+                f"{self.path}: cannot be created ({error.strerror}): check the owner of its folder"
+            ) from error
+        self._database = self._connect()
+        # When a token was used need not survive a power cut, and nobody waits for the disk to write it.
+        for pragma in (f"busy_timeout={QUICK * 1000:.0f}", "synchronous=NORMAL"):
+            self._database.execute(f"PRAGMA {pragma}").fetchall()
+        self._known, self._file = self._read(), number
+
+    def _connect(self) -> sqlite3.Connection:
+        def prepare(database: sqlite3.Connection) -> None:
+            made = read_version(database, self.path, VERSION) == VERSION
+            configure(database, "synchronous=FULL")
+            if not made:
+                database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+
+        return open_sqlite(self.path, prepare, timeout=BUSY)
+
     def _current(self) -> _Known:
         """What the file contains now. Costs microseconds if nothing has changed."""
         with self._lock, readable_errors(self.path, _repair):
-            if self._data_version() != self._known.version:
+            if self._file is None or _file_number(self.path) != self._file:
+                self._file = None  # until the file at the path can be used
+                self._database.close()
+                self._open()
+            elif self._data_version() != self._known.version:
                 self._known = self._read()
             return self._known
 
@@ -267,10 +297,9 @@ class Accounts:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, readable_errors(self.path, _repair):
-            with transaction(self._database):
-                yield self._database
-            self._known = self._read()  # data_version ignores changes of this connection
+        self._current()  # opens a file that somebody has replaced
+        with readable_errors(self.path, _repair), closing(self._connect()) as database, transaction(database):
+            yield database
 
 
 def scopes_of(token: Token) -> frozenset[Scope]:
@@ -282,6 +311,15 @@ def check_name(name: str) -> None:
     """Raises InputError if ``name`` is no name of a user or token."""
     if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise InputError(f"a name must have 1 to {NAME_LENGTH} printable characters, without spaces around it")
+
+
+def _file_number(path: Path) -> tuple[int, int] | None:
+    """Differs for a file that replaces this one; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _digest(secret: str) -> bytes:

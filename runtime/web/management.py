@@ -47,10 +47,8 @@ def list_users(access: AccessDependency, limit: Limit = 100, cursor: Cursor = No
 
 @router.put("/users/{name}")
 async def set_user(access: AccessDependency, workload: WorkloadDependency, name: Name, body: UserChange) -> User:
-    """Add a user, or change role and password, which ends their sessions."""
-    user = await workload.guesses.run(lambda: _accounts(access).set_user(name, body.role, body.password))
-    access.sessions.end_all(name)
-    return user
+    """Add a user, or change role and password. A new password ends their sessions; a new role counts at once."""
+    return await workload.guesses.run(lambda: _accounts(access).set_user(name, body.role, body.password))
 
 
 @router.delete("/users/{name}", status_code=204, responses=NOT_FOUND)
@@ -60,7 +58,6 @@ def remove_user(access: AccessDependency, name: Name) -> None:
     if accounts.user(name) is None:
         raise HTTPException(404, "this user does not exist, or no longer exists")
     accounts.remove_user(name)
-    access.sessions.end_all(name)
 
 
 @router.get("/audit")

@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,11 @@ from python_multipart.multipart import File, parse_options_header
 
 from .access import MAX_PHOTO_BODY
 
-MOST_PARTS = 16  # of a form: two photos, and what forms of browsers add
+MOST_PARTS = 16  # of a form, files or not: two photos, and what forms of browsers add
+MOST_VALUES = 100  # of a JSON body: Python needs up to 70 bytes for each, so that 24 MiB of "{}" would need 600 MB
+
+# It warns about each wrong form, in the log of the whole process. The client is told, and nobody else needs to know.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def photo_body(*names: str) -> dict[str, Any]:
@@ -62,9 +67,11 @@ def _read_form(body: bytes, boundary: bytes) -> dict[str, bytes]:
     def keep(file: File) -> None:
         file.file_object.seek(0)
         found[(file.field_name or b"").decode("utf-8", "replace")] = file.file_object.read()
-        if len(found) > MOST_PARTS:
-            raise HTTPException(400, f"the form has more than {MOST_PARTS} files")
 
+    if not boundary:
+        raise HTTPException(400, "the form cannot be read: its content-type has no boundary")
+    if body.count(b"--" + boundary) > MOST_PARTS + 1:  # one more at the end
+        raise HTTPException(400, f"the form has more than {MOST_PARTS} parts")
     # Parts stay in memory: a photo must not be written to the disk.
     config = {"MAX_MEMORY_FILE_SIZE": MAX_PHOTO_BODY + 1, "MAX_BODY_SIZE": MAX_PHOTO_BODY + 1}
     try:
@@ -77,6 +84,8 @@ def _read_form(body: bytes, boundary: bytes) -> dict[str, bytes]:
 
 
 def _read_json(body: bytes) -> dict[str, bytes]:
+    if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:  # none of them occurs in base64
+        raise HTTPException(422, f"the JSON has more than {MOST_VALUES} values")
     try:
         values = json.load(io.BytesIO(body))
     except (ValueError, RecursionError):

@@ -26,9 +26,11 @@ class Session:
     """``token`` must come with each request that changes something: pages of other sites cannot know it.
 
     ``started`` and ``used`` are times of ``Sessions``' clock. ``user``: "" for the owner of the password file.
+    ``password``: the hash of the user's password at that time; the session ends when the user gets another one.
     """
 
     user: str
+    password: str
     token: str
     started: float
     used: float
@@ -42,12 +44,12 @@ class Sessions:
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
-    def start(self, user: str = "") -> str:
-        """Start a session of ``user`` and return its secret, 256 random bits."""
+    def start(self, user: str = "", password: str = "") -> str:
+        """Start a session of ``user`` and return its secret, 256 random bits. ``password``: as in ``Session``."""
         secret = secrets.token_urlsafe(32)
         now = self._clock()
         with self._lock:
-            self._sessions[_digest(secret)] = Session(user, secrets.token_urlsafe(32), now, now)
+            self._sessions[_digest(secret)] = Session(user, password, secrets.token_urlsafe(32), now, now)
             while len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
         return secret
@@ -69,12 +71,6 @@ class Sessions:
     def end(self, secret: str) -> None:
         with self._lock:
             self._sessions.pop(_digest(secret), None)
-
-    def end_all(self, user: str) -> None:
-        """End all sessions of ``user``, whose password or role has changed."""
-        with self._lock:
-            for key in [key for key, session in self._sessions.items() if session.user == user]:
-                del self._sessions[key]
 
 
 class SignInAttempts:
@@ -142,7 +138,8 @@ class SignInAttempts:
 
 class KnownBrowsers:
     """Recognizes browsers that signed in before, by a cookie. Their wrong passwords are counted apart from those of
-    their address, so that nobody who shares the address can lock their user out (OWASP, "device cookies").
+    their address, so that nobody who shares the address can lock their user out (OWASP, "device cookies"). A cookie is
+    good for one user only ("" for the owner): otherwise each sign-in of a user would allow more guesses about others.
 
     ``key`` depends on the password: a new password makes all these cookies invalid, a restart does not.
     """
@@ -150,18 +147,18 @@ class KnownBrowsers:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def issue(self) -> str:
-        """The value of a new cookie."""
+    def issue(self, user: str = "") -> str:
+        """The value of a new cookie for ``user``."""
         name = secrets.token_urlsafe(16)
-        return f"{name}.{self._seal(name)}"
+        return f"{name}.{self._seal(name, user)}"
 
-    def find(self, cookie: str) -> str:
-        """The name of the browser that has this cookie; "" if the cookie is not one of ours."""
+    def find(self, cookie: str, user: str = "") -> str:
+        """The name of the browser that has this cookie; "" if the cookie is not one of ours for ``user``."""
         name, _, seal = cookie.partition(".")
-        return name if hmac.compare_digest(seal.encode(), self._seal(name).encode()) else ""
+        return name if hmac.compare_digest(seal.encode(), self._seal(name, user).encode()) else ""
 
-    def _seal(self, name: str) -> str:
-        return hmac.new(self._key, name.encode(), "sha256").hexdigest()
+    def _seal(self, name: str, user: str) -> str:
+        return hmac.new(self._key, f"{name}.{user}".encode() if user else name.encode(), "sha256").hexdigest()
 
 
 def _forget_oldest(remembered: OrderedDict[str, tuple[int, float]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ..core.errors import WorkError
-from .access import OWNER, Access
+from .access import OWNER
 from .audit import address_of, note
 from .dependencies import BUSY, UNAUTHORIZED, AccessDependency, WorkloadDependency
 from .password import PasswordCheck
@@ -45,38 +45,38 @@ async def sign_in(
     password, attempts = access.password, access.attempts
     if password is None:
         return get_session(request, access)
-    client = access.signing_in(request.headers, request.client.host if request.client else "")
+    client = access.signing_in(request.headers, address_of(request.scope), credentials.user)
     wait = attempts.begin(client)
     if wait:
         seconds = str(int(wait) + 1)
         raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
-    check = _password_of(access, credentials.user, password)
+    hashed = access.accounts.password_hash(credentials.user) if access.accounts and credentials.user else None
+    # For an unknown user, compare with the owner's password: so that the answer takes as long as any other.
+    check = PasswordCheck(hashed) if hashed else password
     try:
         right = await workload.guesses.run(lambda: check.matches(credentials.password), attempts.suspicion(client))
     except (HTTPException, WorkError):
         attempts.withdraw(client)
         raise
-    if not right or (credentials.user and check is password):
-        who = credentials.user if check is not password else "an unknown user" if credentials.user else OWNER
+    if not right or (credentials.user and not hashed):
+        who = credentials.user if hashed else "an unknown user" if credentials.user else OWNER
         await note(access, who, "wrong password", address_of(request.scope))
         raise HTTPException(403, "wrong password" if not credentials.user else "wrong user or password")
-    attempts.succeed(client)
+    if credentials.user:
+        attempts.withdraw(client)  # wrong passwords of others still count: a user must not guess the owner's
+    else:
+        attempts.succeed(client)
     access.sessions.end(access.session_secret(request.headers))
-    secret = access.sessions.start(credentials.user)
+    secret = access.sessions.start(credentials.user, hashed or "")
     await note(access, credentials.user or OWNER, "signed in", address_of(request.scope))
-    cookies = {access.cookie_name: (secret, None), access.browser_cookie_name: (access.browsers.issue(), BROWSER_KNOWN)}
+    browser = access.browsers.issue(credentials.user)
+    cookies = {access.cookie_name: (secret, None), access.browser_cookie_name: (browser, BROWSER_KNOWN)}
     for name, (value, age) in cookies.items():
         response.set_cookie(name, value, age, httponly=True, samesite="strict", secure=access.secure, path="/")
     session = access.sessions.find(secret)
     user = access.accounts.user(credentials.user) if access.accounts and credentials.user else None
     scopes = ROLES[user.role if user else "admin"]
     return SessionState(True, True, session.token if session else "", credentials.user or OWNER, sorted(scopes))
-
-
-def _password_of(access: Access, user: str, owner: PasswordCheck) -> PasswordCheck:
-    """The password of ``user``, and for an unknown one the owner's, so that its check takes as long as any other."""
-    hashed = access.accounts.password_hash(user) if access.accounts and user else None
-    return PasswordCheck(hashed) if hashed else owner
 
 
 @router.delete("/session", tags=["session"], status_code=204)

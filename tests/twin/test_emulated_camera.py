@@ -86,7 +86,7 @@ def test_both_bindings_give_the_same_bits_for_any_picture(demo):
 
 
 def test_a_rendered_person_who_was_enrolled_on_the_board_is_recognized_by_its_camera(demo, tmp_path):
-    camera = DemoCamera(640, 360, people=1)
+    camera = DemoCamera(960, 540, people=1)
     gallery, photo = tmp_path / "gallery.sqlite", tmp_path / "ada.png"
     cv2.imwrite(str(photo), camera.portraits("Ada", 1)[0])
     demo.rkface("enroll", "--gallery", gallery, "Ada", photo)

@@ -123,7 +123,8 @@ def write_figures(options: argparse.Namespace, training: Training, photos: Photo
     if photos and photos.labeled:
         judged["photos"] = (photos.labeled, options.teacher)
     figures = {
-        "about": "Trained on rendered, synthetic faces and a few photos; judged on people that training never saw.",
+        "about": "Synthetic: trained on rendered faces, and on photo_faces faces of photos. Judged on people that "
+        "training never saw.",
         "sha256": sha256(model),
         "seed": options.seed,
         "steps": training.total,

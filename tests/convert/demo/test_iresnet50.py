@@ -246,7 +246,7 @@ def test_the_exported_model_has_the_layers_of_w600k_r50(small, batches, tmp_path
     assert [size.dim_value for size in graph.output[0].type.tensor_type.shape.dim] == [1, 512]
     faces = JudgedFaces(batches.batch(9, 3)[0], [(0, 1, True), (0, 2, False), (1, 2, False)])
     found = judge(tmp_path / "model.onnx", faces)
-    assert (found.same_pairs, found.different_pairs) == (1, 2) and 0.5 <= found.accuracy <= 1
+    assert (found.same_pairs, found.different_pairs) == (1, 2) and max(abs(found.same), abs(found.different)) <= 1
 
 
 def test_benchmarks_get_the_trained_network_if_there_is_one(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import stat
 import pytest
 from starlette.testclient import TestClient
 
-from rkface.runtime.core.errors import DeviceError, InputError, RkfaceError
+from rkface.runtime.core.errors import DeviceError, InputError
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.accounts import MOST_NOTES, PREFIX, Accounts, accounts_path
 from rkface.runtime.web.password import PasswordCheck, password_hasher
@@ -77,11 +77,11 @@ def test_names_that_cannot_be_shown_are_refused(accounts, name):
         accounts.set_user(name, "viewer", PASSWORD)
 
 
-def test_a_damaged_file_lets_nobody_in(tmp_path):
-    path = tmp_path / "accounts"
-    path.write_bytes(b"no database" * 1000)
-    with pytest.raises(RkfaceError, match="move accounts away"):
-        Accounts(path)
+@pytest.mark.parametrize("name", ["owner", "Owner", "token door", "command line", "an unknown user", "a/b", ".."])
+def test_no_user_looks_like_somebody_else_in_the_log_or_has_a_name_that_no_address_can_contain(accounts, name):
+    with pytest.raises(InputError, match="choose another name"):
+        accounts.set_user(name, "viewer", PASSWORD)
+    accounts.set_user(f"{name[0]}x", "viewer", PASSWORD)
 
 
 # Requests of a program with each scope: the least scope that may send it.
@@ -117,6 +117,13 @@ def test_a_token_may_do_what_its_scope_says_and_nothing_else(app, accounts, scop
     assert (answer.status_code not in (401, 403)) == allowed, answer.text
     if not allowed:
         assert answer.json()["detail"] == f"token program may not do this: it needs the scope '{least}'"
+
+
+@pytest.mark.parametrize("end", ["", "%0A", "%0a%0a", "/", "//", "%2F", "/%2e", "%20", "%00", ";x", "?x"])
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/users", "/v1/audit"])
+def test_no_spelling_of_a_path_shows_a_viewer_what_only_admins_may_see(app, accounts, path, end):
+    _, secret = accounts.create_token("program", ["read"])
+    assert program(app, secret).get(path + end).status_code in (403, 404)
 
 
 def test_every_route_has_the_scope_that_its_method_suggests(app):
@@ -180,9 +187,35 @@ def test_a_changed_password_ends_the_sessions(app, accounts):
     ada.post("/v1/session", json={"user": "ada", "password": "a long password"})
     assert ada.get("/v1/settings").status_code == 200
     owner.put("/v1/users/ada", json={"role": "operator"})
+    assert "enroll" in ada.get("/v1/session").json()["scopes"], "a new role counts at once"
+    owner.put("/v1/users/ada", json={"role": "operator", "password": "another long one"})
     assert ada.get("/v1/settings").status_code == 401
-    assert ada.post("/v1/session", json={"user": "ada", "password": "a long password"}).status_code == 200
+    assert ada.post("/v1/session", json={"user": "ada", "password": "another long one"}).status_code == 200
     assert owner.put("/v1/users/ada", json={"role": "viewer", "password": "short"}).status_code == 400
+
+
+def test_a_password_that_another_process_changed_ends_the_sessions(app, accounts):
+    accounts.set_user("ada", "viewer", "a long password")
+    client = TestClient(app, **REMOTE)
+    client.post("/v1/session", json={"user": "ada", "password": "a long password"})
+    with Accounts(accounts.path) as other:
+        other.set_user("ada", "operator", None)
+        assert client.get("/v1/settings").status_code == 200
+        other.set_user("ada", "operator", "another long one")
+    assert client.get("/v1/settings").status_code == 401
+    client.post("/v1/session", json={"user": "ada", "password": "another long one"})
+    accounts.remove_user("ada")
+    accounts.set_user("ada", "admin", "another long one")  # somebody else with the same name
+    assert client.get("/v1/settings").status_code == 401
+
+
+def test_a_user_who_signs_in_may_not_guess_the_password_of_the_owner_more_often(app, accounts):
+    accounts.set_user("ada", "viewer", "a long password")
+    client, refused = TestClient(app, **REMOTE), []
+    for number in range(8):
+        refused.append(client.post("/v1/session", json={"password": f"guess number {number}"}).status_code)
+        client.post("/v1/session", json={"user": "ada", "password": "a long password"})
+    assert refused[:5] == [403] * 5 and 429 in refused
 
 
 def test_tokens_are_managed_over_the_api_and_shown_once(app):
