@@ -18,7 +18,8 @@ from ..core.addresses import mask_secrets
 from ..core.child_process import kill_process, start_process
 from ..core.errors import WorkError
 from ..core.ffmpeg import DECODERS
-from .stream import ReducedPicture, reduction
+from ..vision.image import reduction
+from .stream import ReducedPicture
 from .y4m import VideoHeader, read_header, to_bgr
 
 FIRST_SECONDS = 10.0  # until the first picture: some cameras send a key frame every 5 to 10 seconds

@@ -55,12 +55,6 @@ class ReducingStream(Stream, Protocol):
         ...
 
 
-def reduction(width: int, height: int, least: int) -> int:
-    """By what a JPEG of ``width``×``height`` can be divided, so that its longer side has ``least`` pixels or more: 4, 2
-    or 1."""
-    return next((by for by in (4, 2) if max(width, height) // by >= least), 1)
-
-
 def decode_grabbed(capture: cv2.VideoCapture) -> NDArray[np.uint8] | None:
     """Return the picture that ``capture`` grabbed, H×W×3 uint8 BGR. None if it cannot be decoded."""
     try:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, WorkError
+from ..vision.image import reduction
 from .opencv import format_name, warn_of_old_opencv
-from .stream import ReducedPicture, decode_grabbed, reduction
+from .stream import ReducedPicture, decode_grabbed
 
 MAX_STAMP_AGE = 5.0  # seconds: an older timestamp of a driver belongs to another clock
 

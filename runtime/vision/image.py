@@ -89,15 +89,20 @@ def decode_frame(data: bytes, name: str) -> NDArray[np.uint8]:
     return _decode_jpeg(_parse(data, name, MAX_FRAME_PIXELS), name)
 
 
+def reduction(width: int, height: int, least: int) -> int:
+    """By what a picture of ``width``×``height`` can be divided, so that its longer side has ``least`` pixels or more:
+    4, 2 or 1."""
+    return next((by for by in (4, 2) if max(width, height) // by >= least), 1)
+
+
 def decode_reduced_frame(data: bytes, name: str, least: int) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
     """Like ``decode_frame``, at half or a quarter of the size, if the longer side then has ``least`` pixels or more.
 
     Returns the image, and width and height in full size; None if the picture is too small for that.
     """
     header = _parse(data, name, MAX_FRAME_PIXELS)
-    longer = max(header.width, header.height)
-    by = next((by for by in (4, 2) if longer // by >= least), None)
-    if by is None:
+    by = reduction(header.width, header.height, least)
+    if by == 1:
         return None
     image = _decode_jpeg(header, name, by)
     turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)
