@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rkface.runtime.backends import stack_runs
 from rkface.runtime.core.errors import ModelError, WorkError
+from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import shape_name
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import Detector
@@ -42,6 +43,8 @@ from .targets import Target
 
 # The most photos on which another shape is compared with FP32. The recipe was chosen on all photos, in the main shape.
 MOST_PHOTOS = 32
+# The least share of the main shape's faces. Photos of another aspect are smaller in the shape, so small faces are lost.
+LEAST_FOUND = 0.5
 
 Size = tuple[int, int]
 
@@ -122,6 +125,8 @@ def _at_size(context: ConversionContext, size: Size, sizes: Sequence[Size], scra
         model.backend.close()
         check_scores(model.fixed.name, detector.layout, outputs)
         faces = decode_faces(detector, outputs, evaluation)
+        main = dict(zip(context.datasets.evaluation.photos, context.reference.faces, strict=True))
+        check_same_faces([main[photo] for photo in evaluation.photos], faces)
         shown.note = f"{len(evaluation.frames)} photos, {sum(map(len, faces))} faces"
     calibration = context.datasets.calibration
     if calibration is not None:
@@ -129,6 +134,17 @@ def _at_size(context: ConversionContext, size: Size, sizes: Sequence[Size], scra
         calibration = replace(calibration, detector=frames)
     reference = ReferenceResults({"detector": outputs}, faces, {"detector": difference})
     return ConversionContext(sources, {"detector": model}, detector, Datasets(calibration, evaluation), reference)
+
+
+def check_same_faces(main: Sequence[Faces], shape: Sequence[Faces]) -> None:
+    """Raise ModelError unless FP32 finds most of the faces of the ``main`` shape in another ``shape``, too; both by
+    photo. A model that runs at a size that it was not exported for may compute nonsense there."""
+    found = compare_faces(main, shape)
+    if found.matched < LEAST_FOUND * found.faces:
+        raise ModelError(
+            f"at this size, the FP32 model finds only {found.matched} of the {found.faces} faces that it finds at its "
+            "own: export it for inputs of any size"
+        )
 
 
 def _fit_evaluation(evaluation: EvaluationSet, size: Size, sizes: Sequence[Size]) -> EvaluationSet:

@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from rkface.convert import detector_shapes, refit
-from rkface.convert.detector_shapes import MOST_PHOTOS, OtherShapes, other_sizes, prepare_shapes, quantize_shapes
+from rkface.convert.detector_shapes import (
+    MOST_PHOTOS,
+    OtherShapes,
+    check_same_faces,
+    other_sizes,
+    prepare_shapes,
+    quantize_shapes,
+)
 from rkface.convert.evaluate.parity import DetectionParity
 from rkface.convert.recipe import TUNED
 from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import ModelError, WorkError
+from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.letterbox import letterbox
 
 
@@ -123,6 +131,17 @@ def test_a_shape_that_is_not_good_is_left_out_with_a_note(quantized, how, why):
     names, notes = quantized(**how)
     assert names == ["detector-384x640"] and len(notes) == 2
     assert "detector-640x384 is not in the bundle" in notes[1] and why in notes[1]
+
+
+def test_a_shape_in_which_fp32_finds_other_faces_is_refused():
+    def faces(*lefts):
+        boxes = np.array([(left, 0, left + 40, 40) for left in lefts], np.float32).reshape(-1, 4)
+        return Faces(boxes, np.ones(len(boxes), np.float32), np.repeat(boxes[:, None, :2], 5, axis=1))
+
+    check_same_faces([faces(0, 100), faces(50)], [faces(2, 101), faces()])  # a small face may be lost
+    check_same_faces([faces()], [faces()])
+    with pytest.raises(ModelError, match="finds only 1 of the 3 faces"):
+        check_same_faces([faces(0, 100), faces(50)], [faces(2, 300), faces(200)])
 
 
 @pytest.mark.parametrize("kind", [ModelError, WorkError])
