@@ -44,8 +44,9 @@ router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 
 @router.get("/people", tags=["people"])
 def list_people(service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[Person]:
-    """The enrolled people, sorted by name."""
-    return page_of(service.gallery.people(), lambda one: (one.name.casefold(), one.id), limit, cursor)
+    """The enrolled people, in the order of enrollment."""
+    # A cursor must not contain a name: it is in the address of the request, which proxies log.
+    return page_of(service.gallery.people(), lambda one: (one.created, one.id), limit, cursor)
 
 
 @router.get("/people/{id}", tags=["people"], responses=NOT_FOUND)

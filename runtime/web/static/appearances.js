@@ -1,6 +1,6 @@
 // The list of appearances: who was in front of which camera, and when.
 
-import { get, getAll, query } from "./api.js";
+import { get, getAll, getPeople, query } from "./api.js";
 import { dateTime, duration, h, ignoreClicksAfterMoves, nameOf, notLiveMark, percent, showMessage } from "./dom.js";
 import { askName } from "./enroll.js";
 import { listen } from "./events.js";
@@ -8,7 +8,7 @@ import { listen } from "./events.js";
 const PAGE = 50;
 
 export async function show(main, person) {
-  const [people, cameras] = await Promise.all([getAll("/people"), getAll("/cameras")]);
+  const [people, cameras] = await Promise.all([getPeople(), getAll("/cameras")]);
   const list = h("ul", { class: "rows card" });
   ignoreClicksAfterMoves(list);
   const empty = h("p", {}, "No appearances.");

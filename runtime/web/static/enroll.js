@@ -1,7 +1,7 @@
 // Enrollment from a photo or from an appearance. Both return a verdict. If the face looks like another person, the user
 // decides.
 
-import { call, get, getAll, query } from "./api.js";
+import { call, get, getAll, getPeople, query } from "./api.js";
 import { dialog, h, percent, repeat, showMessage } from "./dom.js";
 
 // `face` is the number of a face in a photo with several.
@@ -15,7 +15,7 @@ export const shotAddress = (appearance, shot) => `/v1/appearances/${appearance}/
 // Asks for the name of the person in `appearance`, with advice while that person stands before `camera`. `camera` is null
 // for an appearance that has ended. The dialog shows the pictures that will be enrolled, and exactly these are enrolled.
 export async function askName(appearance, camera) {
-  const people = await getAll("/people");
+  const people = await getPeople();
   let shots = [], opened = false;
   const verdict = await dialog("Who is this?", (close) => {
     const advice = h("span", { class: "grow", role: "status" });

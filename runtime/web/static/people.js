@@ -1,6 +1,6 @@
 // People and their samples.
 
-import { call, get, getAll } from "./api.js";
+import { call, get, getPeople } from "./api.js";
 import { confirm, count, dateTime, dialog, h, percent, showMessage } from "./dom.js";
 import { chooseFace, describe, enrollPhoto, refusal } from "./enroll.js";
 
@@ -15,7 +15,7 @@ async function showAll(main) {
   const list = h("ul", { class: "grid" });
   const nobody = h("p", {}, "Nobody is enrolled yet. Add photos here, or choose Enroll… next to a person in the live view.");
   const fill = async () => {
-    const people = await getAll("/people");
+    const people = await getPeople();
     nobody.hidden = people.length > 0;
     list.replaceChildren(...people.map((person) => h("li", {},
       h("a", { class: "card person", href: `#/people/${person.id}` },
@@ -72,7 +72,7 @@ function upload(name, done) {
 
 async function showPerson(main, id) {
   const { person, samples, nearest } = await get(`/people/${id}`);
-  const others = (await getAll("/people")).filter((other) => other.id !== id);
+  const others = (await getPeople()).filter((other) => other.id !== id);
   const reload = () => showPerson(main, id);
   const list = h("ul", { class: "grid" });
   const fill = (found) => list.replaceChildren(...found.map((sample) => h("li", { class: "person" },

@@ -1,6 +1,7 @@
 """/v1 with the real service: people, good and bad photos, appearances, pictures, events, settings."""
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -79,22 +80,23 @@ def test_a_person_is_enrolled_changed_and_forgotten(client, ada, portraits):
 
 
 def test_people_come_in_pages_and_a_new_or_deleted_one_hides_nobody(client, ada, portraits):
-    names = ["aaron", "Ada", "Beth", "zoe"]
-    for name in ("zoe", "aaron", "Beth"):
+    names = ["Ada", "zoe", "aaron", "Beth"]
+    for name in names[1:]:
         assert enroll(client, name, portraits[2], force=True)["status"] in ("enrolled", "known")
     seen, cursor = [], None
     while True:
         page = client.get("/v1/people", params={"limit": 1} | ({"cursor": cursor} if cursor else {})).json()
         seen += [one["name"] for one in page["items"]]
-        if seen[-1] == "Ada":
-            forget(client, "aaron")  # before the place where the next page begins
+        if seen[-1] == "aaron":
+            forget(client, "zoe")  # before the place where the next page begins
         cursor = page["next"]
+        assert not any(name in str(base64.b64decode(cursor or "")) for name in names), "no name in an address"
         if cursor is None:
             break
     assert seen == names
     for wrong in ("x", "bnVsbA==", "W251bGxd", "\ufffd"):
         assert client.get("/v1/people", params={"cursor": wrong}).status_code == 422
-    forget(client, "zoe", "Beth")
+    forget(client, "aaron", "Beth")
 
 
 def test_a_person_who_is_enrolled_under_another_name_is_noticed(client, ada, portraits):
