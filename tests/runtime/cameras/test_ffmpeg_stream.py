@@ -155,7 +155,7 @@ def test_a_camera_that_falls_silent_is_opened_again(board, clips, monkeypatch, c
 def test_a_picture_that_came_is_not_dropped_before_it_is_taken(board, clips, monkeypatch):
     with running(H264Camera(clips["small"])) as rtsp, opened(rtsp.address, decoder="h264") as camera:
         camera.read()
-        stream = camera._stream
+        stream, dropped, early = camera._stream, threading.Event(), []
         wait = stream._wait
 
         def wait_and_let_others_run(*arguments):
@@ -163,13 +163,16 @@ def test_a_picture_that_came_is_not_dropped_before_it_is_taken(board, clips, mon
             thread = threading.Thread(target=drop)
             thread.start()
             thread.join(0.2)
+            early.append(dropped.is_set())
 
         def drop():  # what the log's thread does when the size of the pictures changes
             with stream._changed:
                 stream._waiting = None
+                dropped.set()
 
         monkeypatch.setattr(stream, "_wait", wait_and_let_others_run)
         assert camera.read().image.shape == (48, 64, 3)
+        assert early == [False] and dropped.wait(20)
 
 
 def test_an_ffmpeg_that_hangs_or_dies_is_replaced(board, clips, monkeypatch):
