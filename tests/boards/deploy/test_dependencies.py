@@ -41,7 +41,7 @@ def test_a_python_without_rknn_toolkit_lite2_gets_the_direct_binding_and_numpy_2
 
 def test_the_service_gets_its_extras():
     names = {one.split(">")[0] for one in service_requirements()}
-    assert names == {"fastapi", "uvicorn", "websockets", "argon2-cffi", "paho-mqtt", "cryptography"}
+    assert names == {"fastapi", "uvicorn", "websockets", "argon2-cffi", "paho-mqtt", "python-multipart", "cryptography"}
 
 
 def test_a_wheel_that_pip_cannot_get_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
