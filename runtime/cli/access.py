@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..core.text import in_a_line
 from ..web.scopes import ROLES, SCOPES
-from .gallery_options import format_time, gallery_path
+from .gallery_options import add_gallery_path, format_time, gallery_path
 from .options import add_json, print_json
 from .parser import add_actions
 
@@ -57,7 +56,7 @@ def create_token(parser: ArgumentParser) -> None:
     """
     parser.add_argument("name", metavar="NAME", help="which program uses it")
     parser.add_argument("--scope", action="append", choices=SCOPES, required=True, help="what it may do; repeatable")
-    _add_gallery(parser)
+    add_gallery_path(parser)
     add_json(parser, "one object: the token, with its secret")
     parser.set_defaults(run=_create_token)
 
@@ -69,7 +68,7 @@ def tokens(parser: ArgumentParser) -> None:
       rkface access tokens
       rkface access tokens --json
     """
-    _add_gallery(parser)
+    add_gallery_path(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_tokens)
 
@@ -81,7 +80,7 @@ def revoke_token(parser: ArgumentParser) -> None:
       rkface access revoke-token 3f9c2a71b0de
     """
     parser.add_argument("id", metavar="ID", help="from `rkface access tokens`; it is also the beginning of the token")
-    _add_gallery(parser)
+    add_gallery_path(parser)
     parser.set_defaults(run=_revoke_token)
 
 
@@ -97,7 +96,7 @@ def set_user(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the user")
     parser.add_argument("--role", choices=tuple(ROLES), required=True, help="what the user may do")
     parser.add_argument("--keep-password", action="store_true", help="change only the role")
-    _add_gallery(parser)
+    add_gallery_path(parser)
     parser.set_defaults(run=_set_user)
 
 
@@ -107,7 +106,7 @@ def users(parser: ArgumentParser) -> None:
     examples:
       rkface access users
     """
-    _add_gallery(parser)
+    add_gallery_path(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_users)
 
@@ -119,7 +118,7 @@ def remove_user(parser: ArgumentParser) -> None:
       rkface access remove-user ada
     """
     parser.add_argument("name", metavar="NAME", help="name of the user")
-    _add_gallery(parser)
+    add_gallery_path(parser)
     parser.set_defaults(run=_remove_user)
 
 
@@ -130,7 +129,7 @@ def log(parser: ArgumentParser) -> None:
       rkface access log --limit 20
     """
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many lines (default: %(default)s)")
-    _add_gallery(parser)
+    add_gallery_path(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_log)
 
@@ -210,13 +209,3 @@ def _open(options: Namespace) -> Accounts:
     if not gallery.exists():
         raise InputError(f"{gallery}: there is no gallery: name the one of the service with --gallery")
     return Accounts(accounts_path(gallery))
-
-
-def _add_gallery(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--gallery",
-        type=Path,
-        metavar="FILE",
-        help="the gallery of the service (default: /var/lib/rkface/gallery.sqlite if you may write there, else "
-        "./gallery.sqlite)",
-    )

@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from ..service.erasure import ErasureReport
 
 
-def add_gallery(parser: ArgumentParser) -> None:
+def add_gallery_path(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--gallery",
         type=Path,
         metavar="FILE",
         help="the gallery (default: /var/lib/rkface/gallery.sqlite if you may write there, else ./gallery.sqlite)",
     )
+
+
+def add_gallery(parser: ArgumentParser) -> None:
+    add_gallery_path(parser)
     parser.add_argument(
         "--key",
         type=Path,
