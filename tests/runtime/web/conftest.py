@@ -1,5 +1,6 @@
 """The real camera service with the demo models, rendered people and its console."""
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.places import Workload
 from rkface.runtime.web.serve import serve
+
+from . import chromium
 
 FOLDER = Path(demo_camera.__file__).parent
 RATE = 5.0
@@ -158,6 +161,20 @@ def workloads(monkeypatch):
     made = []
     monkeypatch.setattr("rkface.runtime.web.serve.Workload", lambda: made.append(Workload()) or made[-1])
     return made
+
+
+@pytest.fixture(scope="module")
+def page():
+    with chromium.browser() as page:
+        page.look(1280, 800)
+        yield page
+
+
+@pytest.fixture
+def shot(page, tmp_path):
+    folder = Path(os.environ.get("RKFACE_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda name: page.screenshot(folder / f"{name}.png")
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,6 @@
 Screenshots are written to the folder $RKFACE_SCREENSHOTS, if it is set.
 """
 
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -18,20 +15,6 @@ from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
 HASHES = ("#/live", "#/people", "#/appearances", "#/health", "#/settings", "#/access")
-
-
-@pytest.fixture(scope="module")
-def page():
-    with chromium.browser() as page:
-        page.look(1280, 800)
-        yield page
-
-
-@pytest.fixture
-def shot(page, tmp_path):
-    folder = Path(os.environ.get("RKFACE_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda name: page.screenshot(folder / f"{name}.png")
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """The page about users and tokens, and the page about the API, in a real browser."""
 
-import os
-from pathlib import Path
-
 import httpx
 import pytest
 
@@ -23,20 +20,6 @@ class QuietService(FakeService):
     def __init__(self):
         super().__init__()
         self.cameras = {}
-
-
-@pytest.fixture(scope="module")
-def page():
-    with chromium.browser() as page:
-        page.look(1280, 800)
-        yield page
-
-
-@pytest.fixture
-def shot(page, tmp_path):
-    folder = Path(os.environ.get("RKFACE_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda name: page.screenshot(folder / f"{name}.png")
 
 
 def test_an_owner_manages_users_and_tokens_and_a_viewer_does_not_see_them(page, shot, tmp_path):
