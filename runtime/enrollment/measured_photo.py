@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.faces import Faces
 from ..inference.pipeline import Pipeline
 from ..vision.photo import UNSURE
 from ..vision.quality import Quality, measure, standard
@@ -89,12 +90,8 @@ def measure_photo(
         return MeasuredPhoto(source, f"{len(faces)} faces: crop the photo to one person, or do not use --strict")
     if face is not None and not 1 <= face <= len(faces):
         return MeasuredPhoto(source, f"there is no face {face}: the photo has {len(faces)}; `rkface detect` lists them")
-    crops = [pipeline.align(look.image, points) for points in faces.landmarks]
-    qualities = [
-        measure(standard(look.image, points, crop, pipeline.crop), points, float(score))
-        for crop, points, score in zip(crops, faces.landmarks, faces.scores, strict=True)
-    ]
-    flaws = ["" if (flaw := one.flaw()) is None else f"{flaw.reason}: {flaw.detail}" for one in qualities]
+    crops, qualities = measure_faces(pipeline, look.image, faces)
+    flaws = [describe_flaw(one) or "" for one in qualities]
     embeddings = iter(pipeline.embed([crop for crop, flaw in zip(crops, flaws, strict=True) if not flaw]))
     measured = tuple(
         MeasuredFace(number, _whole(box), quality, crop, flaw, None if flaw else next(embeddings))
@@ -108,6 +105,24 @@ def measure_photo(
     if meant and not face and len(measured) > 1:
         notes += (f"{len(measured)} faces: used face {meant.number}; the others are small, in the background",)
     return MeasuredPhoto(source, "", measured, meant, turned, notes)
+
+
+def measure_faces(
+    pipeline: Pipeline, image: NDArray[np.uint8], faces: Faces
+) -> tuple[list[NDArray[np.uint8]], list[Quality]]:
+    """The crop for the recognizer and the quality of each of ``faces`` in ``image`` (H×W×3 uint8 BGR)."""
+    crops = [pipeline.align(image, points) for points in faces.landmarks]
+    qualities = [
+        measure(standard(image, points, crop, pipeline.crop), points, float(score))
+        for crop, points, score in zip(crops, faces.landmarks, faces.scores, strict=True)
+    ]
+    return crops, qualities
+
+
+def describe_flaw(quality: Quality) -> str | None:
+    """Why a face of this quality cannot be used, in words; None if it can."""
+    flaw = quality.flaw()
+    return None if flaw is None else f"{flaw.reason}: {flaw.detail}"
 
 
 def find_large(faces: Sequence[MeasuredFace]) -> tuple[MeasuredFace, ...]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.faces import Faces
+from ..enrollment.measured_photo import describe_flaw, measure_faces
 from ..gallery.match import Match
 from ..inference.pipeline import Pipeline
 from ..vision.photo import UNSURE, PhotoFaces
-from ..vision.quality import measure, standard
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # embeddings N×D, people → matches
 NO_FACE = "no face found, upright, turned or close up"
@@ -94,7 +94,7 @@ def detect_photo(pipeline: Pipeline, image: NDArray[np.uint8], *, aligned: bool 
     """The faces in ``image`` (H×W×3 uint8 BGR). ``aligned``: the image is one face, aligned for the recognizer already;
     raises InputError if it has not the size of such a crop."""
     look = _look(pipeline, image, aligned)
-    faces = _measure(pipeline, look)
+    faces, _ = _measure(pipeline, look)
     height, width = look.image.shape[:2]
     return DetectedPhoto(width, height, look.turned, faces, _why_no_good_face(look, faces))
 
@@ -117,8 +117,8 @@ def identify_photo(
     Raises InputError as ``detect_photo``.
     """
     look = _look(pipeline, image, aligned)
-    measured = _measure(pipeline, look)
-    found = search(_embed(pipeline, look), people) if measured else []
+    measured, crops = _measure(pipeline, look)
+    found = search(pipeline.embed(crops), people) if measured else []
     faces = []
     for face, matches in zip(measured, found, strict=True):
         sure = not face.flaw and matches and matches[0].cosine >= threshold and look.sure
@@ -139,14 +139,15 @@ def compare_photos(
     embeddings, reasons = [], []
     for name, image in zip(("first", "second"), images, strict=True):
         look = _look(pipeline, image, aligned)
-        largest = look.faces.largest() if len(look.faces) else None
-        face = None if largest is None else _measure(pipeline, look)[largest]
+        faces, crops = _measure(pipeline, look)
+        largest = look.faces.largest() if faces else None
+        face = None if largest is None else faces[largest]
         compared.append(face)
         reason = _why_no_good_face(look, (face,) if face else ())
         if reason or largest is None:
             reasons.append(f"the {name} photo: {reason}")
         else:
-            embeddings.append(_embed(pipeline, look, largest)[0])
+            embeddings.append(pipeline.embed([crops[largest]])[0])
     if reasons:
         return PhotoComparison(None, None, threshold, compared[0], compared[1], "; ".join(reasons))
     cosine = float(embeddings[0] @ embeddings[1])
@@ -167,25 +168,18 @@ def _look(pipeline: Pipeline, image: NDArray[np.uint8], aligned: bool) -> PhotoF
     return PhotoFaces(image, Faces(box, np.ones(1, np.float32), np.array([crop.points], np.float32)))
 
 
-def _measure(pipeline: Pipeline, look: PhotoFaces) -> tuple[PhotoFace, ...]:
+def _measure(pipeline: Pipeline, look: PhotoFaces) -> tuple[tuple[PhotoFace, ...], list[NDArray[np.uint8]]]:
+    """The faces of ``look``, and their crops for the recognizer."""
+    crops, qualities = measure_faces(pipeline, look.image, look.faces)
     measured = []
-    for number, (box, score, points) in enumerate(
-        zip(look.faces.boxes, look.faces.scores, look.faces.landmarks, strict=True), start=1
+    for number, (box, score, points, quality) in enumerate(
+        zip(look.faces.boxes, look.faces.scores, look.faces.landmarks, qualities, strict=True), start=1
     ):
-        crop = standard(look.image, points, pipeline.align(look.image, points), pipeline.crop)
-        quality = measure(crop, points, float(score))
-        flaw = quality.flaw()
         x1, y1, x2, y2 = (round(float(value)) for value in box)
         landmarks = tuple((round(float(x), 1), round(float(y), 1)) for x, y in points)
-        reason = f"{flaw.reason}: {flaw.detail}" if flaw else None
-        measured.append(PhotoFace(number, (x1, y1, x2, y2), float(score), quality.score, landmarks, reason))
-    return tuple(measured)
-
-
-def _embed(pipeline: Pipeline, look: PhotoFaces, only: int | None = None) -> NDArray[np.float32]:
-    """Embeddings of all faces, or of the ``only`` one with this index."""
-    landmarks = look.faces.landmarks if only is None else look.faces.landmarks[only : only + 1]
-    return pipeline.embed([pipeline.align(look.image, points) for points in landmarks])
+        flaw = describe_flaw(quality)
+        measured.append(PhotoFace(number, (x1, y1, x2, y2), float(score), quality.score, landmarks, flaw))
+    return tuple(measured), crops
 
 
 def _why_no_good_face(look: PhotoFaces, faces: Sequence[PhotoFace]) -> str | None:
