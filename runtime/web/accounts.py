@@ -308,7 +308,7 @@ def scopes_of(token: Token) -> frozenset[Scope]:
 
 
 def check_name(name: str) -> None:
-    """Raises InputError if ``name`` is no name of a user or token."""
+    """Raises InputError if ``name`` cannot be the name of a user or token."""
     if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise InputError(f"a name must have 1 to {NAME_LENGTH} printable characters, without spaces around it")
 

@@ -33,7 +33,7 @@ from .schemas import (
     Text,
 )
 from .uploads import MAX_PIXELS, UPLOAD, read_upload
-from .wire import Cursor, Limit, Page, page_of, read_cursor, write_cursor
+from .wire import Cursor, Limit, Page, page_of, read_number, write_cursor
 
 NEAREST = 3  # other people who look similar
 REFUSED: dict[int | str, dict[str, Any]] = {422: {"description": "refused: `verdict` says why; or a wrong request"}}
@@ -167,7 +167,7 @@ def list_appearances(
     source: Annotated[str | None, Query(description="a camera's name")] = None,
 ) -> Page[LoggedAppearance]:
     """Newest first."""
-    before = _read_time(cursor)
+    before = read_number(cursor, float)
     found = service.appearances(limit, before, person, source)
     return Page(items=found, next=write_cursor([found[-1].started]) if len(found) >= limit else None)
 
@@ -228,13 +228,6 @@ def _accepted(verdict: Verdict) -> Verdict:
     if verdict.status == "refused":
         raise HTTPException(422, {"detail": verdict.reason, "verdict": asdict(verdict)})
     return verdict
-
-
-def _read_time(cursor: str | None) -> float | None:
-    place = read_cursor(cursor)
-    if place is not None and not (len(place) == 1 and isinstance(place[0], float)):
-        raise HTTPException(422, "cursor: use `next` of the page before, unchanged")
-    return None if place is None else place[0]
 
 
 def find_camera(service: CameraService, name: str) -> CameraHealth:

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Path
 
 from .access import Access
-from .accounts import MOST_NOTES, NAME_LENGTH, Accounts, AuditNote, Token, User
+from .accounts import NAME_LENGTH, Accounts, AuditNote, Token, User
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, AccessDependency, WorkloadDependency
 from .schemas import CreatedToken, NewToken, UserChange
-from .wire import Cursor, Limit, Page, page_of
+from .wire import Cursor, Limit, Page, page_of, read_number, write_cursor
 
 Name = Annotated[str, Path(min_length=1, max_length=NAME_LENGTH)]
 
@@ -63,8 +63,9 @@ def remove_user(access: AccessDependency, name: Name) -> None:
 @router.get("/audit")
 def list_audit_notes(access: AccessDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[AuditNote]:
     """Who signed in and changed what, newest first. It names no person of the gallery."""
-    notes = _accounts(access).notes(MOST_NOTES)
-    return page_of(notes, lambda one: (-one.id,), limit, cursor)
+    notes = _accounts(access).notes(limit + 1, read_number(cursor, int))
+    shown = notes[:limit]
+    return Page(items=shown, next=write_cursor([shown[-1].id]) if len(notes) > limit else None)
 
 
 def _accounts(access: Access) -> Accounts:

@@ -18,7 +18,10 @@ from starlette.responses import JSONResponse, Response
 TIMES = frozenset({"started", "ended", "created", "changed", "used", "time", "error_time"})
 MOST = 1000  # entries of a page
 
+LARGEST = 2**62  # of a number in a cursor
+
 Item = TypeVar("Item")
+Number = TypeVar("Number", int, float)
 Limit = Annotated[int, Query(ge=1, le=MOST, description="how many entries, at most")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the page before")]
 
@@ -91,6 +94,17 @@ def page_of(
 
 def write_cursor(place: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(list(place)).encode()).decode()
+
+
+def read_number(cursor: str | None, kind: type[Number]) -> Number | None:
+    """The only number in ``cursor``. Raises HTTPException 422 if it is something else, or too large for SQLite."""
+    place = read_cursor(cursor)
+    if place is None:
+        return None
+    if len(place) != 1 or type(place[0]) is not kind or not abs(place[0]) < LARGEST:
+        raise _wrong_cursor()
+    number: Number = place[0]
+    return number
 
 
 def read_cursor(cursor: str | None) -> list[Any] | None:

@@ -1,6 +1,7 @@
 """Tokens of programs and users with roles: what each may do, that secrets are not stored, and that a change in another
 process counts at once."""
 
+import base64
 import itertools
 import stat
 
@@ -248,6 +249,16 @@ def test_changes_and_sign_ins_are_logged_without_names_of_people(app, accounts):
         ("owner", "change_settings"),
     ]
     assert {one["client"] for one in notes} == {REMOTE["client"][0]}
+
+
+def test_a_cursor_that_is_not_a_number_of_the_log_is_refused(app):
+    owner = TestClient(app, **REMOTE)
+    sign_in(owner, PASSWORD)
+    for place in (f"[{10**30}]", "[1.5]", "[true]", "[]", '["1"]', "[NaN]", "1"):
+        cursor = base64.urlsafe_b64encode(place.encode()).decode()
+        assert owner.get("/v1/audit", params={"cursor": cursor}).status_code == 422, place
+        if place != "[1.5]":  # which is a time
+            assert owner.get("/v1/appearances", params={"cursor": cursor}).status_code == 422, place
 
 
 def test_the_log_of_changes_has_a_limit(accounts, monkeypatch):
