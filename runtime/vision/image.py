@@ -105,8 +105,7 @@ def decode_reduced_frame(data: bytes, name: str, least: int) -> tuple[NDArray[np
     if by == 1:
         return None
     image = _decode_jpeg(header, name, by)
-    turned = (image.shape[0] > image.shape[1]) != (header.height > header.width)
-    return image, (header.height, header.width) if turned else (header.width, header.height)
+    return image, header.upright_size
 
 
 def _decode_jpeg(header: Header, name: str, by: int = 1) -> NDArray[np.uint8]:

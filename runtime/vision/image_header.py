@@ -25,6 +25,11 @@ class Header:
     kind: str
     orientation: int = 1
 
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height in pixels after the orientation was applied (EXIF 2.3: 5 to 8 swap rows and columns)."""
+        return (self.height, self.width) if self.orientation > 4 else (self.width, self.height)
+
 
 class TruncatedImageError(ValueError):
     """The file ends before the image does."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.image import decode_reduced_frame, open_photo, read_image
 from rkface.runtime.vision.photo_files import find_images
 
 # Red above, blue below: shows a wrong turn and a wrong color order at once.
@@ -156,6 +156,17 @@ def test_every_orientation_is_undone(tmp_path, orientation):
     cv2.imwrite(str(path), np.ascontiguousarray(STORED[orientation](picture)))
     with_orientation(path, orientation)
     assert close(read_image(path), picture)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_the_full_size_of_a_reduced_picture_is_that_of_the_upright_one(tmp_path, orientation):
+    """Also for a picture that becomes a square when it is reduced."""
+    path = tmp_path / "camera.jpg"
+    cv2.imwrite(str(path), np.ascontiguousarray(STORED[orientation](np.zeros((80, 79, 3), np.uint8))))
+    with_orientation(path, orientation)
+    image, full = decode_reduced_frame(path.read_bytes(), "camera", 40)
+    assert image.shape == (40, 40, 3) and full == (79, 80)
+    assert open_photo(path).header.upright_size == (79, 80)
 
 
 def test_a_rotated_webp_is_turned_upright(tmp_path):
