@@ -16,8 +16,8 @@ from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detector_shapes import find_fitting_size
 from rkface.runtime.vision.detectors import SIZE_STEP
-from rkface.runtime.vision.image import read_image
-from rkface.runtime.vision.letterbox import Letterbox, letterbox
+from rkface.runtime.vision.image import open_photo, read_image
+from rkface.runtime.vision.letterbox import letterbox
 
 from .compare_models import (
     SIMPLIFICATION_IMAGES,
@@ -150,14 +150,11 @@ def check_same_faces(main: Sequence[Faces], shape: Sequence[Faces]) -> None:
 def _fit_evaluation(evaluation: EvaluationSet, size: Size, sizes: Sequence[Size]) -> EvaluationSet:
     """``evaluation`` with at most ``MOST_PHOTOS`` of its photos at the detector input ``size``: first those that it
     fits best of ``sizes``."""
-    fitting: list[tuple[Path, Letterbox]] = []
-    others: list[tuple[Path, Letterbox]] = []
-    for photo in evaluation.photos:
-        image = read_image(photo)
-        fits = sizes[find_fitting_size(sizes, image.shape[1], image.shape[0])] == size
-        (fitting if fits else others).append((photo, letterbox(image, *size)))
-    chosen = [*fitting, *others][:MOST_PHOTOS]
-    frames = to_rgb(one.image for _, one in chosen)
-    scales = tuple(one.scale for _, one in chosen)
-    photos = tuple(photo for photo, _ in chosen)
+
+    def fits(photo: Path) -> bool:  # by its header: only the photos that are compared are decoded
+        return sizes[find_fitting_size(sizes, *open_photo(photo).header.upright_size)] == size
+
+    photos = tuple(sorted(evaluation.photos, key=fits, reverse=True)[:MOST_PHOTOS])
+    fitted = [letterbox(read_image(photo), *size) for photo in photos]
+    frames, scales = to_rgb(one.image for one in fitted), tuple(one.scale for one in fitted)
     return replace(evaluation, photos=photos, frames=frames, scales=scales, mosaics=make_mosaics(frames))
