@@ -57,7 +57,7 @@ class Range:
 class FieldInfo:
     """A field of a data class: its type without ``| None``, its help text ("" without one), and its valid range.
 
-    ``default``: None also if there is none, or if a function makes it: such a default may depend on the machine.
+    ``default``: None also for a required field, and if a function makes it: such a default may depend on the machine.
     """
 
     name: str
