@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from ..core.toml import Range
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
+
+GROUP, PERSON = "group:", "person:"  # of an entry of ``Rule.who``, before the name or the id
+EVERYBODY = ("anybody", "known", "stranger")  # the other entries
 
 LONGEST_COOLDOWN = 86_400.0  # seconds
 MOST_RULE_NAME = 100  # characters
