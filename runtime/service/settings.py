@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from ..alerts.rule import Rule
 from ..core.addresses import mask_address
 from ..core.text import in_a_line
 from ..core.toml import Range
@@ -199,8 +200,16 @@ class Settings:
     recognition: Recognition = Recognition()
     liveness: Liveness = Liveness()
     events: Events = Events()
+    rules: dict[str, Rule] = field(default_factory=dict)
     keep: Keep = Keep()
     web: Web = Web()
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Names of the receivers of events that are configured, as ``Delivery.name``. Rules name them."""
+        events = self.events
+        used = {"stdout": events.stdout, "file": events.file, "webhook": events.webhook, "mqtt": events.mqtt}
+        return tuple(name for name, one in used.items() if one)
 
 
 def named_cameras(specs: Sequence[str], rotate: Turn = 0, *, near: bool = False) -> dict[str, CameraSettings]:

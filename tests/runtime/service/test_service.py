@@ -774,7 +774,7 @@ def test_only_the_owner_can_read_the_files_of_the_service(live, known):
 
 def test_pictures_of_known_people_and_embeddings_are_stored_only_if_the_settings_say_so(live):
     pictures = [scene((0, 3)), *[scene((0, 3))] * 30, scene()]
-    with live(pictures, keep=Keep(unknown_faces=1)) as service:
+    with live([*pictures], keep=Keep(unknown_faces=1)) as service:
         (seen,) = wait_for(service.appearances)
         assert seen.match and not seen.face and len(service._log.embeddings(service._identity)) == 0
     with live(pictures, keep=Keep(known_faces=1, embeddings=1)) as service:
