@@ -62,8 +62,8 @@ def find_zone(name: str) -> zoneinfo.ZoneInfo | None:
             f"the time zone {show_value(name)} is not known, because this machine has no data about time zones: "
             "install them with `apt install tzdata`, or `pip install tzdata`"
         )
-    near = nearest(name, {zone.lower() for zone in known})
-    meant = next((zone for zone in sorted(known) if zone.lower() == near), None)
+    spellings = {text.lower(): zone for zone in sorted(known) for text in (zone.rpartition("/")[2], zone)}
+    meant = spellings.get(nearest(name, spellings) or "")
     hint = f"did you mean {meant}?" if meant else "write the name of a region and a city, such as Europe/Warsaw"
     raise InputError(f"there is no time zone {show_value(name)}: {hint}")
 

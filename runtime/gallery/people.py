@@ -35,6 +35,7 @@ class Person:
         created: When the person was added, in seconds since 1970 (UTC).
         changed: When the person was last changed, in seconds since 1970 (UTC).
         samples: Number of samples, 0 or more.
+        groups: Names of the groups to which the person belongs, sorted.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Person:
     created: float
     changed: float
     samples: int
+    groups: tuple[str, ...] = ()
 
 
 class PersonName(NamedTuple):

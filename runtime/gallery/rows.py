@@ -30,9 +30,11 @@ from .stored_values import (
     person_from_row,
 )
 
+_PERSON = "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id)"
 SELECT_PEOPLE = (
-    "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id) FROM person"
+    f"{_PERSON}, (SELECT json_group_array(membership.name) FROM membership WHERE person = person.id) FROM person"
 )
+SELECT_PEOPLE_WITHOUT_GROUPS = f"{_PERSON}, '[]' FROM person"
 SELECT_SAMPLES = (
     "SELECT sample.id, person.id, person.name, identity, embedding, image, quality, source, sample.created "
     "FROM sample JOIN person ON person.id = sample.person LEFT JOIN crop ON crop.sample = sample.id"
@@ -51,7 +53,7 @@ def select_people(gallery: GalleryDatabase, clause: str, parameters: Sequence[An
 def select_names(gallery: GalleryDatabase) -> tuple[PersonName, ...]:
     """All people, sorted by name. As many as there may be are never in memory with all of their values."""
     with gallery_errors(gallery.path):
-        rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE} ORDER BY name"))
+        rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE_WITHOUT_GROUPS} ORDER BY name"))
         return tuple(PersonName(person.id, person.name) for person in rows)
 
 

@@ -56,6 +56,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Version 2 binds encrypted values to their places (see encryption.py). That needs the key, so it happens later.
     ("INSERT INTO setting SELECT 'unbound', '1' FROM setting WHERE name = 'sealed'",),
+    # The groups of a person. A group exists as long as it has members.
+    (
+        """CREATE TABLE membership (
+            person TEXT NOT NULL REFERENCES person ON DELETE CASCADE, name TEXT NOT NULL, PRIMARY KEY (person, name)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX membership_name ON membership (name)",
+    ),
 )
 
 

@@ -25,7 +25,12 @@ BATCH = 2048  # samples (4 MB) at a time, so that little memory is needed
 
 # The embedding of a sample as it was before it was encrypted: (row of SELECT_EMBEDDINGS) → bytes.
 OpenEmbedding = Callable[[Sequence[Any]], bytes]
-TEXTS = (("setting", "name, value"), ("former", "id, coalesce(person, '')"), ("backup", "path"))  # tables and columns
+TEXTS = {  # columns by table
+    "setting": "name, value",
+    "former": "id, coalesce(person, '')",
+    "backup": "path",
+    "membership": "person, name",
+}
 SELECT_EMBEDDINGS = (
     "SELECT sample.id, sample.person, person.name, sample.identity, sample.embedding "
     "FROM sample CROSS JOIN person ON person.id = sample.person"  # CROSS: in the order of the samples
@@ -33,8 +38,8 @@ SELECT_EMBEDDINGS = (
 
 
 def person_from_row(row: Sequence[Any]) -> Person:
-    """The person in a row: id, name, metadata, created, changed, number of samples."""
-    id, name, metadata, created, changed, samples = row
+    """The person in a row: id, name, metadata, created, changed, number of samples, and the groups as JSON."""
+    id, name, metadata, created, changed, samples, groups = row
     if not (isinstance(id, str) and isinstance(name, str) and _is_finite(created) and _is_finite(changed)):
         raise DamagedContentError("a person's id, name or time")
     try:
@@ -43,7 +48,10 @@ def person_from_row(row: Sequence[Any]) -> Person:
         values = None
     if not isinstance(values, dict):
         raise DamagedContentError(f"metadata of the person {id[:32]!a}")
-    return Person(id, name, values, created, changed, samples)
+    names = json.loads(groups)
+    if not all(isinstance(group, str) for group in names):
+        raise DamagedContentError(f"a group of the person {id[:32]!a}")
+    return Person(id, name, values, created, changed, samples, tuple(sorted(names)))
 
 
 def check_sample_row(id: Any, quality: Any, source: Any, created: Any, identity: Any) -> None:
@@ -77,12 +85,13 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
     try:
         if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
             raise DamagedContentError("a sample or a crop belongs to nobody")
-        for table, columns in TEXTS:
-            if any(
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}  # an old backup lacks some
+        for table, columns in TEXTS.items():
+            if table in tables and any(
                 not isinstance(text, str) for row in database.execute(f"SELECT {columns} FROM {table}") for text in row
             ):
                 raise DamagedContentError(f"a row of the table {table}")
-        for row in database.execute("SELECT id, name, metadata, created, changed, 0 FROM person"):
+        for row in database.execute("SELECT id, name, metadata, created, changed, 0, '[]' FROM person"):
             person_from_row(row)
         for row in database.execute("SELECT id, quality, source, created, identity FROM sample"):
             check_sample_row(*row)

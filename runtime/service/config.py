@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..alerts.check import find_rule_mistakes
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
 from ..core.addresses import check_host, check_webhook_url, mask_address
@@ -54,6 +55,8 @@ def find_mistakes(settings: Settings) -> list[str]:
         if re.match(r"(?i)(rtsps?|https?)://", camera.source):
             problems += _explain(f"camera.{name}.source", check_network_address, camera.source)
         problems += _explain(f"camera.{name}.decoder", partial(check_decoder, camera.source), camera.decoder)
+    for name, rule in settings.rules.items():
+        problems += find_rule_mistakes(name, rule, settings.camera, settings.receivers)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     if webhook:
         problems += _explain("events.webhook.url", check_webhook_url, webhook.url)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from ..alerts.alert import Alert
+from ..alerts.rule import Rule
 from ..events import Delivery
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..tracking.appearance import Appearance
+from .alert_history import AlertHistory
+from .alerts import Alerts
 from .appearance_log import AppearanceLog
+from .current_person import refresh_match
 from .erasure import erase_from_log
 from .problems import Problems
 from .settings import Keep
@@ -28,19 +33,27 @@ ReadSighting = Callable[[Appearance], Sighting]
 class Publisher:
     """``publish`` may be called from any thread; all receivers get the appearances in the same order."""
 
-    def __init__(self, gallery: Gallery, log: AppearanceLog, sinks: Sequence[Delivery], problems: Problems) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        log: AppearanceLog,
+        sinks: Sequence[Delivery],
+        problems: Problems,
+        rules: Callable[[], Mapping[str, Rule]] = dict,
+    ) -> None:
         self._gallery, self._log, self._sinks, self._problems = gallery, log, sinks, problems
+        self._alerts = Alerts(rules, gallery, AlertHistory(log), problems, self._send_alert)
         self._subscribers: list[queue.Queue[Appearance]] = []
         self._publishing = threading.Lock()
         self._ended: deque[str] = deque(maxlen=ENDED)
 
     def publish(self, appearance: Appearance, read_sighting: ReadSighting) -> None:
         """Publish a stage of an appearance. ``read_sighting`` returns what the log may keep of the face."""
-        sighting = read_sighting(appearance)
+        sighting, deleted = read_sighting(appearance), False
         if appearance.match is not None:
             appearance = replace(appearance, match=self._refresh_match(appearance.match))
             if appearance.match is None:  # the person was deleted, so nothing of the face may be kept
-                sighting = Sighting()
+                sighting, deleted = Sighting(), True
         event = appearance.as_event()
         with self._publishing:
             if appearance.id in self._ended:  # another thread has published its end already
@@ -56,6 +69,7 @@ class Publisher:
                 subscriber.put_nowait(appearance)
             with self._problems.of("appearances"):
                 self._log.record(appearance, sighting)
+            self._alerts.note(appearance, deleted=deleted)
 
     @contextmanager
     def subscribe(self) -> Iterator[queue.Queue[Appearance]]:
@@ -72,13 +86,18 @@ class Publisher:
         with self._problems.of("appearances"):
             erase_from_log(self._gallery, self._log, keep)
 
+    def tick(self, visible: Collection[str]) -> None:
+        """Apply the rules for alerts to the appearances with these ids, of people who are in view now. Call it about
+        once a second."""
+        with self._publishing:
+            self._alerts.tick(visible)
+
+    def _send_alert(self, alert: Alert) -> None:
+        for sink in self._sinks:
+            if sink.name in alert.receivers:
+                sink.send(alert.as_event())
+
     def _refresh_match(self, match: Match) -> Match | None:
-        """Return ``match`` with the current id and name. People can be renamed, merged or deleted while a
-        camera sees them, and the name of a deleted person must not be published again."""
-        rows = [(match.person, match.name)]
         with self._problems.of("names"):  # housekeeping has its own part, whose problem this must not clear
-            rows = self._gallery.read(
-                "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
-                [match.person],
-            )
-        return Match(rows[0][0], rows[0][1], match.cosine) if rows else None
+            return refresh_match(self._gallery, match)
+        return match

@@ -110,7 +110,9 @@ class Service:
             self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
             with self.problems.of("appearances"):
                 self._log.encrypt()
-            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)
+            self._publisher = Publisher(
+                self.gallery, self._log, self.sinks, self.problems, lambda: self._settings.rules
+            )
             self.watchers = Watchers(self.workers, self._watch_pipeline, self._search, self._rules())
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
@@ -291,6 +293,7 @@ class Service:
                 worker.sample()
                 if not worker.pending:  # no frames arrive: the camera may be away
                     self._publish(self.watchers[name], self.watchers[name].tick())
+            self._publisher.tick(self._visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
                 if self._people.poll():
@@ -339,6 +342,12 @@ class Service:
 
         for appearance in appearances:
             self._publisher.publish(appearance, read_sighting)
+
+    def _visible_appearances(self) -> frozenset[str]:
+        """The ids of the appearances of all people who are in view now."""
+        return frozenset(
+            face.appearance for watcher in self.watchers.values() for face in watcher.visible_faces() if face.appearance
+        )
 
     def _restart_visits(self) -> None:
         """End all visits, and start new ones with the current rules."""
