@@ -34,14 +34,31 @@ def encode(event: Mapping[str, Any]) -> bytes:
 
 def anonymize(body: bytes, people: Collection[str]) -> bytes:
     """Return the event ``body`` without a match if it names one of ``people`` (ids of the gallery): it then reports an
-    unknown person and has the digest of its new content. Every other event is returned unchanged."""
+    unknown person and has the digest of its new content; an alert then has no picture. Every other event is returned
+    unchanged."""
     if not people:
         return body
     event = json.loads(body)
-    match = event.get("match") if isinstance(event, dict) else None
-    if not match or match.get("person") not in people:
+    if not isinstance(event, dict):
         return body
-    return encode({**{name: value for name, value in event.items() if name != "event"}, "match": None})
+    if isinstance(event.get("appearance"), dict):  # an alert
+        appearance = _without_match(event["appearance"], people)
+        return body if appearance is None else _again({**event, "appearance": appearance, "picture": None})
+    anonymous = _without_match(event, people)
+    return body if anonymous is None else _again(anonymous)
+
+
+def _without_match(appearance: Mapping[str, Any], people: Collection[str]) -> dict[str, Any] | None:
+    """``appearance`` without its match; None if it names none of ``people``."""
+    match = appearance.get("match")
+    if not isinstance(match, dict) or match.get("person") not in people:
+        return None
+    return {**appearance, "match": None}
+
+
+def _again(event: Mapping[str, Any]) -> bytes:
+    """``event``, which was changed, with the digest of its new content."""
+    return encode({name: value for name, value in event.items() if name != "event"})
 
 
 def to_json(value: Any) -> bytes:

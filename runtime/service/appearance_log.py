@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ..core.sqlite import (
     remove_deleted_bytes,
     transaction,
 )
-from ..core.steady_clock import ACCURACY, SET_SINCE, SteadyClock
+from ..core.stored_clock import CLOCK, StoredClock, read_clock
 from ..gallery.encryption import NoCipher
 from ..tracking.appearance import Appearance
 from .settings import DAY, Keep
@@ -40,7 +40,6 @@ VERSION = 1
 MOST = 200  # appearances in one answer
 BATCH = 100  # appearances that are moved at once, with their faces in memory
 BUSY = 5.0  # seconds to wait for another program
-CLOCK = "clock"  # a setting: the SteadyClock from which the column ``logged`` comes
 SCRUB = "scrub"  # a setting that is present while the file may still contain bytes of faces from before encryption
 PNG = b"\x89PNG\r\n\x1a\n"  # the start of a face that is not encrypted
 
@@ -84,8 +83,7 @@ class AppearanceLog:
     ) -> None:
         self.path = path
         self._cipher = cipher
-        self._clock, self._wall = clock, wall
-        self._advanced, self._restarted = clock(), True  # when this process last advanced the clock in the file
+        self._stored_clock = StoredClock("appearance", clock, wall)
         self._lock = threading.Lock()
         try:
             self._database = _open(path)
@@ -118,7 +116,7 @@ class AppearanceLog:
         person = appearance.match.person if appearance.match else None
         encrypted = None if face is None else self._cipher().encrypt(face)
         with self._writing() as database:
-            now = self._advance_clock(database)
+            now = self._stored_clock.advance(database)
             row = [appearance.id, appearance.source, person, appearance.started, now, event, encrypted]
             database.execute(
                 "INSERT INTO appearance VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET "
@@ -194,7 +192,7 @@ class AppearanceLog:
         appearance counts from when it was logged.
         """
         with self._writing() as database:
-            now = self._advance_clock(database)
+            now = self._stored_clock.advance(database)
             for old, new in merged.items():
                 change = "person = ?1, event = json_set(event, '$.match.person', ?1)"
                 database.execute(f"UPDATE appearance SET {change} WHERE person = ?2", [new, old])
@@ -234,7 +232,7 @@ class AppearanceLog:
         with self._writing() as database:
             database.executemany("INSERT OR IGNORE INTO setting VALUES (?, ?)", clock)
             kept = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
-        now = _read_clock(kept[0]) if kept else None
+        now = read_clock(kept[0]) if kept else None
         latest = now.now if now else math.inf  # nothing was logged later than now
         rows = old._read("SELECT id, person FROM appearance ORDER BY started")
         mine = [id for id, person in rows if is_mine(person)]
@@ -262,21 +260,6 @@ class AppearanceLog:
         if not removed:
             raise WorkError(f"{self.path}: another program is reading this file, so {left}")
 
-    def _advance_clock(self, database: sqlite3.Connection) -> float:
-        """Advance the clock in the file by what has passed, and return its time."""
-        clock, wall = self._clock(), self._wall()
-        stored = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
-        before = (_read_clock(stored[0]) if stored else None) or _start_clock(database, wall)
-        if self._restarted:
-            before, self._restarted = before.restarted(), False
-        passed, self._advanced = max(0.0, clock - self._advanced), clock
-        after = before.after(passed, wall)
-        missed = after.now - before.now - passed
-        if missed > ACCURACY:  # it passed before what was logged since then
-            database.execute("UPDATE appearance SET logged = logged + ? WHERE logged > ?", [missed, before.agreed])
-        database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [CLOCK, json.dumps(asdict(after))])
-        return after.now
-
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock, readable_errors(self.path), transaction(self._database):
@@ -298,24 +281,3 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     read_version(database, path, VERSION)
     database.executescript(TABLES)
     database.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _read_clock(stored: str) -> SteadyClock | None:
-    """The clock that ``stored`` describes; None if it is damaged."""
-    try:
-        clock = SteadyClock(**json.loads(stored))
-        known = [one for one in (clock.ahead, clock.seen) if one is not None]
-        numbers = [clock.now, clock.agreed, clock.since, *known]
-        return clock if all(type(one) in (int, float) and abs(one) < 1e12 for one in numbers) else None
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def _start_clock(database: sqlite3.Connection, wall: float) -> SteadyClock:
-    """The clock of a new log, or of one from before, which stored times of the wall clock: it starts with the newest of
-    them. Times that were not set, and times in the future, become that time."""
-    bounds = [SET_SINCE, wall if wall >= SET_SINCE else 1e12]
-    (newest,) = database.execute("SELECT max(logged) FROM appearance WHERE logged BETWEEN ? AND ?", bounds).fetchone()
-    start = max(wall, SET_SINCE) if newest is None else float(newest)
-    database.execute("UPDATE appearance SET logged = ?1 WHERE logged > ?1 OR logged < ?2", [start, SET_SINCE])
-    return SteadyClock(start, None if newest is None else 0.0, start)
