@@ -108,7 +108,9 @@ class Service:
             with self.problems.of("appearances"):
                 self._log.encrypt()
             self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)
-            self.watchers = Watchers(self.workers, self._watch_pipeline, self._search, self._rules())
+            self.watchers = Watchers(
+                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+            )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self._parts = Parts(
@@ -317,6 +319,9 @@ class Service:
     def _rules(self) -> RecognitionRules:
         rules = self._settings.recognition.rules(self.pipeline.thresholds)
         return self._settings.liveness.rules(rules, self._watch_pipeline.liveness)
+
+    def _camera_settings(self, camera: str) -> CameraSettings:
+        return self._settings.camera[camera]
 
     def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
         """Search the gallery. While it cannot be read, everybody is unknown, and health reports the problem."""

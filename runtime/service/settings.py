@@ -14,6 +14,7 @@ from ..core.addresses import mask_address
 from ..core.text import in_a_line
 from ..core.toml import Range
 from ..core.turns import Turn
+from ..core.weekly import WeeklyHours
 from ..gallery.companions import default_path
 
 if TYPE_CHECKING:
@@ -31,8 +32,19 @@ Port = Annotated[int, Range(0, 65_535)]
 
 
 @dataclass(frozen=True)
+class Polygon:
+    """A part of a camera's picture."""
+
+    points: Annotated[
+        tuple[tuple[float, ...], ...],
+        "corners in order, such as [[0, 0], [0.5, 0], [0.5, 1]]: fractions of the picture's width and height, as it is "
+        "after `rotate`",
+    ]
+
+
+@dataclass(frozen=True)
 class CameraSettings:
-    """One camera: its source, the format to request, and how often to look for faces."""
+    """One camera: its source, the format to request, how often to look for faces, and where and when."""
 
     source: Annotated[
         str,
@@ -60,6 +72,19 @@ class CameraSettings:
     near: Annotated[
         bool, "also find faces that fill the picture: look a second time while no face is found or one is cut off"
     ] = False
+    min_face: Annotated[
+        Share, "ignore faces lower than this fraction of the picture's height, such as 0.1; 0: ignore none"
+    ] = 0.0
+    hide_masks: Annotated[bool, "black out the masks in the pictures that the console shows"] = False
+    zones: Annotated[
+        dict[str, Polygon], "parts of the picture with names: an appearance says in which of them its face was"
+    ] = field(default_factory=dict)
+    masks: Annotated[dict[str, Polygon], "parts of the picture in which faces are ignored"] = field(
+        default_factory=dict
+    )
+    schedule: Annotated[
+        dict[str, WeeklyHours], "when the camera is on, each with a name of your choice; without any: always"
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
