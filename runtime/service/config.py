@@ -15,7 +15,8 @@ from ..core.addresses import check_host, check_webhook_url, mask_address
 from ..core.errors import InputError
 from ..core.polygons import find_flaw
 from ..core.text import find_hidden, in_a_line
-from ..core.toml import dump_key, list_problems, load_file, load_table, read_toml
+from ..core.toml import list_problems, load_file, load_table, read_toml
+from ..core.toml_writer import dump_key
 from ..core.weekly import check_weekly_hours
 from .settings import CameraSettings, Polygon, Settings
 

@@ -17,7 +17,8 @@ from typing import Any
 from ..core.atomic import sync_to_disk, write_atomically
 from ..core.errors import InputError
 from ..core.text import in_a_line
-from ..core.toml import Range, describe_fields, dump_key, dump_value, load_table, read_toml
+from ..core.toml import Range, describe_fields, load_table, read_toml
+from ..core.toml_writer import dump_key, dump_value
 from ..gallery.companions import Companion, companion_path
 from .console_protocol import Setting
 from .settings import Keep, Recognition, Settings
@@ -31,6 +32,8 @@ LABELS = {
     "recognition.window": "Gone after (seconds)",
     "keep.appearances": "Keep appearances (days)",
     "keep.unknown_faces": "Keep unknown faces (days)",
+    "keep.known_faces": "Keep known faces (days)",
+    "keep.embeddings": "Keep embeddings (days)",
 }
 
 log = getLogger("rkface.service")

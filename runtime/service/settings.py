@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from ..alerts.rule import Rule
 from ..core.addresses import mask_address
 from ..core.text import in_a_line
 from ..core.toml import Range
@@ -36,7 +37,7 @@ class Polygon:
     """A part of a camera's picture."""
 
     points: Annotated[
-        tuple[tuple[float, ...], ...],
+        tuple[tuple[Share, ...], ...],
         "corners in order, such as [[0, 0], [0.5, 0], [0.5, 1]]: fractions of the picture's width and height, as it is "
         "after `rotate`",
     ]
@@ -166,6 +167,12 @@ class Keep:
     unknown_faces: Annotated[
         Days, "days to keep the best shot of people who were not recognized, to enroll them from; 0: keep none"
     ] = 1.0
+    known_faces: Annotated[
+        Days, "days to keep the best shot of people who were recognized, to compare it with the gallery; 0: keep none"
+    ] = 0.0
+    embeddings: Annotated[
+        Days, "days to keep the embedding of each appearance, to find strangers who come again; 0: keep none"
+    ] = 0.0
 
 
 @dataclass(frozen=True)
@@ -218,8 +225,16 @@ class Settings:
     recognition: Recognition = Recognition()
     liveness: Liveness = Liveness()
     events: Events = Events()
+    rules: dict[str, Rule] = field(default_factory=dict)
     keep: Keep = Keep()
     web: Web = Web()
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Names of the receivers of events that are configured, as ``Delivery.name``. Rules name them."""
+        events = self.events
+        used = {"stdout": events.stdout, "file": events.file, "webhook": events.webhook, "mqtt": events.mqtt}
+        return tuple(name for name, one in used.items() if one)
 
 
 def named_cameras(specs: Sequence[str], rotate: Turn = 0, *, near: bool = False) -> dict[str, CameraSettings]:

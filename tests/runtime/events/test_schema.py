@@ -8,6 +8,7 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
+from rkface.runtime.alerts.alert import Alert
 from rkface.runtime.events.deletion_notices import as_event
 from rkface.runtime.events.event import encode
 
@@ -15,7 +16,7 @@ from .world import appearance
 
 SCHEMAS = {
     name: json.loads((files("rkface.runtime.events") / f"{name}.schema.json").read_text(encoding="utf-8"))
-    for name in ("appearance", "forgotten")
+    for name in ("appearance", "alert", "forgotten")
 }
 SCHEMA = SCHEMAS["appearance"]
 DOCS = (Path(__file__).resolve().parents[3] / "docs/events.md").read_text(encoding="utf-8")
@@ -50,6 +51,13 @@ def test_appearances_follow_their_schema(stage, match):
 
 def test_notices_follow_their_schema():
     check(SCHEMAS["forgotten"], json.loads(encode(as_event("p-1", 1780000100.5))))
+
+
+@pytest.mark.parametrize("picture", [None, {"kind": "face"}])
+def test_alerts_follow_their_schema(picture):
+    event = json.loads(encode(Alert("night", ("mqtt",), appearance(1)).as_event(picture)))
+    check(SCHEMAS["alert"], event)
+    assert event["appearance"] == json.loads(encode(appearance(1).as_event()))  # as its own event has it
 
 
 def check(schema, event):

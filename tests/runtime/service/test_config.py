@@ -1,16 +1,24 @@
 """Settings from TOML: every mistake is reported, with a suggestion, and nothing is used in part."""
 
+import json
 import platform
+import re
+import shutil
+import subprocess
 from argparse import ArgumentParser
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
+from typing import get_args, get_origin
 
+import jsonschema
 import pytest
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.cli.run import run, run_settings
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Thresholds
-from rkface.runtime.core.toml import dump
+from rkface.runtime.core.toml import describe_fields, load_table, read_toml
+from rkface.runtime.core.toml_writer import dump, list_keys
 from rkface.runtime.core.weekly import WeeklyHours
 from rkface.runtime.service import config
 from rkface.runtime.service.settings import (
@@ -75,7 +83,7 @@ def test_dumped_settings_read_back_the_same(tmp_path, settings, explain):
     assert config.read_settings(path) == settings
 
 
-@pytest.mark.parametrize(
+MISTAKES = pytest.mark.parametrize(
     ("content", "said"),
     [
         ("bundel = 'x'", "unknown key bundel: did you mean bundle?"),
@@ -96,6 +104,9 @@ def test_dumped_settings_read_back_the_same(tmp_path, settings, explain):
         ("[camera]\ndoor = '/dev/video0'", "camera.door is '/dev/video0', but must be a table: [camera.door]"),
     ],
 )
+
+
+@MISTAKES
 def test_each_mistake_is_reported_with_a_suggestion(problems, content, said):
     assert problems(content) == [said]
 
@@ -128,6 +139,72 @@ def test_every_setting_has_a_help_text():
         assert before.startswith("# ") or " = " not in line or line.startswith("#"), line
 
 
+def every_key(kind, where=""):
+    """The keys of everything that a file may contain; NAME stands for the name of a table."""
+    for name, info in describe_fields(kind).items():
+        inner = get_args(info.type)[1] if get_origin(info.type) is dict else info.type
+        named = f"{where}{name}" + (".NAME" if get_origin(info.type) is dict else "")
+        if is_dataclass(inner):
+            yield from every_key(inner, f"{named}.")
+        else:
+            yield named
+
+
+@pytest.fixture
+def shown(tmp_path, capsys):
+    """What `rkface config show FILE` prints for an empty file, with every line that does not count made to count."""
+    (tmp_path / "empty.toml").write_text("")
+    assert main(["config", "show", str(tmp_path / "empty.toml")]) == 0
+    path = tmp_path / "rkface.toml"
+    path.write_text(re.sub(r"^#(?! )", "", capsys.readouterr().out, flags=re.MULTILINE))
+    return path
+
+
+@pytest.fixture
+def schema(tmp_path, capsys):
+    """The file that `rkface config schema` prints."""
+    assert main(["config", "schema"]) == 0
+    path = tmp_path / "rkface.schema.json"
+    path.write_text(capsys.readouterr().out)
+    return path
+
+
+def test_every_key_is_shown_also_of_tables_that_are_not_there(shown):
+    table = read_toml(shown)
+    assert set(list_keys(table)) == set(every_key(Settings))
+    problems = []
+    assert load_table(Settings, table, problems) and problems == [], "each example is a valid value"
+
+
+def test_the_schema_for_editors_accepts_what_is_shown(shown, schema):
+    jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(read_toml(shown))
+
+
+@MISTAKES
+def test_the_schema_for_editors_finds_the_same_mistakes(schema, tmp_path, content, said):
+    path = tmp_path / "wrong.toml"
+    path.write_text(content.replace("nan", "1e9"))  # JSON has no NaN
+    problems = []
+    load_table(Settings, table := read_toml(path), problems)
+    assert jsonschema.Draft7Validator(json.loads(schema.read_text())).is_valid(table) == (not problems), said
+
+
+@pytest.mark.skipif(shutil.which("taplo") is None, reason="needs taplo (pip install taplo)")
+def test_taplo_checks_a_configuration_that_names_the_schema(shown, schema):
+    """As an editor does: the first line of the file names its schema."""
+
+    folder = shown.parent
+
+    def check(content):
+        shown.write_text(f"#:schema ./{schema.name}\n{content}")
+        return subprocess.run(["taplo", "check", shown.name], check=False, cwd=folder, capture_output=True, text=True)
+
+    right = shown.read_text()
+    assert (found := check(right)).returncode == 0, found.stderr
+    wrong = check(right.replace("unknown_faces =", "unknown_face ="))
+    assert wrong.returncode != 0 and "unknown_face" in wrong.stderr
+
+
 def test_the_threshold_of_the_bundle_is_the_default():
     thresholds = Thresholds(0.5, 0.4, 0.37)
     assert Recognition().rules(thresholds).match == 0.37
@@ -154,8 +231,6 @@ def test_cameras_of_the_command_line_get_names():
 
 
 def test_the_commands(tmp_path, capsys):
-    from rkface.runtime.cli.main import main
-
     path = tmp_path / "rkface.toml"
     assert main(["config", "show"]) == 0
     path.write_text(capsys.readouterr().out)
@@ -203,7 +278,10 @@ def test_home_assistant_gets_the_address_of_a_console_that_other_machines_can_re
     [
         ("zones.steps.points = [[0, 0], [1, 1], [1, 0], [0, 1]]", "zones.steps.points: the edges from corner 1"),
         ("zones.steps.points = [[0, 0], [1, 1]]", "zones.steps.points: a polygon needs 3 corners or more, not 2"),
-        ("masks.street.points = [[0, 0], [10, 0], [0, 1]]", "masks.street.points: corner 2 is outside the picture"),
+        (
+            "masks.street.points = [[0, 0], [10, 0], [0, 1]]",
+            "masks.street.points[1][0] is 10.0, but must be from 0 to 1",
+        ),
         ("zones.steps.points = [0]", "zones.steps.points[0] is 0, but must be a list"),
         ("zones.steps = [[0, 0]]", "zones.steps is [[0, 0]], but must be a table"),
         ("zones.steps.points = []", "a polygon needs 3 corners or more, not 0"),
