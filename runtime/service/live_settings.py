@@ -32,6 +32,8 @@ LABELS = {
     "recognition.window": "Gone after (seconds)",
     "keep.appearances": "Keep appearances (days)",
     "keep.unknown_faces": "Keep unknown faces (days)",
+    "keep.known_faces": "Keep known faces (days)",
+    "keep.embeddings": "Keep embeddings (days)",
 }
 
 log = getLogger("rkface.service")

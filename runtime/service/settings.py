@@ -142,6 +142,12 @@ class Keep:
     unknown_faces: Annotated[
         Days, "days to keep the best shot of people who were not recognized, to enroll them from; 0: keep none"
     ] = 1.0
+    known_faces: Annotated[
+        Days, "days to keep the best shot of people who were recognized, to compare it with the gallery; 0: keep none"
+    ] = 0.0
+    embeddings: Annotated[
+        Days, "days to keep the embedding of each appearance, to find strangers who come again; 0: keep none"
+    ] = 0.0
 
 
 @dataclass(frozen=True)
