@@ -4,7 +4,7 @@ with Delivery("webhook", Webhook(url, secret), Outbox(folder)) as sink:
     sink.send(appearance.as_event())
 """
 
-from .alert import PictureKind
+from .alert_picture import PictureKind
 from .backoff import Backoff
 from .broker import Broker
 from .channel import Channel, Sink, SinkState

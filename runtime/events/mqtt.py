@@ -21,7 +21,7 @@ from ..core.errors import WorkError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
-from .alert import is_alert, read_picture
+from .alert_picture import is_alert, read_picture
 from .broker import Broker, RetainedTopics
 from .channel import RefusedError, UndeliveredError
 from .event import OutgoingEvent, to_json

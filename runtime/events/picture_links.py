@@ -1,4 +1,5 @@
-"""Links to the pictures of alerts: signed, and they expire. Whoever has a link can see the picture without a password.
+"""Links to the pictures of alerts: signed, and they expire. Anyone who has a link can see the picture, without a
+password.
 
 ``ADDRESS/v1/alert-pictures/ID?expires=SECONDS&signature=TEXT``: the signature is the HMAC-SHA256, under a random secret
 of this gallery, of ``ID.SECONDS``, as base64 for URLs. It does not depend on the address, so proxies may change that.

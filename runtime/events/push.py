@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from ..core.missing_package import import_error
-from .alert import describe_alert, is_alert, read_picture
+from .alert_picture import describe_alert, is_alert, read_picture
 from .channel import UndeliveredError
 from .event import OutgoingEvent
 from .picture_store import PictureStore
@@ -22,7 +22,7 @@ from .picture_store import PictureStore
 if TYPE_CHECKING:
     from apprise import Apprise
 
-KIND = re.compile(r"([a-z][a-z0-9+.-]{0,19}):", re.IGNORECASE)  # the start of a URL, which is no secret
+KIND = re.compile(r"([a-z][a-z0-9+.-]{0,19}):", re.IGNORECASE)  # the start of a URL, which may be shown
 TIMEOUT = 30.0  # seconds for one message; the timeouts of single connections are in the URL (`cto`, `rto`)
 STATUS = re.compile(r"\berror=([1-5]\d\d)\b")  # how Apprise's plugins write the status of an HTTP answer
 

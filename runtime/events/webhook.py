@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..core.addresses import check_http_address
 from ..core.errors import InputError
-from .alert import write_picture
+from .alert_picture import write_picture
 from .channel import ReceiverGoneError, RefusedError, UndeliveredError
 from .event import OutgoingEvent
 from .picture_links import PictureLinks

@@ -11,17 +11,16 @@ from typing import Any, Literal
 
 from ..core.errors import WorkError
 from .channel import UndeliveredError
-from .event import to_json
+from .event import ALERT_SCHEMA, to_json
 from .picture_links import PictureLinks
 from .picture_store import PictureStore
 
-SCHEMA = "rkface.alert"
 PictureKind = Literal["none", "face", "frame"]
 
 
 def is_alert(event: Mapping[str, Any]) -> bool:
     """Whether ``event`` is an alert."""
-    return event.get("schema") == SCHEMA
+    return event.get("schema") == ALERT_SCHEMA
 
 
 def read_picture(alert: Mapping[str, Any], pictures: PictureStore | None) -> bytes | None:
@@ -37,8 +36,8 @@ def read_picture(alert: Mapping[str, Any], pictures: PictureStore | None) -> byt
 
 
 def write_picture(body: bytes, pictures: PictureStore | None, links: PictureLinks | None = None) -> bytes:
-    """The event ``body`` with its picture: inline, or as a link if there are ``links``. Every event that is no alert
-    with a picture is returned unchanged. Raises UndeliveredError if the picture cannot be read now."""
+    """The event ``body`` with its picture: inline, or as a link if there are ``links``. All events but alerts with a
+    picture are returned unchanged. Raises UndeliveredError if the picture cannot be read now."""
     event = json.loads(body)
     if not is_alert(event) or not event.get("picture"):
         return body
