@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
 from ..core.addresses import check_host, check_webhook_url, mask_address
 from ..core.errors import InputError
+from ..core.polygons import find_flaw
 from ..core.text import find_hidden, in_a_line
 from ..core.toml import list_problems, load_file, load_table, read_toml
-from .settings import Settings
+from ..core.toml_writer import dump_key
+from ..core.weekly import check_weekly_hours
+from .settings import CameraSettings, Polygon, Settings
 
-MOST_NAME = 100  # characters of a camera's name
+T = TypeVar("T")
+MOST_NAME = 100  # characters of the name of a camera or zone
+MOST_POLYGONS = 32  # zones, and masks, of a camera
 
 
 def read_settings(path: Path) -> Settings:
@@ -44,7 +50,8 @@ def check_settings(path: Path) -> tuple[Settings | None, list[str]]:
 
 
 def find_mistakes(settings: Settings) -> list[str]:
-    """What is wrong with values that have the right type: addresses that cannot be used. No sentence has a secret."""
+    """What is wrong with values that have the right type: addresses that cannot be used, polygons that cross
+    themselves. No sentence has a secret."""
     problems = []
     for name, camera in settings.camera.items():
         if not name or find_hidden(name) or len(name) > MOST_NAME:
@@ -54,6 +61,7 @@ def find_mistakes(settings: Settings) -> list[str]:
         if re.match(r"(?i)(rtsps?|https?)://", camera.source):
             problems += _explain(f"camera.{name}.source", check_network_address, camera.source)
         problems += _explain(f"camera.{name}.decoder", partial(check_decoder, camera.source), camera.decoder)
+        problems += _find_area_mistakes(f"camera.{dump_key(name)}", camera)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     if webhook:
         problems += _explain("events.webhook.url", check_webhook_url, webhook.url)
@@ -62,7 +70,30 @@ def find_mistakes(settings: Settings) -> list[str]:
     return problems
 
 
-def _explain(key: str, check: Callable[[str], object], value: str) -> list[str]:
+def _find_area_mistakes(where: str, camera: CameraSettings) -> list[str]:
+    problems = []
+    for kind, polygons in (("zones", camera.zones), ("masks", camera.masks)):
+        problems += [f"{where}.{kind}.{problem}" for problem in find_polygon_mistakes(polygons)]
+        if len(polygons) > MOST_POLYGONS:
+            problems.append(f"{where}.{kind}: a camera may have {MOST_POLYGONS} of them, not {len(polygons)}")
+    for name, hours in camera.schedule.items():
+        problems += _explain(f"{where}.schedule.{dump_key(name)}", check_weekly_hours, hours)
+    return problems
+
+
+def find_polygon_mistakes(polygons: Mapping[str, Polygon]) -> list[str]:
+    """What is wrong with zones or masks, each sentence with the name."""
+    problems = []
+    for name, polygon in polygons.items():
+        shown = in_a_line(dump_key(name[:40]))
+        if not name.strip() or find_hidden(name) or len(name) > MOST_NAME:
+            problems.append(f"{shown}: the name must be visible text, at most {MOST_NAME} characters")
+        if flaw := find_flaw(polygon.points):
+            problems.append(f"{shown}.points: {flaw}")
+    return problems
+
+
+def _explain(key: str, check: Callable[[T], object], value: T) -> list[str]:
     try:
         check(value)
     except InputError as error:

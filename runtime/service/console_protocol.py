@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
@@ -156,6 +157,14 @@ class Setting:
     changed: str = ""
 
 
+class SettingsError(InputError):
+    """Settings cannot be changed as asked. ``problems``: a sentence for each wrong one, which starts with its key."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
 class CameraService(Protocol):
     """The camera service, as the console sees it.
 
@@ -243,4 +252,4 @@ class CameraService(Protocol):
 
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
         """Change settings by their keys, now and for the next start. None: back to the configuration. Raises
-        InputError that names the wrong ones, and changes nothing, if one is wrong."""
+        SettingsError, and changes nothing, if one is wrong."""

@@ -26,7 +26,7 @@ from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
 from .settings import Events, Keep
 
-FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf)
+FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf, known_faces=math.inf, embeddings=math.inf)
 PATIENCE = 3.0  # seconds to wait for receivers before the report says that they could not be told yet
 SENT_BEFORE = {
     "stdout": "lines that were written to stdout before (for example into the systemd journal)",

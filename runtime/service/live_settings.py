@@ -17,9 +17,10 @@ from typing import Any
 from ..core.atomic import sync_to_disk, write_atomically
 from ..core.errors import InputError
 from ..core.text import in_a_line
-from ..core.toml import Range, describe_fields, dump_key, dump_value, load_table, read_toml
+from ..core.toml import Range, describe_fields, load_table, read_toml
+from ..core.toml_writer import dump_key, dump_value
 from ..gallery.companions import Companion, companion_path
-from .console_protocol import Setting
+from .console_protocol import Setting, SettingsError
 from .settings import Keep, Recognition, Settings
 
 OLD_FILE = "changed.toml"  # of rkface 0.1: all settings, for every gallery of the folder
@@ -31,6 +32,8 @@ LABELS = {
     "recognition.window": "Gone after (seconds)",
     "keep.appearances": "Keep appearances (days)",
     "keep.unknown_faces": "Keep unknown faces (days)",
+    "keep.known_faces": "Keep known faces (days)",
+    "keep.embeddings": "Keep embeddings (days)",
 }
 
 log = getLogger("rkface.service")
@@ -78,20 +81,23 @@ class LiveSettings:
 
     def changed(self, values: Mapping[str, Any], when: float) -> LiveSettings:
         """Return the settings with ``values``, by their keys, changed at ``when`` (seconds since 1970). None, and the
-        value of the configuration, end a change. Raises InputError that names all wrong ones."""
-        problems: list[str] = []
+        value of the configuration, end a change. Raises SettingsError that names all wrong ones."""
+        wrong: dict[str, str] = {}
         changes = dict(self.changes)
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
         for key, value in values.items():
+            problems: list[str] = []
             loaded = self._configured(key) if value is None and key in LABELS else _load(key, value, problems)
+            if problems:
+                wrong[key] = "; ".join(problems)
             if loaded is None:
                 continue
             if loaded == self._configured(key):
                 changes.pop(key, None)
             else:
                 changes[key] = Change(loaded, at)
-        if problems:
-            raise InputError("; ".join(problems))
+        if wrong:
+            raise SettingsError(wrong)
         return replace(self, changes=changes, problems=())
 
     def _configured(self, key: str) -> float | None:

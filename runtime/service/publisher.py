@@ -17,11 +17,12 @@ from .appearance_log import AppearanceLog
 from .erasure import erase_from_log
 from .problems import Problems
 from .settings import Keep
+from .sighting import Sighting
 
 SUBSCRIBER_QUEUE = 256  # appearances that wait for one subscriber
 ENDED = 256  # ended appearances to remember, so that nothing is published after their end
 
-ReadFace = Callable[[Appearance], bytes | None]
+ReadSighting = Callable[[Appearance], Sighting]
 
 
 class Publisher:
@@ -33,14 +34,13 @@ class Publisher:
         self._publishing = threading.Lock()
         self._ended: deque[str] = deque(maxlen=ENDED)
 
-    def publish(self, appearance: Appearance, read_face: ReadFace) -> None:
-        """Publish a stage of an appearance. ``read_face`` returns the picture of an unknown person for the log, as PNG,
-        or None."""
-        picture = None
-        if appearance.match is None:
-            picture = read_face(appearance)
-        else:
+    def publish(self, appearance: Appearance, read_sighting: ReadSighting) -> None:
+        """Publish a stage of an appearance. ``read_sighting`` returns what the log may keep of the face."""
+        sighting = read_sighting(appearance)
+        if appearance.match is not None:
             appearance = replace(appearance, match=self._refresh_match(appearance.match))
+            if appearance.match is None:  # the person was deleted, so nothing of the face may be kept
+                sighting = Sighting()
         event = appearance.as_event()
         with self._publishing:
             if appearance.id in self._ended:  # another thread has published its end already
@@ -55,7 +55,7 @@ class Publisher:
                         subscriber.get_nowait()
                 subscriber.put_nowait(appearance)
             with self._problems.of("appearances"):
-                self._log.record(appearance, picture)
+                self._log.record(appearance, sighting)
 
     @contextmanager
     def subscribe(self) -> Iterator[queue.Queue[Appearance]]:

@@ -23,12 +23,13 @@ from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport
 from ..gallery import backup
 from ..gallery.match import Match
+from ..gallery.people import embedding_identity
 from ..inference.cores import LONGEST_HANG, RETRIES
 from ..inference.frames import Result
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
-from ..tracking.visit import RecognitionRules
+from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
 from . import erasure, live_settings, old_files, photo_requests
@@ -43,6 +44,7 @@ from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
+from .sighting import Sighting
 from .startup import check_library, lock_gallery, open_gallery, open_service_scheduler, open_sinks
 from .systemd import notify, watchdog_seconds
 from .watchers import Watchers
@@ -103,12 +105,15 @@ class Service:
                 worker.note_detector(self.pipeline.manifest.longest_side)
             self._photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
             self._watch_pipeline = self.scheduler.pipeline()
+            self._identity = embedding_identity(self.pipeline.manifest)
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
             self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
             with self.problems.of("appearances"):
                 self._log.encrypt()
             self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)
-            self.watchers = Watchers(self.workers, self._watch_pipeline, self._search, self._rules())
+            self.watchers = Watchers(
+                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+            )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self._parts = Parts(
@@ -318,6 +323,9 @@ class Service:
         rules = self._settings.recognition.rules(self.pipeline.thresholds)
         return self._settings.liveness.rules(rules, self._watch_pipeline.liveness)
 
+    def _camera_settings(self, camera: str) -> CameraSettings:
+        return self._settings.camera[camera]
+
     def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
         """Search the gallery. While it cannot be read, everybody is unknown, and health reports the problem."""
         with self.problems.of("search"):
@@ -325,12 +333,17 @@ class Service:
         return [[] for _ in vectors]
 
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
-        def read_face(appearance: Appearance) -> bytes | None:
-            shots = watcher.shots(appearance.id) if self._settings.keep.unknown_faces else ()
-            return encode_crop(shots[0].crop, self.pipeline.crop) if shots else None
+        def read_sighting(appearance: Appearance) -> Sighting:
+            keep = self._settings.keep
+            pictures = keep.known_faces if appearance.match else keep.unknown_faces
+            shots = watcher.shots(appearance.id) if pictures or keep.embeddings else ()
+            if not shots:
+                return Sighting()
+            face = encode_crop(shots[0].crop, self.pipeline.crop) if pictures else None
+            return Sighting(face, fuse(shots) if keep.embeddings else None, self._identity)
 
         for appearance in appearances:
-            self._publisher.publish(appearance, read_face)
+            self._publisher.publish(appearance, read_sighting)
 
     def _restart_visits(self) -> None:
         """End all visits, and start new ones with the current rules."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from ..alerts.rule import Rule
 from ..core.addresses import mask_address
 from ..core.text import in_a_line
 from ..core.toml import Range
 from ..core.turns import Turn
+from ..core.weekly import WeeklyHours
 from ..gallery.companions import default_path
 
 if TYPE_CHECKING:
@@ -31,8 +33,19 @@ Port = Annotated[int, Range(0, 65_535)]
 
 
 @dataclass(frozen=True)
+class Polygon:
+    """A part of a camera's picture."""
+
+    points: Annotated[
+        tuple[tuple[Share, ...], ...],
+        "corners in order, such as [[0, 0], [0.5, 0], [0.5, 1]]: fractions of the picture's width and height, as it is "
+        "after `rotate`",
+    ]
+
+
+@dataclass(frozen=True)
 class CameraSettings:
-    """One camera: its source, the format to request, and how often to look for faces."""
+    """One camera: its source, the format to request, how often to look for faces, and where and when."""
 
     source: Annotated[
         str,
@@ -60,6 +73,19 @@ class CameraSettings:
     near: Annotated[
         bool, "also find faces that fill the picture: look a second time while no face is found or one is cut off"
     ] = False
+    min_face: Annotated[
+        Share, "ignore faces lower than this fraction of the picture's height, such as 0.1; 0: ignore none"
+    ] = 0.0
+    hide_masks: Annotated[bool, "black out the masks in the pictures that the console shows"] = False
+    zones: Annotated[
+        dict[str, Polygon], "parts of the picture with names: an appearance says in which of them its face was"
+    ] = field(default_factory=dict)
+    masks: Annotated[dict[str, Polygon], "parts of the picture in which faces are ignored"] = field(
+        default_factory=dict
+    )
+    schedule: Annotated[
+        dict[str, WeeklyHours], "when the camera is on, each with a name of your choice; without any: always"
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +167,12 @@ class Keep:
     unknown_faces: Annotated[
         Days, "days to keep the best shot of people who were not recognized, to enroll them from; 0: keep none"
     ] = 1.0
+    known_faces: Annotated[
+        Days, "days to keep the best shot of people who were recognized, to compare it with the gallery; 0: keep none"
+    ] = 0.0
+    embeddings: Annotated[
+        Days, "days to keep the embedding of each appearance, to find strangers who come again; 0: keep none"
+    ] = 0.0
 
 
 @dataclass(frozen=True)
@@ -193,8 +225,16 @@ class Settings:
     recognition: Recognition = Recognition()
     liveness: Liveness = Liveness()
     events: Events = Events()
+    rules: dict[str, Rule] = field(default_factory=dict)
     keep: Keep = Keep()
     web: Web = Web()
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Names of the receivers of events that are configured, as ``Delivery.name``. Rules name them."""
+        events = self.events
+        used = {"stdout": events.stdout, "file": events.file, "webhook": events.webhook, "mqtt": events.mqtt}
+        return tuple(name for name, one in used.items() if one)
 
 
 def named_cameras(specs: Sequence[str], rotate: Turn = 0, *, near: bool = False) -> dict[str, CameraSettings]:
