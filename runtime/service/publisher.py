@@ -92,4 +92,4 @@ class Publisher:
                 "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
                 [match.person],
             )
-        return Match(rows[0][0], rows[0][1], match.cosine) if rows else None
+        return replace(match, person=rows[0][0], name=rows[0][1]) if rows else None
