@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 from ..core.errors import InputError
 from ..core.text import find_hidden, in_a_line, nearest, show_value
+from ..core.weekly import WeeklyHours, check_weekly_hours
 from .rule import EVERYBODY, GROUP, MOST_RULE_NAME, PERSON, Rule
-from .schedule import find_zone, read_hours
 
 MOST_ENTRIES = 100  # of a list
 
@@ -33,8 +33,8 @@ def find_rule_mistakes(name: str, rule: Rule, cameras: Collection[str], receiver
         if not zone or find_hidden(zone):
             yield f"{key}.zones: {show_value(zone)} is not the name of a zone"
     for hours in rule.hours:
-        yield from _explain(f"{key}.hours", read_hours, hours)
-    yield from _explain(f"{key}.time_zone", find_zone, rule.time_zone)
+        yield from _explain(f"{key}.hours", WeeklyHours(hours=(hours,)))
+    yield from _explain(f"{key}.time_zone", WeeklyHours(time_zone=rule.time_zone))
     for receiver in rule.receivers:
         if receiver not in receivers:
             yield _unknown(f"{key}.receivers", "receiver", receiver, receivers)
@@ -60,8 +60,8 @@ def _unknown(key: str, kind: str, name: str, known: Collection[str]) -> str:
     return f"{key}: there is no {kind} {show_value(name)}: {f'did you mean {in_a_line(near)}?' if near else there}"
 
 
-def _explain(key: str, check: Callable[[str], object], value: str) -> Iterator[str]:
+def _explain(key: str, hours: WeeklyHours) -> Iterator[str]:
     try:
-        check(value)
+        check_weekly_hours(hours)
     except InputError as error:
         yield f"{key}: {error}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ..tracking.appearance import Appearance
 from .matching import Identity, Progress, advance, cooldown_key
 from .rule import Rule
-from .schedule import moments_between
+
+LONGEST = 8 * 86_400.0  # seconds: a longer appearance has seen each hour of the week
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,14 @@ def dry_run(
         last[key] = began
         alerts.append(appearance)
     return DryRun(count, tuple(alerts), quiet)
+
+
+def moments_between(begin: float, end: float) -> Iterator[float]:
+    """Moments in each minute from ``begin`` to ``end`` (seconds since 1970), and both of these."""
+    end = min(end, begin + LONGEST)
+    yield begin
+    moment = begin - begin % 60 + 60
+    while moment < end:
+        yield moment
+        moment += 60
+    yield max(begin, end)

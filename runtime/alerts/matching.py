@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..core.steady_clock import SET_SINCE
+from ..core.weekly import includes
 from ..tracking.appearance import Appearance
 from .rule import GROUP, PERSON, Rule
-from .schedule import is_open
+
+SET_UNTIL = 1e11  # seconds since 1970, in the year 5138: a clock that shows more is not set
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,16 @@ def is_about(rule: Rule, identity: Identity) -> bool:
 
 def is_there(rule: Rule, appearance: Appearance) -> bool:
     """Whether ``rule`` is about the camera of ``appearance``, and about a zone in which the person was."""
-    zones: Iterable[str] = getattr(appearance, "zones", ())
-    return (not rule.cameras or appearance.source in rule.cameras) and (
-        not rule.zones or not set(rule.zones).isdisjoint(zones)
-    )
+    at_camera = not rule.cameras or appearance.source in rule.cameras
+    return at_camera and (not rule.zones or not set(rule.zones).isdisjoint(appearance.zones))
+
+
+def is_open(rule: Rule, moment: float) -> bool:
+    """Whether ``moment`` (seconds since 1970) is in the days and hours of ``rule``. While the clock of the machine is
+    not set, nobody knows the hour: then every moment counts, because a needless alert is better than none."""
+    if not (rule.days or rule.hours) or not SET_SINCE <= moment < SET_UNTIL:
+        return True
+    return includes([rule.when], moment)
 
 
 def cooldown_key(appearance: Appearance) -> tuple[str, str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from ..core.toml import Range
-
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = get_args(Day)
+from ..core.weekly import Day, WeeklyHours
 
 GROUP, PERSON = "group:", "person:"  # of an entry of ``Rule.who``, before the name or the id
 EVERYBODY = ("anybody", "known", "stranger")  # the other entries
@@ -42,3 +40,8 @@ class Rule:
         tuple[str, ...], "who gets the alert: names of receivers in [events] and [notify], such as webhook or mqtt"
     ] = ()
     enabled: Annotated[bool, "false: the rule is switched off"] = True
+
+    @property
+    def when(self) -> WeeklyHours:
+        """The days and hours in which the rule applies."""
+        return WeeklyHours(self.days, self.hours, self.time_zone)

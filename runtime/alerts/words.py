@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..core.text import in_a_line
-from .rule import DAYS, GROUP, PERSON, Rule
-from .schedule import read_hours
+from ..core.weekly import DAYS
+from .rule import GROUP, PERSON, Rule
 
 DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WHOM = {"anybody": "anybody", "known": "a known person", "stranger": "a stranger"}
@@ -39,9 +39,14 @@ def _when(rule: Rule) -> str:
     if not rule.days and not rule.hours:
         return " at any time"
     days = _days(rule) if rule.days else "every day"
-    hours = _join([f"from {read_hours(hours)}" for hours in rule.hours], "and")
+    hours = _join([_hours(hours) for hours in rule.hours], "and")
     zone = rule.time_zone or "the time of this machine"
     return f" {days}{f' {hours}' if hours else ''} ({zone})"
+
+
+def _hours(span: str) -> str:
+    begin, _, end = span.partition("-")
+    return f"from {begin} to {end}{' of the next day' if end < begin else ''}"
 
 
 def _days(rule: Rule) -> str:

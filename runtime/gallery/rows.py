@@ -30,7 +30,10 @@ from .stored_values import (
     person_from_row,
 )
 
-_PERSON = "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id)"
+_PERSON = (
+    "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id), "
+    "(SELECT cosine FROM threshold WHERE person = person.id)"
+)
 SELECT_PEOPLE = (
     f"{_PERSON}, (SELECT json_group_array(membership.name) FROM membership WHERE person = person.id) FROM person"
 )
@@ -54,7 +57,7 @@ def select_names(gallery: GalleryDatabase) -> tuple[PersonName, ...]:
     """All people, sorted by name. As many as there may be are never in memory with all of their values."""
     with gallery_errors(gallery.path):
         rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE_WITHOUT_GROUPS} ORDER BY name"))
-        return tuple(PersonName(person.id, person.name) for person in rows)
+        return tuple(PersonName(person.id, person.name, person.threshold) for person in rows)
 
 
 def select_samples(gallery: GalleryDatabase, person: str) -> list[Sample]:

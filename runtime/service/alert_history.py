@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from ..alerts.alert import Alert
 from ..alerts.matching import cooldown_key
 from ..core.steady_clock import LONGEST
+from ..core.stored_clock import CLOCK, read_clock
 from ..tracking.appearance import Appearance
 from .appearance_log import AppearanceLog
-from .appearance_tables import CLOCK, read_clock
 
 
 class AlertHistory:
@@ -24,7 +24,7 @@ class AlertHistory:
         """Note that ``alert`` was sent."""
         person, _ = cooldown_key(alert.appearance)
         with self._log.writing() as database:
-            now = self._log.advance_clock(database)
+            now = self._log.clock.advance(database)
             row = [alert.rule, alert.appearance.id, person or None, alert.appearance.source, now]
             database.execute("INSERT OR REPLACE INTO alert VALUES (?, ?, ?, ?, ?)", row)
 
@@ -39,7 +39,7 @@ class AlertHistory:
         person, source = key
         who = "person = ?2" if person else "person IS NULL AND source = ?2"
         with self._log.writing() as database:
-            now = self._log.advance_clock(database)
+            now = self._log.clock.advance(database)
             (last,) = database.execute(
                 f"SELECT max(logged) FROM alert WHERE rule = ?1 AND {who}", [rule, person or source]
             ).fetchone()

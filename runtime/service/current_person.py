@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..alerts.matching import Identity
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
@@ -13,7 +15,7 @@ def refresh_match(gallery: Gallery, match: Match) -> Match | None:
     rows = gallery.read(
         "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)", [match.person]
     )
-    return Match(rows[0][0], rows[0][1], match.cosine) if rows else None
+    return replace(match, person=rows[0][0], name=rows[0][1]) if rows else None
 
 
 def identify(gallery: Gallery, person: str) -> Identity:

@@ -16,6 +16,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..tracking.appearance import Appearance
 from .alert_history import AlertHistory
+from .alert_pictures import AlertPictures
 from .alerts import Alerts
 from .appearance_log import AppearanceLog
 from .current_person import refresh_match
@@ -39,9 +40,12 @@ class Publisher:
         log: AppearanceLog,
         sinks: Sequence[Delivery],
         problems: Problems,
-        rules: Callable[[], Mapping[str, Rule]] = dict,
+        *,
+        pictures: AlertPictures,
+        rules: Callable[[], Mapping[str, Rule]],
     ) -> None:
-        self._gallery, self._log, self._sinks, self._problems = gallery, log, sinks, problems
+        self._gallery, self._log, self._problems, self._pictures = gallery, log, problems, pictures
+        self._all_sinks, self._sinks = sinks, [sink for sink in sinks if not sink.only_alerts]
         self._alerts = Alerts(rules, gallery, AlertHistory(log), problems, self._send_alert)
         self._subscribers: list[queue.Queue[Appearance]] = []
         self._publishing = threading.Lock()
@@ -62,6 +66,7 @@ class Publisher:
                 self._ended.append(appearance.id)
             for sink in self._sinks:
                 sink.send(event)
+            self._pictures.note_match(appearance)
             for subscriber in list(self._subscribers):
                 if subscriber.full():
                     with suppress(queue.Empty):
@@ -85,6 +90,7 @@ class Publisher:
         """Delete from the log what is older than ``keep`` allows, and everybody who is no longer in the gallery."""
         with self._problems.of("appearances"):
             erase_from_log(self._gallery, self._log, keep)
+        self._pictures.prune(self._gallery)
 
     def tick(self, visible: Collection[str]) -> None:
         """Apply the rules for alerts to the appearances with these ids, of people who are in view now. Call it about
@@ -93,9 +99,8 @@ class Publisher:
             self._alerts.tick(visible)
 
     def _send_alert(self, alert: Alert) -> None:
-        for sink in self._sinks:
-            if sink.name in alert.receivers:
-                sink.send(alert.as_event())
+        named = [sink for sink in self._all_sinks if sink.name in alert.receivers]
+        self._pictures.send(alert.as_event(), alert.appearance, named)
 
     def _refresh_match(self, match: Match) -> Match | None:
         with self._problems.of("names"):  # housekeeping has its own part, whose problem this must not clear
