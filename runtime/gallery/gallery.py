@@ -217,7 +217,8 @@ class Gallery(GalleryDatabase):
                 bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
-            database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
+            for table in ("former", "moved"):
+                database.execute(f"UPDATE {table} SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", [person.id, into.id, now])
             database.execute(
                 "UPDATE person SET metadata = ?, changed = ? WHERE id = ?",

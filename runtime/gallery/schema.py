@@ -56,6 +56,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Version 2 binds encrypted values to their places (see encryption.py). That needs the key, so it happens later.
     ("INSERT INTO setting SELECT 'unbound', '1' FROM setting WHERE name = 'sealed'",),
+    # Samples that were given to another person: backups may still contain them as samples of the person before.
+    ("CREATE TABLE moved (sample INTEGER PRIMARY KEY, created REAL NOT NULL, person TEXT NOT NULL) STRICT",),
 )
 
 

@@ -96,6 +96,8 @@ REQUESTS = [
     ("POST", "/v1/enrolments/seen", "enroll"),
     ("PATCH", "/v1/people/x", "enroll"),
     ("POST", "/v1/people/x/merge", "enroll"),
+    ("POST", "/v1/people/x/split", "enroll"),
+    ("POST", "/v1/people/search", "read"),
     ("DELETE", "/v1/people/x/samples/1", "enroll"),
     ("DELETE", "/v1/people/x", "admin"),
     ("PATCH", "/v1/settings", "admin"),
