@@ -33,7 +33,7 @@ MOST_FINDINGS = 200
 
 
 @dataclass(frozen=True)
-class _Samples:
+class _ReadSamples:
     """All samples that are searched, by person: N×D ``vectors``, N ``owners`` (places in ``people``), N ``ids``."""
 
     vectors: NDArray[np.float32]
@@ -49,7 +49,7 @@ class _Compared:
     ``needed``: the minimum cosine of each of ``samples.people``, float32."""
 
     gallery: Gallery
-    samples: _Samples
+    samples: _ReadSamples
     neighbors: Neighbors
     threshold: float
     people: Mapping[str, Person]
@@ -96,11 +96,11 @@ def check_quality(gallery: Gallery, threshold: float) -> GalleryQuality:
     )
 
 
-def _read_samples(gallery: Gallery) -> _Samples:
+def _read_samples(gallery: Gallery) -> _ReadSamples:
     """All samples of the gallery's model, in the order of people. No more than the embeddings are in memory."""
     identity = gallery.identity
     if identity is None:
-        return _Samples(np.zeros((0, 1), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64), ())
+        return _ReadSamples(np.zeros((0, 1), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64), ())
     open_embedding = embedding_opener(gallery)
     vectors, ids, owners = np.zeros((0, 1), np.float32), list[int](), list[int]()
     people: dict[str, int] = {}
@@ -119,7 +119,7 @@ def _read_samples(gallery: Gallery) -> _Samples:
             vectors[len(ids) : len(ids) + len(batch)] = batch
             ids += [row[0] for row in some]
             owners += [people.setdefault(row[1], len(people)) for row in some]
-    return _Samples(vectors[: len(ids)], np.array(owners, np.int64), np.array(ids, np.int64), tuple(people))
+    return _ReadSamples(vectors[: len(ids)], np.array(owners, np.int64), np.array(ids, np.int64), tuple(people))
 
 
 def _find_problems(compared: _Compared) -> Iterator[SampleFinding]:
