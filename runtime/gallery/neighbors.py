@@ -21,9 +21,9 @@ NOTHING = np.float32(-2)  # below any cosine
 class Neighbors:
     """The leave-one-out result of N samples. Samples are numbered as they were given.
 
-    own           N float32: the highest cosine with another sample of the same person; -2 if there is none
+    own           N float32: the highest cosine with another sample of the same person; -2 without one
     own_sample    N int64: that sample; -1
-    other         N float32: the highest cosine with a sample of somebody else; -2 if there is none
+    other         N float32: the highest cosine with a sample of somebody else; -2 without one
     other_sample  N int64: that sample; -1
     pairs         M×2 int64: the most similar samples of each two people who look alike, the most similar pair first
     cosines       M float32: their cosines
