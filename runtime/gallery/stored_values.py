@@ -26,6 +26,8 @@ BATCH = 2048  # samples (4 MB) at a time, so that little memory is needed
 # The embedding of a sample as it was before it was encrypted: (row of SELECT_EMBEDDINGS) → bytes.
 OpenEmbedding = Callable[[Sequence[Any]], bytes]
 TEXTS = (("setting", "name, value"), ("former", "id, coalesce(person, '')"), ("backup", "path"))  # tables and columns
+IGNORE_LIST = (("ignored", "id, note"), ("former_ignored", "id"))  # likewise; since version 3 of the schema
+SELECT_ANCHORS = "SELECT id, ignored, identity, embedding FROM anchor"
 SELECT_EMBEDDINGS = (
     "SELECT sample.id, sample.person, person.name, sample.identity, sample.embedding "
     "FROM sample CROSS JOIN person ON person.id = sample.person"  # CROSS: in the order of the samples
@@ -53,21 +55,23 @@ def check_sample_row(id: Any, quality: Any, source: Any, created: Any, identity:
         raise DamagedContentError(f"quality, source, time or model of sample {id}")
 
 
-def embeddings_from_bytes(ids: Sequence[int], stored: Iterable[bytes], dimensions: int = 0) -> NDArray[np.float32]:
+def embeddings_from_bytes(
+    ids: Sequence[int], stored: Iterable[bytes], dimensions: int = 0, what: str = "sample"
+) -> NDArray[np.float32]:
     """The embeddings of the samples ``ids``, N×D float32, from their stored form without encryption. ``dimensions``: D,
-    or 0 for that of the first one."""
+    or 0 for that of the first one. ``what`` has the ids, for errors: "sample" or "anchor"."""
     rows = list(stored)
     size = 4 * dimensions or (len(rows[0]) if rows else 0)
     for id, row in zip(ids, rows, strict=True):
         if not isinstance(row, bytes) or len(row) != size or not size or size % 4:
-            raise DamagedContentError(f"the embedding of sample {id} has a wrong length")
+            raise DamagedContentError(f"the embedding of {what} {id} has a wrong length")
     vectors = np.frombuffer(b"".join(rows), STORED).reshape(len(rows), size // 4 if size else 0)
     with np.errstate(all="ignore"):
         lengths = np.einsum("nd,nd->n", vectors, vectors)
         # A vector of zeros is like nobody. Older versions of rkface stored it; a comparison with NaN is False.
         wrong = ~((np.abs(lengths - 1) < LENGTH_ERROR) | (lengths == 0))
     if wrong.any():
-        raise DamagedContentError(f"the embedding of sample {ids[int(wrong.argmax())]} does not have unit length")
+        raise DamagedContentError(f"the embedding of {what} {ids[int(wrong.argmax())]} does not have unit length")
     return np.asarray(vectors, np.float32)
 
 
@@ -77,7 +81,8 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
     try:
         if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
             raise DamagedContentError("a sample or a crop belongs to nobody")
-        for table, columns in TEXTS:
+        listed = database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'anchor'").fetchone() is not None
+        for table, columns in (*TEXTS, *IGNORE_LIST) if listed else TEXTS:
             if any(
                 not isinstance(text, str) for row in database.execute(f"SELECT {columns} FROM {table}") for text in row
             ):
@@ -93,6 +98,8 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
             while some := rows.fetchmany(BATCH):
                 ids, stored = [row[0] for row in some], [row[-1] for row in some]
                 dimensions = embeddings_from_bytes(ids, stored, dimensions).shape[1]
+        for id, _, _, embedding in database.execute(SELECT_ANCHORS).fetchall() if listed else ():
+            embeddings_from_bytes([id], [embedding], what="anchor")
     except DamagedContentError as error:
         return str(error)
     return None
