@@ -130,6 +130,20 @@ class AnchorPlace(NamedTuple):
         return json.dumps(["rkface anchor crop", *self[:2]]).encode("ascii")
 
 
+class ReviewPlace(NamedTuple):
+    """The place of the embedding of a review: its appearance, its model, who the camera named, and who it was ("" for
+    nobody)."""
+
+    appearance: str
+    identity: str
+    named: str
+    person: str
+
+    @property
+    def embedding(self) -> bytes:
+        return json.dumps(["rkface review", *self]).encode("ascii")
+
+
 @dataclass(frozen=True)
 class Key:
     """A key and the file that it was read from."""
@@ -208,6 +222,7 @@ def encrypt_all(database: sqlite3.Connection, cipher: NoCipher) -> None:
         place = AnchorPlace(*where)
         encrypted = [cipher.encrypt(embedding, place.embedding), image and cipher.encrypt(image, place.crop), id]
         database.execute("UPDATE anchor SET embedding = ?, image = ? WHERE id = ?", encrypted)
+    _rewrite_reviews(database, None, cipher)
     database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, cipher.proof()])
 
 
@@ -230,6 +245,8 @@ def bind_to(database: sqlite3.Connection, cipher: NoCipher, path: Path, person: 
     """Bind the values of ``person`` (an id) to the person with the id and the name ``new``, who gets the samples. Call
     it inside a transaction, before the rows of the tables person and sample change. Raises AlteredError."""
     _rewrite(database, cipher, cipher, path, person=person, new=new)
+    if new[0] != person:
+        _rewrite_reviews(database, cipher, cipher, merged=(person, new[0]))
 
 
 def _rewrite(
@@ -267,6 +284,24 @@ def _rewrite(
                     plain = value if old is None else old.decrypt(value, old_place if bound else b"")
                 changed = [cipher.encrypt(plain, new_place), place.sample]
                 database.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", changed)
+
+
+def _rewrite_reviews(
+    database: sqlite3.Connection, old: NoCipher | None, cipher: NoCipher, merged: tuple[str, str] | None = None
+) -> None:
+    """As ``_rewrite``, for the embeddings of reviews. ``merged``: a person who becomes another one (both ids)."""
+    rows = database.execute(
+        "SELECT appearance, identity, ifnull(named, ''), ifnull(person, '') FROM review WHERE embedding IS NOT NULL"
+    ).fetchall()
+    for place in (ReviewPlace(*row) for row in rows if cipher.overhead):
+        people = [merged[1] if merged and one == merged[0] else one for one in (place.named, place.person)]
+        after = place._replace(named=people[0], person=people[1])
+        if old is not None and after == place:
+            continue
+        (value,) = database.execute("SELECT embedding FROM review WHERE appearance = ?", [place.appearance]).fetchone()
+        plain = value if old is None else old.decrypt(value, place.embedding)
+        changed = [cipher.encrypt(plain, after.embedding), place.appearance]
+        database.execute("UPDATE review SET embedding = ? WHERE appearance = ?", changed)
 
 
 @contextmanager

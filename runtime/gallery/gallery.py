@@ -155,7 +155,9 @@ class Gallery(GalleryDatabase):
                 id = insert_person(self, name, metadata or {}, now)
                 ids = [insert_sample(self, id, sample, now) for sample in new]
             person = self.person(id)
-            self.update_index(lambda snapshot: snapshot.with_samples(PersonName(person.id, person.name), new, ids))
+            self.update_index(
+                lambda snapshot: snapshot.with_samples(PersonName(person.id, person.name, person.threshold), new, ids)
+            )
             return person
 
     def remove_samples(self, person: Person, samples: Collection[int]) -> None:
@@ -217,6 +219,8 @@ class Gallery(GalleryDatabase):
                 (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
                 bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
+            for column in ("named", "person"):
+                database.execute(f"UPDATE review SET {column} = ?1 WHERE {column} = ?2", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
             database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", [person.id, into.id, now])
@@ -238,7 +242,7 @@ class Gallery(GalleryDatabase):
 
         Returns:
             For each probe, up to ``k`` different people, most similar first. Compare ``Match.cosine`` with the match
-            threshold: people below it are returned too.
+            threshold (``Match.counts``): people below it are returned too.
 
         Raises:
             InputError: The probes have the wrong shape or type, or contain NaN or infinity; ``k`` is less than 1; the
@@ -251,8 +255,7 @@ class Gallery(GalleryDatabase):
         probes = check_probes(probes, snapshot.dimensions)
         self.searches += len(probes)
         found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
-        people = snapshot.people
-        matches = [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
+        matches = [[_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits] for hits in found]
         return nearer_than_anchors(matches, snapshot.anchor_cosines(probes)) if len(snapshot.anchors) else matches
 
     def anchor_cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -342,3 +345,7 @@ class Gallery(GalleryDatabase):
                 version=version,
                 precision=self._precision,
             )
+
+
+def _to_match(person: PersonName, cosine: float) -> Match:
+    return Match(person.id, person.name, cosine, person.threshold)

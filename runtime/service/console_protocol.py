@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
@@ -156,6 +157,14 @@ class Setting:
     changed: str = ""
 
 
+class SettingsError(InputError):
+    """Settings cannot be changed as asked. ``problems``: a sentence for each wrong one, which starts with its key."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
 class CameraService(Protocol):
     """The camera service, as the console sees it.
 
@@ -229,6 +238,10 @@ class CameraService(Protocol):
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
         that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
 
+    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
+        """Return the JPEG to which a link of an alert leads. None if the link is not ours or has expired, or if the
+        picture was deleted."""
+
     def health(self) -> Health:
         """Return the current state of the service."""
 
@@ -243,4 +256,4 @@ class CameraService(Protocol):
 
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
         """Change settings by their keys, now and for the next start. None: back to the configuration. Raises
-        InputError that names the wrong ones, and changes nothing, if one is wrong."""
+        SettingsError, and changes nothing, if one is wrong."""

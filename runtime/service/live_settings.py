@@ -20,7 +20,7 @@ from ..core.text import in_a_line
 from ..core.toml import Range, describe_fields, load_table, read_toml
 from ..core.toml_writer import dump_key, dump_value
 from ..gallery.companions import Companion, companion_path
-from .console_protocol import Setting
+from .console_protocol import Setting, SettingsError
 from .settings import Keep, Recognition, Settings
 
 OLD_FILE = "changed.toml"  # of rkface 0.1: all settings, for every gallery of the folder
@@ -81,20 +81,23 @@ class LiveSettings:
 
     def changed(self, values: Mapping[str, Any], when: float) -> LiveSettings:
         """Return the settings with ``values``, by their keys, changed at ``when`` (seconds since 1970). None, and the
-        value of the configuration, end a change. Raises InputError that names all wrong ones."""
-        problems: list[str] = []
+        value of the configuration, end a change. Raises SettingsError that names all wrong ones."""
+        wrong: dict[str, str] = {}
         changes = dict(self.changes)
         at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
         for key, value in values.items():
+            problems: list[str] = []
             loaded = self._configured(key) if value is None and key in LABELS else _load(key, value, problems)
+            if problems:
+                wrong[key] = "; ".join(problems)
             if loaded is None:
                 continue
             if loaded == self._configured(key):
                 changes.pop(key, None)
             else:
                 changes[key] = Change(loaded, at)
-        if problems:
-            raise InputError("; ".join(problems))
+        if wrong:
+            raise SettingsError(wrong)
         return replace(self, changes=changes, problems=())
 
     def _configured(self, key: str) -> float | None:

@@ -270,7 +270,10 @@ def test_settings_change_together_or_not_at_all(client):
         return {one["key"]: one["value"] for one in client.get("/v1/settings").json()["items"]}["recognition.window"]
 
     assert window() == 0.5
-    assert client.patch("/v1/settings", json={"recognition.window": 0.7, "no.such": 1}).status_code == 400
+    refused = client.patch("/v1/settings", json={"recognition.window": 0.7, "no.such": 1})
+    assert refused.status_code == 400
+    said = [(one["loc"], one["msg"]) for one in refused.json()["errors"]]
+    assert said == [(["body", "no.such"], "cannot be changed while the service runs")]  # a page marks this field
     assert window() == 0.5
     assert client.patch("/v1/settings", json={"recognition.window": 0.7}).status_code == 200
     assert window() == 0.7
