@@ -25,8 +25,14 @@ BATCH = 2048  # samples (4 MB) at a time, so that little memory is needed
 
 # The embedding of a sample as it was before it was encrypted: (row of SELECT_EMBEDDINGS) → bytes.
 OpenEmbedding = Callable[[Sequence[Any]], bytes]
-TEXTS = (("setting", "name, value"), ("former", "id, coalesce(person, '')"), ("backup", "path"))  # tables and columns
-IGNORE_LIST = (("ignored", "id, note"), ("former_ignored", "id"))  # likewise; a backup may be older than they are
+TEXTS = (  # tables and columns
+    ("setting", "name, value"),
+    ("former", "id, coalesce(person, '')"),
+    ("moved", "person"),
+    ("backup", "path"),
+    ("ignored", "id, note"),
+    ("former_ignored", "id"),
+)
 SELECT_ANCHORS = "SELECT id, ignored, identity, embedding FROM anchor"
 SELECT_EMBEDDINGS = (
     "SELECT sample.id, sample.person, person.name, sample.identity, sample.embedding "
@@ -89,8 +95,8 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
     try:
         if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
             raise DamagedContentError("a sample or a crop belongs to nobody")
-        listed = _has(database, "anchor")
-        for table, columns in (*TEXTS, *IGNORE_LIST) if listed else TEXTS:
+        present = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        for table, columns in (one for one in TEXTS if one[0] in present):  # older versions have fewer tables
             if any(
                 not isinstance(text, str) for row in database.execute(f"SELECT {columns} FROM {table}") for text in row
             ):
@@ -112,7 +118,7 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
             while some := rows.fetchmany(BATCH):
                 ids, stored = [row[0] for row in some], [row[-1] for row in some]
                 dimensions = embeddings_from_bytes(ids, stored, dimensions).shape[1]
-        for id, _, _, embedding in database.execute(SELECT_ANCHORS).fetchall() if listed else ():
+        for id, _, _, embedding in database.execute(SELECT_ANCHORS).fetchall() if "anchor" in present else ():
             embeddings_from_bytes([id], [embedding], what="anchor")
     except DamagedContentError as error:
         return str(error)
