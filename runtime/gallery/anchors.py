@@ -28,7 +28,7 @@ OpenAnchor = Callable[[Sequence[Any]], bytes]  # a row of SELECT_ANCHORS → the
 
 
 def read_anchors(database: sqlite3.Connection, identity: str | None, open_anchor: OpenAnchor) -> NDArray[np.float32]:
-    """The anchors of the model ``identity`` (None: none), A×D float32; 0×0 if there are none. Call it inside a
+    """The anchors of the model ``identity`` (None: no model), A×D float32; 0×0 without anchors. Call it inside a
     transaction. Raises DamagedContentError."""
     rows = database.execute(f"{SELECT_ANCHORS} WHERE identity = ? ORDER BY id", [identity]).fetchall()
     if not rows:

@@ -45,7 +45,7 @@ class IgnoredFace:
 def ignore_face(gallery: Gallery, faces: Sequence[Sample], note: str = "") -> IgnoredFace:
     """Put a face on the ignore list: from now on, a face that is nearer to it than to every person is nobody.
 
-    ``faces``: samples of one person, best first; at most ``MOST_FACES`` are kept. Raises InputError if there are none,
+    ``faces``: samples of one person, best first; at most ``MOST_FACES`` are kept. Raises InputError without any,
     if the note is invalid, or if an embedding is of another model. Nothing was stored then.
     """
     if not faces:
@@ -83,7 +83,7 @@ def find_ignored(gallery: Gallery, id: str) -> IgnoredFace:
 
 
 def read_ignored_picture(gallery: Gallery, id: str) -> bytes | None:
-    """The best picture of the entry with this id as PNG; None if none is kept. Raises AlteredError."""
+    """The best picture of the entry with this id as PNG; None if no picture is kept. Raises AlteredError."""
     crops = read_anchor_crops(gallery, id)
     return crops[0][1] if crops else None
 
