@@ -268,10 +268,10 @@ class AppearanceLog:
     def delete(self, ids: Iterable[str]) -> int:
         """Delete these appearances with their pictures and embeddings, and leave no byte of them in the file. Return
         how many there were. Raises WorkError if the file cannot be written, or another program reads old pages."""
-        with self._writing() as database:
-            gone = database.execute(
-                "DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
-            ).rowcount
+        named, listed = "IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
+        with self.writing() as database:
+            gone = database.execute(f"DELETE FROM appearance WHERE id {named}", listed).rowcount
+            database.execute(f"DELETE FROM alert WHERE appearance {named}", listed)
         if gone:
             self._remove_deleted_bytes()
         return int(gone)
