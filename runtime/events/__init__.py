@@ -6,6 +6,7 @@ with Delivery("webhook", Webhook(url, secret), Outbox(folder)) as sink:
 
 from .backoff import Backoff
 from .broker import Broker
+from .camera_commands import SwitchRequests
 from .channel import Channel, Sink, SinkState
 from .delivery import Delivery
 from .event import anonymize, encode
@@ -33,6 +34,7 @@ __all__ = [
     "OutboxInUseError",
     "Sink",
     "SinkState",
+    "SwitchRequests",
     "Webhook",
     "anonymize",
     "encode",

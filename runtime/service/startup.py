@@ -16,7 +16,19 @@ from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError, WorkError
 from ..core.installed import runtime_library
 from ..core.versions import older_library
-from ..events import BoardReport, Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
+from ..events import (
+    BoardReport,
+    Broker,
+    Channel,
+    Delivery,
+    LinesFile,
+    LinesStream,
+    Mqtt,
+    Outbox,
+    SwitchRequests,
+    Webhook,
+    read_secret,
+)
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import key_from_environment, read_key
 from ..gallery.gallery import Gallery
@@ -97,18 +109,22 @@ def open_sinks(
     opened: ExitStack,
     forgotten: Mapping[str, float],
     report: Callable[[], BoardReport | None] = lambda: None,
+    switches: SwitchRequests | None = None,
 ) -> list[Delivery]:
     """Open the sinks of ``settings.events``, which ``opened`` closes. They never name ``forgotten`` people (ids, with
     the times), and tell their receivers about them. Outboxes are beside the gallery. ``report`` returns the
-    state of the board, if it is known. Raises InputError if a secret, a certificate or an address cannot be used."""
+    state of the board, if it is known. ``switches`` takes commands that switch cameras. Raises InputError if a secret,
+    a certificate or an address cannot be used."""
     sinks = []
-    for sink in _sinks(settings, report):
+    for sink in _sinks(settings, report, switches):
         erase_from_sinks(forgotten, [sink])  # before its threads start
         sinks.append(opened.enter_context(sink))
     return sinks
 
 
-def _sinks(settings: Settings, report: Callable[[], BoardReport | None]) -> Iterator[Delivery]:
+def _sinks(
+    settings: Settings, report: Callable[[], BoardReport | None], switches: SwitchRequests | None
+) -> Iterator[Delivery]:
     events = settings.events
 
     def delivery(name: str, channel: Channel, address: str, *, stored: bool) -> Delivery:
@@ -127,10 +143,15 @@ def _sinks(settings: Settings, report: Callable[[], BoardReport | None]) -> Iter
         yield delivery("webhook", webhook, events.webhook.url, stored=True)
     if events.mqtt:
         address = f"{events.mqtt.host}:{events.mqtt.port}/{events.mqtt.prefix}"
-        yield delivery("mqtt", _open_mqtt(events.mqtt, settings, report), address, stored=True)
+        yield delivery("mqtt", _open_mqtt(events.mqtt, settings, report, switches), address, stored=True)
 
 
-def _open_mqtt(mqtt: MqttSettings, settings: Settings, report: Callable[[], BoardReport | None]) -> Mqtt:
+def _open_mqtt(
+    mqtt: MqttSettings,
+    settings: Settings,
+    report: Callable[[], BoardReport | None],
+    switches: SwitchRequests | None,
+) -> Mqtt:
     password = read_secret(mqtt.password) if mqtt.password else ""
     broker = Broker(
         mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
@@ -145,6 +166,7 @@ def _open_mqtt(mqtt: MqttSettings, settings: Settings, report: Callable[[], Boar
         retained_file=companion_path(settings.gallery, Companion.EVENTS, "mqtt") / f"retained-{digest}",
         console=console_address(settings.web),
         report=report,
+        switches=switches,
     )
 
 

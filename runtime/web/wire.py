@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 # Fields with seconds since 1970. Each has a neighbor with the same time as text, such as "started_at". 0: not yet.
-TIMES = frozenset({"started", "ended", "created", "changed", "used", "time", "error_time"})
+TIMES = frozenset({"started", "ended", "created", "changed", "used", "time", "error_time", "until"})
 MOST = 1000  # entries of a page
 
 LARGEST = 2**62  # of a number in a cursor

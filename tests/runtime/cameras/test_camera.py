@@ -121,7 +121,7 @@ def test_each_retry_waits_longer_and_success_resets_the_delay():
     waits = []
     lost = WorkError("gone")
     camera = Camera("door", Playlists(lost, lost, lost, lost, [picture(0)], lost), retries=(1.0, 2.0, 3.0))
-    camera._closed.wait = waits.append
+    camera._pause = waits.append
     frames_of(camera)
     # Four failures in a row; the picture; its end, and two more.
     assert waits == [1, 2, 3, 3, 1, 2, 3]
