@@ -188,7 +188,7 @@ def _find_camera_sources(live: LiveSettings) -> dict[str, str]:
     from ..core.toml_writer import dump_key, list_keys
     from ..service.live_settings import changes_path
 
-    sources = {}
+    sources: dict[str, str] = {}
     for name, change in live.cameras.camera.items():
         if change.area:
             note = f"changed in the console at {change.area_time} ({changes_path(live.configured.gallery)})"

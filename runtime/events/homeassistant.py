@@ -9,6 +9,8 @@
 ``<prefix>/<device>/<camera>/state``          connection and detections per second, JSON, retained
 ``<prefix>/<device>/<camera>/switch``         ON, or OFF while the camera is switched off, retained
 ``<prefix>/<device>/<camera>/switch/set``     commands to the board: ON or OFF
+``<prefix>/<device>/<camera>/alert``          every alert
+``<prefix>/<device>/<camera>/snapshot``       the picture of the last alert, JPEG, retained until it expires
 ``homeassistant/<component>/<object>/config`` one retained message for each entity
 """
 
@@ -27,16 +29,26 @@ ONLINE, OFFLINE = b"online", b"offline"
 ON, OFF = b"ON", b"OFF"
 STRANGER = "stranger"  # not "unknown": Home Assistant takes that for a sensor without a value
 
+# The attributes of an alert in Home Assistant. Its filter `to_json` makes any name safe.
+ALERT_TEMPLATE = (
+    "{% set match = value_json.appearance.match %}"
+    "{{ {'event_type': 'person' if match else 'stranger', 'name': match.name if match else none, "
+    "'person': match.person if match else none, 'cosine': match.cosine if match else none, "
+    "'rule': value_json.rule, 'appearance': value_json.appearance.id, 'time': value_json.appearance.started} "
+    "| to_json }}"
+)
+
 NOBODY = to_json({"name": STRANGER, "person": None, "cosine": None})  # on the topic of the person seen last
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message to publish."""
+    """A message to publish. ``expiry``: seconds after which a broker deletes it, with MQTT 5; 0: never."""
 
     topic: str
     payload: bytes
     retain: bool = False
+    expiry: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,7 +178,8 @@ def without_people(payload: bytes, people: Collection[str]) -> bytes:
 class Discovery:
     """How Home Assistant learns of the board and its cameras. ``root``: the prefix of discovery topics. ``console``:
     the address of the web console; "" if other machines cannot reach one. ``support``: the address of rkface's own
-    page, where to ask for help. ``switches``: whether cameras can be switched on and off."""
+    page, where to ask for help. ``switches``: whether cameras can be switched on and off. ``alerts``: whether there are
+    alerts. ``snapshots``: whether they have pictures."""
 
     topics: Topics
     root: str
@@ -174,6 +187,8 @@ class Discovery:
     console: str = ""
     support: str = ""
     switches: bool = False
+    alerts: bool = False
+    snapshots: bool = False
 
     def board(self) -> list[Message]:
         """The messages that announce the board as a device: its problems, and what waits in it."""
@@ -195,8 +210,9 @@ class Discovery:
         ]  # fmt: skip
 
     def camera(self, source: str) -> list[Message]:
-        """The messages that announce a camera as a device: the person seen last, presence, the switch, and for
-        diagnosis, when that person was seen, whether frames arrive, and detections per second."""
+        """The messages that announce a camera as a device: the person seen last, presence, the switch, alerts and the
+        picture of the last one, and for diagnosis, when that person was seen, whether frames arrive, and detections per
+        second."""
         board = f"rkface_{topic_name(self.topics.device)}"
         base = f"{board}_{topic_name(source)}"
         device = {
@@ -233,6 +249,14 @@ class Discovery:
                 "name": "Detections per second", "icon": "mdi:speedometer", "unit_of_measurement": "1/s",
                 "state_class": "measurement", "value_template": "{{ value_json.looks }}", **diagnosis,
             }),
+            *([self._entity("event", base, "alert", device, {
+                "name": "Alert", "icon": "mdi:account-alert", "event_types": ["person", "stranger"],
+                "state_topic": self.topics.camera(source, "alert"), "value_template": ALERT_TEMPLATE,
+            })] if self.alerts else []),
+            *([self._entity("image", base, "snapshot", device, {
+                "name": "Last alert", "content_type": "image/jpeg",
+                "image_topic": self.topics.camera(source, "snapshot"),
+            })] if self.snapshots else []),
         ]  # fmt: skip
 
     def _entity(

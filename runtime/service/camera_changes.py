@@ -21,7 +21,7 @@ class CameraArea:
     """Which parts of a camera's picture count.
 
     min_face    faces lower than this fraction of the picture's height are ignored; 0: none
-    hide_masks  whether the console shows black instead of the masks
+    hide_masks  whether the console, and pictures of alerts, show black instead of the masks
     zones       polygons by name; an appearance says in which of them its face was
     masks       polygons by name; faces in them are ignored
     """

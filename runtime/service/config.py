@@ -11,14 +11,15 @@ from typing import Protocol, TypeVar
 
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
-from ..core.addresses import check_host, check_webhook_url, mask_address
+from ..core.addresses import check_host, check_http_address, mask_address
 from ..core.errors import InputError
 from ..core.polygons import find_flaw
 from ..core.text import find_hidden, in_a_line
 from ..core.toml import list_problems, load_file, load_table, read_toml
 from ..core.toml_writer import dump_key
 from ..core.weekly import check_weekly_hours
-from .settings import Polygon, Settings
+from ..gallery.companions import is_receiver_name
+from .settings import Polygon, Settings, console_address
 
 T = TypeVar("T")
 MOST_NAME = 100  # characters of the name of a camera or zone
@@ -67,9 +68,34 @@ def find_mistakes(settings: Settings) -> list[str]:
             problems += _explain(f"{where}schedule.{dump_key(window)}", check_weekly_hours, hours)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     if webhook:
-        problems += _explain("events.webhook.url", check_webhook_url, webhook.url)
+        problems += _explain("events.webhook.url", check_http_address, webhook.url)
     if mqtt:
         problems += _explain("events.mqtt.host", check_host, mqtt.host)
+    problems += _find_receiver_mistakes(settings)
+    return problems
+
+
+def _find_receiver_mistakes(settings: Settings) -> list[str]:
+    """What is wrong with the receivers of alerts."""
+    problems = []
+    for name, notify in settings.notify.items():
+        if not is_receiver_name(name):
+            problems.append(
+                f"notify.{in_a_line(name[:40])}: the name of a receiver must be 1 to 40 letters, digits, - or _"
+            )
+        if not re.match(r"(env|file):.", notify.url):
+            problems.append(
+                f"notify.{in_a_line(name[:40])}.url: write env:NAME or file:PATH, where the Apprise URL is, because it "
+                "contains secrets"
+            )
+    address, webhook = settings.alert_pictures.address, settings.events.webhook
+    if address:
+        problems += _explain("alert_pictures.address", partial(check_http_address, what="the address"), address)
+    elif webhook and webhook.picture != "none" and webhook.picture_as == "url" and not console_address(settings.web):
+        problems.append(
+            "events.webhook.picture_as: links lead to the console, which other machines cannot reach: set [web] host "
+            'and password_file, or alert_pictures.address if a proxy serves it, or write picture_as = "inline"'
+        )
     return problems
 
 
@@ -118,4 +144,8 @@ def hide_secrets(settings: Settings) -> Settings:
     events = settings.events
     if events.webhook:
         events = replace(events, webhook=replace(events.webhook, url=mask_address(events.webhook.url)))
-    return replace(settings, camera=cameras, events=events)
+    receivers = {
+        name: one if re.match(r"(env|file):", one.url) else replace(one, url="…")
+        for name, one in settings.notify.items()
+    }
+    return replace(settings, camera=cameras, events=events, notify=receivers)

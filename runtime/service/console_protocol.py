@@ -225,7 +225,14 @@ class CameraService(Protocol):
         """Return the aligned face of the best shot as PNG. None if no picture is stored."""
 
     def appearances(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
         """Return the last stage of each appearance, newest start first.
 
@@ -234,7 +241,13 @@ class CameraService(Protocol):
             before: Only appearances that started earlier.
             person: Only this person (an id of the gallery); "" for unknown people.
             source: Only this camera.
+            since: Only appearances that started then or later.
+            until: Only appearances that started earlier.
         """
+
+    def delete_appearances(self, ids: Sequence[str]) -> int:
+        """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that
+        lasts is logged again when it changes."""
 
     def enroll(
         self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
@@ -275,6 +288,10 @@ class CameraService(Protocol):
     def forget(self, person: str) -> ErasureReport:
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
         that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
+
+    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
+        """Return the JPEG to which a link of an alert leads. None if the link is not ours or has expired, or if the
+        picture was deleted."""
 
     def health(self) -> Health:
         """Return the current state of the service."""

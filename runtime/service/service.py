@@ -33,6 +33,7 @@ from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
 from . import erasure, live_settings, old_files, photo_requests
+from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_worker import CameraWorker, open_camera_worker
@@ -46,7 +47,15 @@ from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
 from .sighting import Sighting
-from .startup import check_library, lock_gallery, open_gallery, open_service_scheduler, open_sinks
+from .startup import (
+    check_library,
+    lock_gallery,
+    open_gallery,
+    open_links,
+    open_pictures,
+    open_service_scheduler,
+    open_sinks,
+)
 from .systemd import notify, watchdog_seconds
 from .watchers import Watchers, hidden_masks, watched_area
 
@@ -98,7 +107,11 @@ class Service:
             with self.problems.of("old files"):
                 old_files.take_over(settings)
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
-            self.sinks = open_sinks(settings, opened, forgotten, self._report, self._switches)
+            self._pictures = open_pictures(settings, opened)
+            if self._pictures is not None:
+                self._pictures.erase(forgotten)
+            self._links = open_links(settings, self._pictures)
+            self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures, switches=self._switches)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
             for name, worker in self.workers.items():
                 worker.switch(self._live.is_on(name, time.time()))  # before its thread opens the device
@@ -112,13 +125,22 @@ class Service:
             self._watch_pipeline = self.scheduler.pipeline()
             self._identity = embedding_identity(self.pipeline.manifest)
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
+            if self._pictures is not None:
+                self._pictures.use_cipher(lambda: self.gallery.cipher)  # it may be encrypted at any time
             self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
             with self.problems.of("appearances"):
                 self._log.encrypt()
-            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)
             self.watchers = Watchers(
                 self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
             )
+            self._alert_pictures = AlertPictures(
+                self._pictures,
+                self.watchers,
+                self.watchers.shots,
+                self.problems,
+                self.pipeline.manifest.longest_side,
+            )
+            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems, self._alert_pictures)
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self._parts = Parts(
@@ -182,9 +204,19 @@ class Service:
         return self.workers[source].latest
 
     def appearances(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
-        return self._log.newest(limit, before, person, source)
+        return self._log.newest(limit, before, person, source, since=since, until=until)
+
+    def delete_appearances(self, ids: Sequence[str]) -> int:
+        return self._log.delete(ids)
 
     def face(self, appearance: str) -> bytes | None:
         shots = self.watchers.shots(appearance)
@@ -239,6 +271,11 @@ class Service:
         with self._enrollment.lock:
             copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
         return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+
+    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
+        if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
+            return None
+        return self._pictures.read(id)
 
     def health(self) -> Health:
         return read_health(self._parts, read_clocks())
@@ -312,6 +349,7 @@ class Service:
             self.failed_frames += result.error is not None
             source = result.frame.source
             if self.workers[source].on:
+                self._alert_pictures.note_result(result, self.workers[source].hidden)
                 yield result
             self.workers[source].note_result(result, self.watchers[source])  # its watcher has processed it by now
 
@@ -423,6 +461,7 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
+        self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

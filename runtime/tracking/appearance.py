@@ -53,7 +53,10 @@ class Appearance:
 
     def as_event(self) -> dict[str, Any]:
         """Return the appearance as an event, ready for JSON. It contains no embedding and no picture."""
-        return {"schema": SCHEMA, "version": VERSION, **asdict(self)}
+        event = {"schema": SCHEMA, "version": VERSION, **asdict(self)}
+        if self.match:
+            del event["match"]["threshold"]  # a setting of the gallery: it is not part of the event
+        return event
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Appearance:

@@ -243,10 +243,13 @@ def decide(current: Match | None, found: Sequence[Match], threshold: float, hyst
 
     It is nobody if all cosines are below ``threshold``. But a person who was named before keeps the name while the
     cosine is at most ``hysteresis`` below the threshold, and loses it only to a person who reaches the threshold and is
-    nearer by ``hysteresis``.
+    nearer by ``hysteresis``. For a person with a threshold of their own, the higher one counts; nobody else is named in
+    place of a nearest person who does not reach it.
     """
-    best = found[0] if found and found[0].cosine >= threshold else None
+    best = found[0] if found else None
     held = next((match for match in found if current and match.person == current.person), None)
-    if held is None or held.cosine < threshold - hysteresis:
-        return best
-    return best if best and best.cosine >= held.cosine + hysteresis else held
+    if best and held and held.cosine >= held.needed(threshold) - hysteresis:
+        nearer = best.cosine >= threshold and best.cosine >= held.cosine + hysteresis
+        if not nearer:
+            return held
+    return best if best and best.counts(threshold) else None
