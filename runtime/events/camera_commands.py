@@ -35,7 +35,7 @@ class SwitchRequests:
         return taken
 
     def when_switched(self, listener: Callable[[], None]) -> None:
-        """Have ``listener`` called each time after a camera was switched, by whomever."""
+        """Have ``listener`` called each time after a camera was switched, also by its schedule."""
         self._listeners.append(listener)
 
     def note_switched(self) -> None:

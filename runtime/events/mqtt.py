@@ -55,7 +55,7 @@ class Mqtt:
     Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker.
     ``retained_file``: remembers where messages are retained, so that those of renamed and removed cameras are
     withdrawn. ``console``: see ``Discovery``. ``report`` returns the state of the board; None while it is not known.
-    ``switches``: where to pass commands that switch cameras; without it, there are none. ``alerts``: whether to
+    ``switches``: where to pass commands that switch cameras; None if they cannot be switched. ``alerts``: whether to
     announce alerts to Home Assistant. ``pictures``: where the pictures of alerts are; None if the broker gets none.
     Raises InputError if paho-mqtt is missing or certificates cannot be used.
     """

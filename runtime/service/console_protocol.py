@@ -55,7 +55,7 @@ class CameraHealth:
     pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
                 for a recording, of which every frame is processed
     decoder     how an RTSP camera's video is decoded: "hardware (h264_rkmpp)" or "software"; "" for other cameras
-    on          false while the camera is switched off: no picture is read then, and that is no problem
+    on          false while the camera is switched off: no picture is read then, which is not a problem
     """
 
     name: str

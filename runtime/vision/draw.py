@@ -111,7 +111,7 @@ def _label(canvas: NDArray[np.uint8], text: str, x: int, y: int, thick: int) -> 
 
 def black_out(image: NDArray[np.uint8], polygons: Sequence[Sequence[Sequence[float]]]) -> NDArray[np.uint8]:
     """Return ``image`` (H×W×3 uint8) with ``polygons`` filled with black: corners x, y as fractions of its width and
-    height. The image itself is returned if there are none."""
+    height. Without polygons, the image itself is returned."""
     if not polygons:
         return image
     canvas = image.copy()
