@@ -17,7 +17,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -219,11 +219,20 @@ def bind_all(database: sqlite3.Connection, cipher: NoCipher, path: Path) -> None
         database.execute("DELETE FROM setting WHERE name = ?", [UNBOUND])
 
 
-def bind_to(database: sqlite3.Connection, cipher: NoCipher, path: Path, person: str, new: tuple[str, str]) -> None:
-    """Bind the values of ``person`` (an id) to the person with the id and the name ``new``, who gets the samples. Call
-    it inside a transaction, before the rows of the tables person and sample change. Raises AlteredError."""
-    _rewrite(database, cipher, cipher, path, person=person, new=new)
-    if new[0] != person:
+def bind_to(
+    database: sqlite3.Connection,
+    cipher: NoCipher,
+    path: Path,
+    person: str,
+    new: tuple[str, str],
+    *,
+    samples: Collection[int] | None = None,
+) -> None:
+    """Bind the values of ``person`` (an id) to the person with the id and the name ``new``, who gets these ``samples``;
+    None: all. Call it inside a transaction, before the rows of the tables person and sample change. Raises
+    AlteredError."""
+    _rewrite(database, cipher, cipher, path, person=person, new=new, samples=samples)
+    if samples is None and new[0] != person:
         _rewrite_reviews(database, cipher, cipher, merged=(person, new[0]))
 
 
@@ -236,11 +245,12 @@ def _rewrite(
     bound: bool = True,
     person: str | None = None,
     new: tuple[str, str] | None = None,
+    samples: Collection[int] | None = None,
 ) -> None:
     """Decrypt the values of ``person``, or of all people, with ``old``, and encrypt them with ``cipher``.
 
     ``old``: None if the values are not encrypted. ``bound``: whether they are bound to their places. ``new``: id and
-    name of the person to bind to."""
+    name of the person to bind to. ``samples``: only these."""
     if not cipher.overhead:
         return
     rows = database.execute(
@@ -249,6 +259,8 @@ def _rewrite(
         [person],
     ).fetchall()
     for row in rows:
+        if samples is not None and row[0] not in samples:
+            continue
         place = Place(*row)
         after = place if new is None else place._replace(person=new[0], name=new[1])
         for table, key, column, old_place, new_place in (

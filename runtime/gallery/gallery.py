@@ -221,7 +221,8 @@ class Gallery(GalleryDatabase):
             for column in ("named", "person"):
                 database.execute(f"UPDATE review SET {column} = ?1 WHERE {column} = ?2", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
-            database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
+            for table in ("former", "moved"):
+                database.execute(f"UPDATE {table} SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", [person.id, into.id, now])
             database.execute(
                 "UPDATE person SET metadata = ?, changed = ? WHERE id = ?",

@@ -71,6 +71,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX review_named ON review (named)",
         "CREATE INDEX review_person ON review (person)",
     ),
+    # Samples that were given to another person: backups may still contain them as samples of the person before.
+    ("CREATE TABLE moved (sample INTEGER PRIMARY KEY, created REAL NOT NULL, person TEXT NOT NULL) STRICT",),
 )
 
 

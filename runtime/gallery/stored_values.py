@@ -25,7 +25,12 @@ BATCH = 2048  # samples (4 MB) at a time, so that little memory is needed
 
 # The embedding of a sample as it was before it was encrypted: (row of SELECT_EMBEDDINGS) → bytes.
 OpenEmbedding = Callable[[Sequence[Any]], bytes]
-TEXTS = (("setting", "name, value"), ("former", "id, coalesce(person, '')"), ("backup", "path"))  # tables and columns
+TEXTS = (  # tables and columns
+    ("setting", "name, value"),
+    ("former", "id, coalesce(person, '')"),
+    ("moved", "person"),
+    ("backup", "path"),
+)
 SELECT_EMBEDDINGS = (
     "SELECT sample.id, sample.person, person.name, sample.identity, sample.embedding "
     "FROM sample CROSS JOIN person ON person.id = sample.person"  # CROSS: in the order of the samples
@@ -87,7 +92,8 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
     try:
         if database.execute("PRAGMA foreign_key_check").fetchone() is not None:
             raise DamagedContentError("a sample or a crop belongs to nobody")
-        for table, columns in TEXTS:
+        present = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        for table, columns in (one for one in TEXTS if one[0] in present):  # older versions have fewer tables
             if any(
                 not isinstance(text, str) for row in database.execute(f"SELECT {columns} FROM {table}") for text in row
             ):

@@ -11,12 +11,15 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import AwareDatetime
 
 from ..core.errors import InputError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
+from ..gallery.people_search import find_people, select_page
+from ..gallery.split import move_samples
 from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
 from ..service.enrollment_requests import OfferedShot
@@ -25,15 +28,19 @@ from ..vision.image import decode_image
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, ServiceDependency, WorkloadDependency
 from .photo_bodies import photo_body, read_photos
 from .schemas import (
+    AppearanceChoice,
     AppearanceEnrollment,
+    DeletedAppearances,
     MergeTarget,
     NewName,
     PersonDetails,
+    PersonSearch,
+    SampleMove,
     StoredSample,
     Text,
 )
 from .uploads import MAX_PIXELS, UPLOAD, read_upload
-from .wire import Cursor, Limit, Page, page_of, read_number, write_cursor
+from .wire import Cursor, Limit, Page, read_number, read_place, write_cursor
 
 NEAREST = 3  # other people who look similar
 REFUSED: dict[int | str, dict[str, Any]] = {422: {"description": "refused: `verdict` says why; or a wrong request"}}
@@ -46,7 +53,17 @@ router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 def list_people(service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[Person]:
     """The enrolled people, in the order of enrollment."""
     # A cursor must not contain a name: it is in the address of the request, which proxies log.
-    return page_of(service.gallery.people(), lambda one: (one.created, one.id), limit, cursor)
+    people = select_page(service.gallery, limit + 1, read_place(cursor, float))
+    last = people[:limit][-1] if len(people) > limit else None
+    return Page(items=people[:limit], next=write_cursor([last.created, last.id]) if last else None)
+
+
+@router.post("/people/search", tags=["people"])
+def search_people(service: ServiceDependency, body: PersonSearch) -> Page[Person]:
+    """People by a part of their name, sorted by name. It changes nothing; it is a POST because addresses of requests,
+    which proxies log, must not contain names."""
+    people, after = find_people(service.gallery, body.text, body.limit, read_place(body.cursor, str))
+    return Page(items=people, next=write_cursor(after) if after else None)
 
 
 @router.get("/people/{id}", tags=["people"], responses=NOT_FOUND)
@@ -80,6 +97,13 @@ def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Pers
     """Merge a person who was enrolled twice: all samples move to the person ``into``."""
     service.gallery.merge(_find_person(service, id), _find_person(service, body.into))
     return _find_person(service, body.into)
+
+
+@router.post("/people/{id}/split", tags=["people"], responses=NOT_FOUND)
+def split_person(service: ServiceDependency, id: str, body: SampleMove) -> Person:
+    """Give some samples to another person: two people were enrolled as one, or a photo shows somebody else. Returns the
+    person who gets them. Existing backups still contain them as samples of this person."""
+    return move_samples(service.gallery, _find_person(service, id), body.samples, body.name)
 
 
 @router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND | BUSY)
@@ -160,16 +184,26 @@ async def enroll_from_appearance(
 
 @router.get("/appearances", tags=["appearances"])
 def list_appearances(
+    *,
     service: ServiceDependency,
     limit: Annotated[int, Query(ge=1, le=200, description="how many, at most; a few more if they start together")] = 50,
     cursor: Cursor = None,
     person: Annotated[str | None, Query(description="a person's id; empty for unknown people only")] = None,
     source: Annotated[str | None, Query(description="a camera's name")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="only those that started then or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="only those that started earlier")] = None,
 ) -> Page[LoggedAppearance]:
     """Newest first."""
     before = read_number(cursor, float)
-    found = service.appearances(limit, before, person, source)
+    since_seconds, until_seconds = (time.timestamp() if time else None for time in (since, until))
+    found = service.appearances(limit, before, person, source, since=since_seconds, until=until_seconds)
     return Page(items=found, next=write_cursor([found[-1].started]) if len(found) >= limit else None)
+
+
+@router.post("/appearances/delete", tags=["appearances"])
+def delete_appearances(service: ServiceDependency, body: AppearanceChoice) -> DeletedAppearances:
+    """Delete appearances from the log, with their pictures. Events that were sent, and reviews, stay."""
+    return DeletedAppearances(service.delete_appearances(body.appearances))
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
