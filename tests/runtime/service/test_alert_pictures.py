@@ -18,11 +18,6 @@ from rkface.runtime.tracking.watcher import VisibleFace
 WIDTH, HEIGHT = 1600, 1200
 ADA, STRANGER = (200, 300, 320, 440), (600, 300, 720, 440)
 DOUBTFUL, UNTRACKED = (900, 200, 960, 280), (1200, 700, 1300, 820)
-    (200, 300, 320, 440),
-    (600, 300, 720, 440),
-    (900, 200, 960, 280),
-    (1200, 700, 1300, 820),
-)
 
 
 def picture():
