@@ -207,8 +207,8 @@ class Keep:
     ] = 0.0
     reviews: Annotated[
         Days,
-        "days to keep what users said about appearances, with the embedding if the log had it; days on which the service "
-        "runs",
+        "days to keep what users said about appearances, with the embedding if the log had it; time while no service "
+        "runs does not count",
     ] = 365.0
 
 
