@@ -22,7 +22,11 @@ from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
+<<<<<<< HEAD
 from . import api, live, management, recognition, reviews, sign_in
+=======
+from . import api, cameras, live, management, recognition, sign_in
+>>>>>>> front
 from .access import LOOPBACK, Access, AccessMiddleware
 from .accounts import Accounts
 from .audit import AuditMiddleware
@@ -72,6 +76,7 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     app.include_router(recognition.router)
     app.include_router(management.router)
     app.include_router(live.router)
+    app.include_router(cameras.router)
 
     add_error_handlers(app)
 
