@@ -22,11 +22,7 @@ from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-<<<<<<< HEAD
-from . import api, live, management, recognition, reviews, sign_in
-=======
-from . import api, cameras, live, management, recognition, sign_in
->>>>>>> front
+from . import api, cameras, live, management, recognition, reviews, sign_in
 from .access import LOOPBACK, Access, AccessMiddleware
 from .accounts import Accounts
 from .audit import AuditMiddleware
