@@ -88,7 +88,7 @@ def check(parser: ArgumentParser) -> None:
 
     With --json, prints one object: {"people", "samples", "ignored", "problems", "done", "left"}; done and left are
     sentences about what was erased and where deleted data may remain. --quality adds "quality": {"threshold",
-    "samples", "checked", "recognized", "single", "impostor", "findings", "look_alikes", "people", "cameras",
+    "samples", "checked", "recognized", "single", "impostor", "findings", "similar", "people", "cameras",
     "reviews", "replay", "problems"}. Exit code: 1 if there are problems or such data.
 
     examples:
