@@ -12,24 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.weekly import WeeklyHours
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
+from ..gallery.reviews import Review
 from ..inference.frames import Frame
 from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
+from ..tracking.zones import Points
 from .appearance_log import LoggedAppearance
+from .camera_changes import CameraArea, SwitchState
 from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
+from .gallery_health import GalleryHealth
 from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 
 
 @dataclass(frozen=True, eq=False)
 class WatchedFrame:
-    """A frame that was processed, and the faces that were tracked in it."""
+    """A frame that was processed, and the faces that were tracked in it. ``hidden``: polygons that must be black
+    wherever the picture is shown; corners as fractions of its width and height."""
 
     frame: Frame
     faces: tuple[VisibleFace, ...]
+    hidden: tuple[Points, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class CameraHealth:
     pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
                 for a recording, of which every frame is processed
     decoder     how an RTSP camera's video is decoded: "hardware (h264_rkmpp)" or "software"; "" for other cameras
+    on          false while the camera is switched off: no picture is read then, which is not a problem
     """
 
     name: str
@@ -66,6 +74,26 @@ class CameraHealth:
     skipped: int = 0
     pace: str = ""
     decoder: str = ""
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class CameraSetup:
+    """Which parts of a camera's picture count, and when it is on.
+
+    area          in effect now
+    area_source   "console" if it was changed there, otherwise "configuration"
+    area_changed  when it was changed in the console, as text; "" if it was not
+    switch        whether it is on, and until when
+    schedule      of the configuration: the hours in which it is on, by name; empty: always
+    """
+
+    name: str
+    area: CameraArea
+    area_source: str
+    area_changed: str
+    switch: SwitchState
+    schedule: Mapping[str, WeeklyHours]
 
 
 @dataclass(frozen=True)
@@ -169,8 +197,8 @@ class CameraService(Protocol):
     """The camera service, as the console sees it.
 
     Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide``,
-    ``detect``, ``identify``, ``compare`` and ``forget``. ``source`` is the name of a camera; an unknown name raises
-    KeyError. Times are seconds since 1970, UTC.
+    ``detect``, ``identify``, ``compare``, ``gallery_health`` and ``forget``. ``source`` is the name of a camera; an
+    unknown name raises KeyError. Times are seconds since 1970, UTC.
     """
 
     @property
@@ -181,7 +209,19 @@ class CameraService(Protocol):
         """The cameras by name, in the order of the configuration."""
 
     def latest(self, source: str) -> WatchedFrame | None:
-        """Return the newest frame that was processed. None before the first one."""
+        """Return the newest frame that was processed. None before the first one, and while the camera is off."""
+
+    def camera_setup(self, source: str) -> CameraSetup:
+        """Return which parts of the camera's picture count, and when it is on."""
+
+    def change_area(self, source: str, area: CameraArea | None) -> None:
+        """Change the zones, masks and minimum size of faces, now and for the next start. None: back to the
+        configuration. Raises InputError, and changes nothing, if something is wrong."""
+
+    def switch_camera(self, source: str, on: bool | None) -> None:
+        """Switch a camera on or off, now and after the next start. It holds until the schedule changes the next time;
+        without a schedule, until somebody switches it again. None: the schedule decides. Raises InputError if the
+        camera is a recording."""
 
     def face(self, appearance: str) -> bytes | None:
         """Return the aligned face of the best shot as PNG. None if no picture is stored."""
@@ -206,6 +246,16 @@ class CameraService(Protocol):
             since: Only appearances that started then or later.
             until: Only appearances that started earlier.
         """
+
+    def review(self, appearance: str, person: str | None) -> Review:
+        """Store who this appearance was: the person with this id; None for nobody who is enrolled. Raises KeyError if
+        the log has no such appearance, InputError if there is no such person."""
+
+    def ignore_seen(self, appearance: str) -> None:
+        """Put the face of an appearance on the ignore list. Raises InputError if its embedding is not stored."""
+
+    def gallery_health(self) -> GalleryHealth:
+        """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""
 
     def delete_appearances(self, ids: Sequence[str]) -> int:
         """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that

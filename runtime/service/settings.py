@@ -82,7 +82,9 @@ class CameraSettings:
     min_face: Annotated[
         Share, "ignore faces lower than this fraction of the picture's height, such as 0.1; 0: ignore none"
     ] = 0.0
-    hide_masks: Annotated[bool, "black out the masks in the pictures that the console shows"] = False
+    hide_masks: Annotated[bool, "black out the masks in the pictures that the console shows and that alerts send"] = (
+        False
+    )
     zones: Annotated[
         dict[str, Polygon], "parts of the picture with names: an appearance says in which of them its face was"
     ] = field(default_factory=dict)
@@ -205,6 +207,11 @@ class Keep:
     embeddings: Annotated[
         Days, "days to keep the embedding of each appearance, to find strangers who come again; 0: keep none"
     ] = 0.0
+    reviews: Annotated[
+        Days,
+        "days to keep what users said about appearances, with the embedding if the log had it; time while no service "
+        "runs does not count",
+    ] = 365.0
 
 
 @dataclass(frozen=True)
