@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 COLOR, GROUND = "#2f7d5b", "#f6f6f3"
 SIDE = 32.0  # of the drawing; all lengths below are in its units
@@ -54,20 +53,27 @@ def _png(side: int, share: float) -> bytes:
     scale = side * FINER * share / SIDE
     start = side * FINER * (1 - share) / 2
 
-    def place(points: NDArray[np.float64]) -> NDArray[np.int32]:
-        return np.round((points * scale + start) * 2**BITS).astype(np.int32)
+    def fixed(length: float) -> int:
+        return round(length * (1 << BITS))
+
+    def place(point: tuple[float, float]) -> tuple[int, int]:
+        return fixed(point[0] * scale + start), fixed(point[1] * scale + start)
 
     for x1, y1, x2, y2 in _corner_boxes():
-        cv2.rectangle(image, place(np.array([x1, y1])), place(np.array([x2, y2])), _bgr(COLOR), cv2.FILLED, shift=BITS)
+        cv2.rectangle(image, place((x1, y1)), place((x2, y2)), _bgr(COLOR), cv2.FILLED, shift=BITS)
     for eye in EYES:
-        radius = round(EYE_RADIUS * scale * 2**BITS)
-        cv2.circle(image, place(np.array(eye)), radius, _bgr(COLOR), cv2.FILLED, shift=BITS)
-    t = np.linspace(0, 1, 40)[:, None]
-    first, control, last = np.array(SMILE, np.float64)
-    smile = place((1 - t) ** 2 * first + 2 * t * (1 - t) * control + t**2 * last)
+        cv2.circle(image, place(eye), fixed(EYE_RADIUS * scale), _bgr(COLOR), cv2.FILLED, shift=BITS)
+    smile = np.array([place(point) for point in _curve()], np.int32)
     cv2.polylines(image, [smile], False, _bgr(COLOR), round(SMILE_WIDTH * scale), shift=BITS)
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.imencode(".png", small)[1].tobytes()
+
+
+def _curve(points: int = 40) -> list[tuple[float, float]]:
+    """Points on the smile."""
+    (x0, y0), (x1, y1), (x2, y2) = SMILE
+    weights = [((1 - t) ** 2, 2 * t * (1 - t), t**2) for t in np.linspace(0, 1, points).tolist()]
+    return [(a * x0 + b * x1 + c * x2, a * y0 + b * y1 + c * y2) for a, b, c in weights]
 
 
 def _corner_boxes() -> list[tuple[float, float, float, float]]:
