@@ -168,20 +168,20 @@ class AppearanceLog:
 
     def find(self, id: str) -> LoggedAppearance | None:
         """Return the appearance with this id; None without one."""
-        rows = self._read("SELECT event, face IS NOT NULL, renamed IS NOT NULL FROM appearance WHERE id = ?", [id])
+        rows = self.read("SELECT event, face IS NOT NULL, renamed IS NOT NULL FROM appearance WHERE id = ?", [id])
         return _from_row(rows[0]) if rows else None
 
     def embedding(self, id: str) -> tuple[NDArray[np.float32], str] | None:
         """Return the stored embedding of an appearance (D float32) and the model's identity. None if no embedding is
         stored, or if it was stored with another key."""
-        for identity, value in self._read("SELECT identity, value FROM embedding WHERE appearance = ?", [id]):
+        for identity, value in self.read("SELECT identity, value FROM embedding WHERE appearance = ?", [id]):
             vector = unpack_embedding(value, self._cipher())
             return None if vector is None else (vector, identity)
         return None
 
     def scores(self) -> list[Score]:
         """Return the scores of all appearances, oldest first. A person who was named afterwards has no cosine."""
-        rows = self._read(
+        rows = self.read(
             "SELECT source, started, iif(renamed IS NULL, person, NULL), iif(renamed IS NULL, json_extract(event, "
             "'$.match.cosine'), NULL), json_extract(event, '$.quality') FROM appearance ORDER BY started"
         )
@@ -189,7 +189,7 @@ class AppearanceLog:
 
     def count_by_threshold(self) -> Counter[tuple[str, float]]:
         """Return how many appearances there are of each camera and threshold."""
-        rows = self._read(
+        rows = self.read(
             "SELECT source, json_extract(event, '$.threshold') AS least, count(*) FROM appearance "
             "GROUP BY source, least"
         )
