@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ..tracking.appearance import Appearance
-from .matching import Identity, Progress, advance, cooldown_key
+from .matching import Progress, SeenPerson, advance, cooldown_key
 from .rule import Rule
 
 LONGEST = 8 * 86_400.0  # seconds: a longer appearance has seen each hour of the week
@@ -27,7 +27,7 @@ class DryRun:
 
 
 def dry_run(
-    rule: Rule, logged: Iterable[tuple[float, Appearance]], identify: Callable[[Appearance], Identity]
+    rule: Rule, logged: Iterable[tuple[float, Appearance]], identify: Callable[[Appearance], SeenPerson]
 ) -> DryRun:
     """Apply ``rule``, as if it were enabled, to appearances of the log, oldest first: when each began, by a clock that
     does not jump (in seconds), and its last stage. ``identify``: whom an appearance shows, by what is known today."""

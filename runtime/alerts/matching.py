@@ -15,7 +15,7 @@ SET_UNTIL = 1e11  # seconds since 1970, in the year 5138: a clock that shows mor
 
 
 @dataclass(frozen=True)
-class Identity:
+class SeenPerson:
     """Whom an appearance shows.
 
     ids     the id of the person in the gallery, and those of people who were merged into this one; empty: a stranger
@@ -26,7 +26,7 @@ class Identity:
     groups: frozenset[str] = frozenset()
 
 
-STRANGER = Identity()
+STRANGER = SeenPerson()
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def advance(
     progress: Progress,
     rules: Mapping[str, Rule],
     appearance: Appearance,
-    identity: Identity,
+    identity: SeenPerson,
     moments: Iterable[float],
 ) -> tuple[Progress, tuple[str, ...]]:
     """Return the progress after this stage of ``appearance``, and the names of the ``rules`` that apply now for the
@@ -68,7 +68,7 @@ def advance(
     return Progress(frozenset(in_hours), progress.applied | set(new)), new
 
 
-def is_about(rule: Rule, identity: Identity) -> bool:
+def is_about(rule: Rule, identity: SeenPerson) -> bool:
     """Whether ``rule`` is about this person."""
     return any(_is_meant(who, identity) for who in rule.who)
 
@@ -92,7 +92,7 @@ def cooldown_key(appearance: Appearance) -> tuple[str, str]:
     return (appearance.match.person, "") if appearance.match else ("", appearance.source)
 
 
-def _is_meant(who: str, identity: Identity) -> bool:
+def _is_meant(who: str, identity: SeenPerson) -> bool:
     if who == "anybody":
         return True
     if not identity.ids:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from logging import getLogger
 
 from ..alerts.alert import Alert
-from ..alerts.matching import STRANGER, Identity, Progress, advance, cooldown_key
+from ..alerts.matching import STRANGER, Progress, SeenPerson, advance, cooldown_key
 from ..alerts.rule import LONGEST_COOLDOWN, Rule
 from ..gallery.gallery import Gallery
 from ..tracking.appearance import Appearance
@@ -89,12 +89,12 @@ class Alerts:
                 self._fire(alert)
         return _Open(appearance, progress)
 
-    def _identify(self, appearance: Appearance) -> Identity:
+    def _identify(self, appearance: Appearance) -> SeenPerson:
         if appearance.match is None:
             return STRANGER
         with self._problems.of("alerts"):
             return identify(self._gallery, appearance.match.person)
-        return Identity(frozenset({appearance.match.person}))
+        return SeenPerson(frozenset({appearance.match.person}))
 
     def _is_quiet(self, alert: Alert, cooldown: float) -> bool:
         """Whether ``alert`` is not sent because of a cool-down, or because an earlier process has sent it."""

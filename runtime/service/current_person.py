@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..alerts.matching import Identity
+from ..alerts.matching import SeenPerson
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 
@@ -18,7 +18,7 @@ def refresh_match(gallery: Gallery, match: Match) -> Match | None:
     return replace(match, person=rows[0][0], name=rows[0][1]) if rows else None
 
 
-def identify(gallery: Gallery, person: str) -> Identity:
+def identify(gallery: Gallery, person: str) -> SeenPerson:
     """Return all ids of ``person``, also those of people who were merged into this one, and the groups. Raises
     RkfaceError if the gallery cannot be read."""
     rows = gallery.read(
@@ -26,4 +26,4 @@ def identify(gallery: Gallery, person: str) -> Identity:
         [person],
     )
     ids, groups = ({text for text, kind in rows if kind == wanted} for wanted in (0, 1))
-    return Identity(frozenset({person, *ids}), frozenset(groups))
+    return SeenPerson(frozenset({person, *ids}), frozenset(groups))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rkface.runtime.alerts.check import find_rule_mistakes
 from rkface.runtime.alerts.dry_run import dry_run
-from rkface.runtime.alerts.matching import STRANGER, Identity, is_about, is_there
+from rkface.runtime.alerts.matching import STRANGER, SeenPerson, is_about, is_there
 from rkface.runtime.alerts.rule import Rule
 from rkface.runtime.alerts.words import in_time, in_words
 from rkface.runtime.core.weekly import DAYS
@@ -16,7 +16,7 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.tracking.appearance import Appearance
 
 NOON = 1_795_780_800.0  # Friday 2026-11-27 12:00 UTC
-ADA = Identity(frozenset({"ada", "augusta"}), frozenset({"family"}))
+ADA = SeenPerson(frozenset({"ada", "augusta"}), frozenset({"family"}))
 
 
 def seen(id="a", person=None, source="door", started=NOON, ended=0.0):
