@@ -56,7 +56,7 @@ function row(one) {
     h("img", { class: "face", alt: "", loading: "lazy", src: face, onerror: (event) => { event.target.removeAttribute("src"); } }),
     h("span", { class: "grow" },
       one.match ? h("a", { href: `#/people/${one.match.person}` }, nameOf(one.match)) : nameOf(null), notLiveMark(one.live),
-      h("br"), h("span", { class: "faint" }, one.source)),
+      h("br"), h("span", { class: "faint" }, one.source, one.zones.length ? `: ${one.zones.join(", ")}` : null)),
     h("span", { class: "grow" }, dateTime(one.started), h("br"),
       h("span", { class: "faint" }, one.stage === "end" ? duration(one.ended - one.started) : "still here")),
     h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
