@@ -21,7 +21,7 @@ from rkface.runtime.service.config import check_settings, read_settings
 from rkface.runtime.service.live_settings import read_changes
 from rkface.runtime.service.settings import CameraSettings, Keep, Settings
 from rkface.runtime.tracking.appearance import Appearance
-from rkface.runtime.tracking.zones import WatchedArea, contains
+from rkface.runtime.tracking.zones import Polygons, WatchedArea
 
 COMMAND = "rkface/board/door/switch/set"
 POLYGONS = (
@@ -79,7 +79,7 @@ def read_polygon(data: bytes) -> object:
     with suppress(ValueError, TypeError, KeyError, RecursionError):
         points = [[float(x), float(y)] for x, y in json.loads(data)]
         if not find_flaw(points):
-            assert contains(points, np.array(points)).all(), "a corner is in its polygon"
+            assert Polygons([points]).contain(np.array(points)).all(), "a corner is in its polygon"
             return WatchedArea({"a": points}, [points], 0.1)
     return None
 
