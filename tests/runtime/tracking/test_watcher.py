@@ -37,7 +37,7 @@ WIDTH, HEIGHT = 1280, 720
 def wall(width, height):
     """A picture of nobody; shared by all frames, because filling one takes as long as watching it."""
     image = np.full((height, width, 3), 90, np.uint8)
-    image.flags.writeable = False
+    image.setflags(write=False)
     return image
 
 
