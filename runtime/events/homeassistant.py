@@ -7,6 +7,8 @@
 ``<prefix>/<device>/<camera>/person``         the person seen last, JSON, retained
 ``<prefix>/<device>/<camera>/presence``       ON while somebody is in view, otherwise OFF, retained
 ``<prefix>/<device>/<camera>/state``          connection and detections per second, JSON, retained
+``<prefix>/<device>/<camera>/alert``          every alert
+``<prefix>/<device>/<camera>/snapshot``       the picture of the last alert, JPEG, retained until it expires
 ``homeassistant/<component>/<object>/config`` one retained message for each entity
 """
 
@@ -24,16 +26,26 @@ from .event import to_json
 ONLINE, OFFLINE = b"online", b"offline"
 STRANGER = "stranger"  # not "unknown": Home Assistant takes that for a sensor without a value
 
+# The attributes of an alert in Home Assistant. Its filter `to_json` makes any name safe.
+ALERT_TEMPLATE = (
+    "{% set match = value_json.appearance.match %}"
+    "{{ {'event_type': 'person' if match else 'stranger', 'name': match.name if match else none, "
+    "'person': match.person if match else none, 'cosine': match.cosine if match else none, "
+    "'rule': value_json.rule, 'appearance': value_json.appearance.id, 'time': value_json.appearance.started} "
+    "| to_json }}"
+)
+
 NOBODY = to_json({"name": STRANGER, "person": None, "cosine": None})  # on the topic of the person seen last
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message to publish."""
+    """A message to publish. ``expiry``: seconds after which a broker deletes it, with MQTT 5; 0: never."""
 
     topic: str
     payload: bytes
     retain: bool = False
+    expiry: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,13 +167,15 @@ def without_people(payload: bytes, people: Collection[str]) -> bytes:
 class Discovery:
     """How Home Assistant learns of the board and its cameras. ``root``: the prefix of discovery topics. ``console``:
     the address of the web console; "" if other machines cannot reach one. ``support``: the address of rkface's own
-    page, where to ask for help."""
+    page, where to ask for help. ``alerts``: whether there are alerts. ``snapshots``: whether they have pictures."""
 
     topics: Topics
     root: str
     version: str
     console: str = ""
     support: str = ""
+    alerts: bool = False
+    snapshots: bool = False
 
     def board(self) -> list[Message]:
         """The messages that announce the board as a device: its problems, and what waits in it."""
@@ -183,8 +197,8 @@ class Discovery:
         ]  # fmt: skip
 
     def camera(self, source: str) -> list[Message]:
-        """The messages that announce a camera as a device: the person seen last, presence, and for diagnosis, when that
-        person was seen, whether frames arrive, and detections per second."""
+        """The messages that announce a camera as a device: the person seen last, presence, alerts and the picture of
+        the last one, and for diagnosis, when that person was seen, whether frames arrive, and detections per second."""
         board = f"rkface_{topic_name(self.topics.device)}"
         base = f"{board}_{topic_name(source)}"
         device = {
@@ -216,6 +230,14 @@ class Discovery:
                 "name": "Detections per second", "icon": "mdi:speedometer", "unit_of_measurement": "1/s",
                 "state_class": "measurement", "value_template": "{{ value_json.looks }}", **diagnosis,
             }),
+            *([self._entity("event", base, "alert", device, {
+                "name": "Alert", "icon": "mdi:account-alert", "event_types": ["person", "stranger"],
+                "state_topic": self.topics.camera(source, "alert"), "value_template": ALERT_TEMPLATE,
+            })] if self.alerts else []),
+            *([self._entity("image", base, "snapshot", device, {
+                "name": "Last alert", "content_type": "image/jpeg",
+                "image_topic": self.topics.camera(source, "snapshot"),
+            })] if self.snapshots else []),
         ]  # fmt: skip
 
     def _entity(

@@ -15,13 +15,16 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from typing import Any
 
+from ..core.errors import WorkError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
+from .alert_picture import is_alert, read_picture
 from .broker import Broker, RetainedTopics
 from .channel import RefusedError, UndeliveredError
-from .event import OutgoingEvent
+from .event import OutgoingEvent, to_json
 from .homeassistant import (
     NOBODY,
     OFFLINE,
@@ -36,6 +39,7 @@ from .homeassistant import (
     without_people,
 )
 from .mqtt_connection import BrokerConnection
+from .picture_store import PictureStore
 
 READING = 1.0  # seconds that a broker has to send what it retains
 REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least
@@ -51,6 +55,8 @@ class Mqtt:
     Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker.
     ``retained_file``: remembers where messages are retained, so that those of renamed and removed cameras are
     withdrawn. ``console``: see ``Discovery``. ``report`` returns the state of the board; None while it is not known.
+    ``alerts``: whether to announce alerts to Home Assistant. ``pictures``: where the pictures of alerts are; None if
+    the broker gets none.
     Raises InputError if paho-mqtt is missing or certificates cannot be used.
     """
 
@@ -66,6 +72,8 @@ class Mqtt:
         retained_file: Path | None = None,
         console: str = "",
         report: Callable[[], BoardReport | None] = lambda: None,
+        alerts: bool = False,
+        pictures: PictureStore | None = None,
     ) -> None:
         try:
             import paho.mqtt.client  # noqa: F401
@@ -75,7 +83,12 @@ class Mqtt:
         self._topics = Topics(prefix.strip("/"), device)
         root = discovery_root.strip("/")
         release = package_version(("rkface",)) or ""
-        self._discovery = Discovery(self._topics, root, release, console, _support()) if root else None
+        snapshots = alerts and pictures is not None
+        self._discovery = (
+            Discovery(self._topics, root, release, console, _support(), alerts, snapshots) if root else None
+        )
+        self._pictures = pictures
+        self._snapshots: dict[str, str] = {}  # by topic: the id of the picture that is retained there
         self._stored = RetainedTopics(retained_file)
         self._search = not self._stored.known  # for messages of earlier runs, which stored no topics
         self._report, self._report_due = report, 0.0
@@ -116,6 +129,7 @@ class Mqtt:
             self._subscribe()
         if self._forgotten:
             self._overwrite_retained()
+        self._snapshots = {topic: id for topic, id in self._snapshots.items() if self._has_picture(id)}
         self._withdraw_unused()
         self._publish_report()
         return True
@@ -126,6 +140,9 @@ class Mqtt:
 
     def deliver(self, event: OutgoingEvent) -> None:
         content = json.loads(event.body)
+        if is_alert(content):
+            self._deliver_alert(content, event.from_earlier_run)
+            return
         if content.get("schema") != SCHEMA:
             self._connection.publish([Message(self._topics.other, event.body)])
             return
@@ -147,9 +164,30 @@ class Mqtt:
     def close(self) -> None:
         if self._connection.open:
             empty = [presence(source, False, self._topics) for source in self._sources]
+            empty += [Message(topic, b"", retain=True) for topic in self._snapshots]
             with suppress(UndeliveredError, RefusedError):
                 self._connection.publish([*empty, Message(self._topics.availability, OFFLINE, retain=True)])
         self._connection.disconnect()
+
+    def _deliver_alert(self, alert: dict[str, Any], from_earlier_run: bool) -> None:
+        source = alert["appearance"]["source"]
+        image = read_picture(alert, self._pictures)
+        if image is None or self._pictures is None or (from_earlier_run and source not in self._sources):
+            alert["picture"], messages = None, []  # nothing is retained for a camera that is gone
+        else:
+            topic = self._topics.camera(source, "snapshot")
+            messages = [Message(topic, image, retain=True, expiry=max(1, int(self._pictures.limits.seconds)))]
+            self._stored.add([topic])
+            self._snapshots[topic] = alert["picture"]["id"]
+            alert["picture"]["topic"] = topic
+        self._connection.publish([*messages, Message(self._topics.camera(source, "alert"), to_json(alert))])
+
+    def _has_picture(self, id: str) -> bool:
+        """Whether the picture may still be retained: it has not expired, and its person is not forgotten."""
+        try:
+            return self._pictures is not None and self._pictures.has(id)
+        except WorkError as error:
+            raise UndeliveredError(str(error)) from error
 
     def _introduce(self, source: str) -> list[Message]:
         return [*(self._discovery.camera(source) if self._discovery else []), presence(source, False, self._topics)]
@@ -163,7 +201,7 @@ class Mqtt:
     def _used(self) -> set[str]:
         """The topics on which messages of this run are retained."""
         cameras = {self._topics.camera(source, what) for source in self._sources for what in ("person", "state")}
-        return {self._topics.availability, self._topics.state, *self._retained, *cameras}
+        return {self._topics.availability, self._topics.state, *self._retained, *self._snapshots, *cameras}
 
     def _subscribe(self) -> None:
         """Ask the broker for the retained messages about people, also of earlier runs and of removed cameras.

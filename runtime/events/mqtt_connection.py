@@ -14,6 +14,7 @@ from .homeassistant import OFFLINE, Message
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
+    from paho.mqtt.properties import Properties
 
 KEEPALIVE = (
     30  # seconds; a broker that hears nothing for 1.5 times as long publishes the last will (MQTT 3.1.1, 3.1.2.10)
@@ -133,7 +134,12 @@ class BrokerConnection:
             raise UndeliveredError(f"{self._broker.place}: not connected")
         with self._changed:
             self._acknowledged.clear()
-        waited = [client.publish(message.topic, message.payload, qos=1, retain=message.retain) for message in messages]
+        waited = [
+            client.publish(
+                message.topic, message.payload, qos=1, retain=message.retain, properties=self._properties(message)
+            )
+            for message in messages
+        ]
         identities = {info.mid for info in waited}
         with self._changed:
             self._changed.wait_for(lambda: self.broken or identities <= self._acknowledged.keys(), self._timeout)
@@ -147,6 +153,17 @@ class BrokerConnection:
             if reason >= 0x80:
                 kind = RefusedError if reason in REFUSED else UndeliveredError
                 raise kind(f"{self._broker.place} refused {message.topic} with reason code 0x{reason:02x}")
+
+    def _properties(self, message: Message) -> Properties | None:
+        """When the broker deletes ``message`` (MQTT 5, 3.3.2.3.3); None if it never does."""
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        if not message.expiry or self._broker.protocol != "5":
+            return None
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.MessageExpiryInterval = message.expiry
+        return properties
 
     def disconnect(self) -> None:
         """End the connection in an orderly way: the broker does not publish the last will."""

@@ -154,7 +154,9 @@ class Gallery(GalleryDatabase):
                 id = insert_person(self, name, metadata or {}, now)
                 ids = [insert_sample(self, id, sample, now) for sample in new]
             person = self.person(id)
-            self.update_index(lambda snapshot: snapshot.with_samples(PersonName(person.id, person.name), new, ids))
+            self.update_index(
+                lambda snapshot: snapshot.with_samples(PersonName(person.id, person.name, person.threshold), new, ids)
+            )
             return person
 
     def remove_samples(self, person: Person, samples: Collection[int]) -> None:
@@ -216,8 +218,11 @@ class Gallery(GalleryDatabase):
                 (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
                 bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
+            for column in ("named", "person"):
+                database.execute(f"UPDATE review SET {column} = ?1 WHERE {column} = ?2", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
-            database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
+            for table in ("former", "moved"):
+                database.execute(f"UPDATE {table} SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", [person.id, into.id, now])
             database.execute(
                 "UPDATE person SET metadata = ?, changed = ? WHERE id = ?",
@@ -236,7 +241,7 @@ class Gallery(GalleryDatabase):
 
         Returns:
             For each probe, up to ``k`` different people, most similar first. Compare ``Match.cosine`` with the match
-            threshold: people below it are returned too.
+            threshold (``Match.counts``): people below it are returned too.
 
         Raises:
             InputError: The probes have the wrong shape or type, or contain NaN or infinity; ``k`` is less than 1; the
@@ -249,8 +254,7 @@ class Gallery(GalleryDatabase):
         probes = check_probes(probes, snapshot.index.dimensions)
         self.searches += len(probes)
         found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
-        people = snapshot.people
-        return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
+        return [[_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits] for hits in found]
 
     def refresh(self) -> bool:
         """Load the changes that other processes made; takes microseconds without changes.
@@ -314,3 +318,7 @@ class Gallery(GalleryDatabase):
             return read_snapshot(
                 self.database, searched, people, open_embedding, version=version, precision=self._precision
             )
+
+
+def _to_match(person: PersonName, cosine: float) -> Match:
+    return Match(person.id, person.name, cosine, person.threshold)

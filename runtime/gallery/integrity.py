@@ -9,6 +9,7 @@ from itertools import islice
 from ..core.errors import InputError, RkfaceError
 from ..core.sqlite import find_damage
 from .gallery import Gallery
+from .reviews import find_damaged_reviews
 from .rows import find_damaged_people, find_damaged_samples
 from .schema import gallery_errors
 
@@ -35,5 +36,6 @@ def _find_problems(gallery: Gallery) -> Iterator[str]:
         yield from find_damaged_people(gallery)
         with suppress(InputError):  # encrypted, and without the key
             yield from find_damaged_samples(gallery, gallery.cipher)
+            yield from find_damaged_reviews(gallery)
     except RkfaceError as error:
         yield str(error)

@@ -31,7 +31,8 @@ from .stored_values import (
 )
 
 SELECT_PEOPLE = (
-    "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id) FROM person"
+    "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id), "
+    "(SELECT cosine FROM threshold WHERE person = person.id) FROM person"
 )
 SELECT_SAMPLES = (
     "SELECT sample.id, person.id, person.name, identity, embedding, image, quality, source, sample.created "
@@ -52,7 +53,7 @@ def select_names(gallery: GalleryDatabase) -> tuple[PersonName, ...]:
     """All people, sorted by name. As many as there may be are never in memory with all of their values."""
     with gallery_errors(gallery.path):
         rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE} ORDER BY name"))
-        return tuple(PersonName(person.id, person.name) for person in rows)
+        return tuple(PersonName(person.id, person.name, person.threshold) for person in rows)
 
 
 def select_samples(gallery: GalleryDatabase, person: str) -> list[Sample]:

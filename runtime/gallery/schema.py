@@ -56,6 +56,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Version 2 binds encrypted values to their places (see encryption.py). That needs the key, so it happens later.
     ("INSERT INTO setting SELECT 'unbound', '1' FROM setting WHERE name = 'sealed'",),
+    # Thresholds of single people, and what users said about appearances (see reviews.py). A review goes with each
+    # person that it is about.
+    (
+        """CREATE TABLE threshold (
+            person TEXT PRIMARY KEY REFERENCES person ON DELETE CASCADE, cosine REAL NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE review (
+            appearance TEXT PRIMARY KEY, source TEXT NOT NULL, started REAL NOT NULL,
+            named TEXT REFERENCES person ON DELETE CASCADE, person TEXT REFERENCES person ON DELETE CASCADE,
+            cosine REAL, threshold REAL NOT NULL, quality REAL NOT NULL,
+            identity TEXT NOT NULL, embedding BLOB, created REAL NOT NULL, age REAL NOT NULL
+        ) STRICT""",
+        "CREATE INDEX review_named ON review (named)",
+        "CREATE INDEX review_person ON review (person)",
+    ),
+    # Samples that were given to another person: backups may still contain them as samples of the person before.
+    ("CREATE TABLE moved (sample INTEGER PRIMARY KEY, created REAL NOT NULL, person TEXT NOT NULL) STRICT",),
 )
 
 

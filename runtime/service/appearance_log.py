@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ from ..core.sqlite import (
     remove_deleted_bytes,
     transaction,
 )
-from ..core.steady_clock import ACCURACY
+from ..core.stored_clock import CLOCK, StoredClock, read_clock
 from ..gallery.encryption import NoCipher
 from ..tracking.appearance import Appearance
-from .appearance_tables import CLOCK, SCRUB, open_log, read_clock, start_clock
+from .appearance_tables import SCRUB, open_log
 from .settings import DAY, Keep
 from .sighting import EMBEDDING, PNG, Sighting, StoredEmbeddings, pack_embedding, unpack_embedding
 
@@ -71,8 +71,7 @@ class AppearanceLog:
     ) -> None:
         self.path = path
         self._cipher = cipher
-        self._clock, self._wall = clock, wall
-        self._advanced, self._restarted = clock(), True  # when this process last advanced the clock in the file
+        self._stored_clock = StoredClock("appearance", clock, wall)
         self._lock = threading.Lock()
         try:
             self._database = open_log(path)
@@ -105,7 +104,7 @@ class AppearanceLog:
         person, cipher = appearance.match.person if appearance.match else None, self._cipher()
         face = None if sighting.face is None else cipher.encrypt(sighting.face)
         with self._writing() as database:
-            now = self._advance_clock(database)
+            now = self._stored_clock.advance(database)
             database.execute(
                 "INSERT INTO appearance (id, source, person, started, logged, event, face) "
                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
@@ -223,7 +222,7 @@ class AppearanceLog:
         appearance counts from when it was logged.
         """
         with self._writing() as database:
-            now = self._advance_clock(database)
+            now = self._stored_clock.advance(database)
             for old, new in merged.items():
                 change = "person = ?1, event = json_set(event, '$.match.person', ?1)"
                 database.execute(f"UPDATE appearance SET {change} WHERE person = ?2", [new, old])
@@ -299,21 +298,6 @@ class AppearanceLog:
             removed = remove_deleted_bytes(self._database)
         if not removed:
             raise WorkError(f"{self.path}: another program is reading this file, so {left}")
-
-    def _advance_clock(self, database: sqlite3.Connection) -> float:
-        """Advance the clock in the file by what has passed, and return its time."""
-        clock, wall = self._clock(), self._wall()
-        stored = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
-        before = (read_clock(stored[0]) if stored else None) or start_clock(database, wall)
-        if self._restarted:
-            before, self._restarted = before.restarted(), False
-        passed, self._advanced = max(0.0, clock - self._advanced), clock
-        after = before.after(passed, wall)
-        missed = after.now - before.now - passed
-        if missed > ACCURACY:  # it passed before what was logged since then
-            database.execute("UPDATE appearance SET logged = logged + ? WHERE logged > ?", [missed, before.agreed])
-        database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [CLOCK, json.dumps(asdict(after))])
-        return after.now
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -238,6 +238,10 @@ class CameraService(Protocol):
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
         that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
 
+    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
+        """Return the JPEG to which a link of an alert leads. None if the link is not ours or has expired, or if the
+        picture was deleted."""
+
     def health(self) -> Health:
         """Return the current state of the service."""
 

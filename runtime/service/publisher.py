@@ -13,6 +13,7 @@ from ..events import Delivery
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..tracking.appearance import Appearance
+from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog
 from .erasure import erase_from_log
 from .problems import Problems
@@ -28,8 +29,16 @@ ReadSighting = Callable[[Appearance], Sighting]
 class Publisher:
     """``publish`` may be called from any thread; all receivers get the appearances in the same order."""
 
-    def __init__(self, gallery: Gallery, log: AppearanceLog, sinks: Sequence[Delivery], problems: Problems) -> None:
-        self._gallery, self._log, self._sinks, self._problems = gallery, log, sinks, problems
+    def __init__(
+        self,
+        gallery: Gallery,
+        log: AppearanceLog,
+        sinks: Sequence[Delivery],
+        problems: Problems,
+        pictures: AlertPictures,
+    ) -> None:
+        self._gallery, self._log, self._problems, self._pictures = gallery, log, problems, pictures
+        self._sinks = [sink for sink in sinks if not sink.only_alerts]
         self._subscribers: list[queue.Queue[Appearance]] = []
         self._publishing = threading.Lock()
         self._ended: deque[str] = deque(maxlen=ENDED)
@@ -49,6 +58,7 @@ class Publisher:
                 self._ended.append(appearance.id)
             for sink in self._sinks:
                 sink.send(event)
+            self._pictures.note_match(appearance)
             for subscriber in list(self._subscribers):
                 if subscriber.full():
                     with suppress(queue.Empty):
@@ -71,6 +81,7 @@ class Publisher:
         """Delete from the log what is older than ``keep`` allows, and everybody who is no longer in the gallery."""
         with self._problems.of("appearances"):
             erase_from_log(self._gallery, self._log, keep)
+        self._pictures.prune(self._gallery)
 
     def _refresh_match(self, match: Match) -> Match | None:
         """Return ``match`` with the current id and name. People can be renamed, merged or deleted while a
@@ -81,4 +92,4 @@ class Publisher:
                 "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
                 [match.person],
             )
-        return Match(rows[0][0], rows[0][1], match.cosine) if rows else None
+        return replace(match, person=rows[0][0], name=rows[0][1]) if rows else None

@@ -33,6 +33,7 @@ from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
 from . import erasure, live_settings, old_files, photo_requests
+from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
@@ -45,7 +46,15 @@ from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
 from .sighting import Sighting
-from .startup import check_library, lock_gallery, open_gallery, open_service_scheduler, open_sinks
+from .startup import (
+    check_library,
+    lock_gallery,
+    open_gallery,
+    open_links,
+    open_pictures,
+    open_service_scheduler,
+    open_sinks,
+)
 from .systemd import notify, watchdog_seconds
 from .watchers import Watchers
 
@@ -96,7 +105,11 @@ class Service:
             with self.problems.of("old files"):
                 old_files.take_over(settings)
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
-            self.sinks = open_sinks(settings, opened, forgotten, self._report)
+            self._pictures = open_pictures(settings, opened)
+            if self._pictures is not None:
+                self._pictures.erase(forgotten)
+            self._links = open_links(settings, self._pictures)
+            self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
@@ -107,11 +120,22 @@ class Service:
             self._watch_pipeline = self.scheduler.pipeline()
             self._identity = embedding_identity(self.pipeline.manifest)
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
+            if self._pictures is not None:
+                self._pictures.use_cipher(lambda: self.gallery.cipher)  # it may be encrypted at any time
             self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
             with self.problems.of("appearances"):
                 self._log.encrypt()
-            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)
-            self.watchers = Watchers(self.workers, self._watch_pipeline, self._search, self._rules())
+            self.watchers = Watchers(
+                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+            )
+            self._alert_pictures = AlertPictures(
+                self._pictures,
+                self.watchers,
+                self.watchers.shots,
+                self.problems,
+                self.pipeline.manifest.longest_side,
+            )
+            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems, self._alert_pictures)
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self._parts = Parts(
@@ -232,6 +256,11 @@ class Service:
             copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
         return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
 
+    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
+        if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
+            return None
+        return self._pictures.read(id)
+
     def health(self) -> Health:
         return read_health(self._parts, read_clocks())
 
@@ -279,6 +308,7 @@ class Service:
         for result in results:
             self._last_result = time.monotonic()
             self.failed_frames += result.error is not None
+            self._alert_pictures.note_result(result)
             yield result
             source = result.frame.source
             self.workers[source].note_result(result, self.watchers[source])  # its watcher has processed it by now
@@ -320,6 +350,9 @@ class Service:
     def _rules(self) -> RecognitionRules:
         rules = self._settings.recognition.rules(self.pipeline.thresholds)
         return self._settings.liveness.rules(rules, self._watch_pipeline.liveness)
+
+    def _camera_settings(self, camera: str) -> CameraSettings:
+        return self._settings.camera[camera]
 
     def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
         """Search the gallery. While it cannot be read, everybody is unknown, and health reports the problem."""
@@ -366,6 +399,7 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
+        self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

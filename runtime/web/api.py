@@ -17,6 +17,8 @@ from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
+from ..gallery.people_search import find_people, select_page
+from ..gallery.split import move_samples
 from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
 from ..service.enrollment_requests import OfferedShot
@@ -29,11 +31,13 @@ from .schemas import (
     MergeTarget,
     NewName,
     PersonDetails,
+    PersonSearch,
+    SampleMove,
     StoredSample,
     Text,
 )
 from .uploads import MAX_PIXELS, UPLOAD, read_upload
-from .wire import Cursor, Limit, Page, page_of, read_number, write_cursor
+from .wire import Cursor, Limit, Page, read_number, read_place, write_cursor
 
 NEAREST = 3  # other people who look similar
 REFUSED: dict[int | str, dict[str, Any]] = {422: {"description": "refused: `verdict` says why; or a wrong request"}}
@@ -46,7 +50,17 @@ router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 def list_people(service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[Person]:
     """The enrolled people, in the order of enrollment."""
     # A cursor must not contain a name: it is in the address of the request, which proxies log.
-    return page_of(service.gallery.people(), lambda one: (one.created, one.id), limit, cursor)
+    people = select_page(service.gallery, limit + 1, read_place(cursor, float))
+    last = people[:limit][-1] if len(people) > limit else None
+    return Page(items=people[:limit], next=write_cursor([last.created, last.id]) if last else None)
+
+
+@router.post("/people/search", tags=["people"])
+def search_people(service: ServiceDependency, body: PersonSearch) -> Page[Person]:
+    """People by a part of their name, sorted by name. It changes nothing; it is a POST because addresses of requests,
+    which proxies log, must not contain names."""
+    people, after = find_people(service.gallery, body.text, body.limit, read_place(body.cursor, str))
+    return Page(items=people, next=write_cursor(after) if after else None)
 
 
 @router.get("/people/{id}", tags=["people"], responses=NOT_FOUND)
@@ -80,6 +94,13 @@ def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Pers
     """Merge a person who was enrolled twice: all samples move to the person ``into``."""
     service.gallery.merge(_find_person(service, id), _find_person(service, body.into))
     return _find_person(service, body.into)
+
+
+@router.post("/people/{id}/split", tags=["people"], responses=NOT_FOUND)
+def split_person(service: ServiceDependency, id: str, body: SampleMove) -> Person:
+    """Give some samples to another person: two people were enrolled as one, or a photo shows somebody else. Returns the
+    person who gets them. Existing backups still contain them as samples of this person."""
+    return move_samples(service.gallery, _find_person(service, id), body.samples, body.name)
 
 
 @router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND | BUSY)

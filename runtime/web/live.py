@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
-from fastapi import APIRouter, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, HTTPException, Query, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -24,6 +24,7 @@ from .access import Access
 from .api import find_camera
 from .connections import TRY_AGAIN
 from .dependencies import NOT_FOUND, ServiceDependency
+from .wire import LARGEST
 
 MAX_WIDTH = 1280  # pixels of a picture on the page
 JPEG_QUALITY = 80
@@ -75,6 +76,26 @@ def get_picture(request: Request, service: ServiceDependency, name: str) -> Resp
     if latest is None:
         raise HTTPException(404, f"{name}: no picture yet")
     return Response(request.app.state.jpegs.jpeg(latest.frame), media_type="image/jpeg")
+
+
+@router.get(
+    "/alert-pictures/{id}",
+    tags=["alerts"],
+    responses=JPEG | {404: {"description": "the link is wrong or has expired, or the picture was deleted"}},
+    response_class=Response,
+)
+def get_alert_picture(
+    service: ServiceDependency,
+    id: str,
+    expires: Annotated[int, Query(ge=0, le=LARGEST)],
+    signature: Annotated[str, Query(max_length=100)],
+) -> Response:
+    """The picture of an alert, as JPEG. The whole link comes from the alert. It works without signing in, until it
+    expires."""
+    image = service.alert_picture(id, expires, signature)
+    if image is None:
+        raise HTTPException(404, "this link is wrong or has expired, or its picture was deleted")
+    return Response(image, media_type="image/jpeg")
 
 
 @router.websocket("/cameras/{name}/live")

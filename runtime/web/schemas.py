@@ -12,6 +12,7 @@ from ..gallery.match import Match
 from ..gallery.people import Person
 from .accounts import Token
 from .scopes import Role, Scope
+from .wire import LARGEST, MOST
 
 
 def check_text(text: str) -> str:
@@ -81,6 +82,24 @@ class MergeTarget:
     """``into``: the id of the person who keeps name and id."""
 
     into: Text
+
+
+@dataclass(frozen=True)
+class PersonSearch:
+    """``text``: words that the name contains, without regard to accents and case; empty: everybody. ``cursor``:
+    ``next`` of the page before."""
+
+    text: Annotated[Text, Field(max_length=200)] = ""
+    limit: Annotated[int, Field(ge=1, le=MOST)] = 50
+    cursor: Annotated[Text | None, Field(max_length=3000)] = None
+
+
+@dataclass(frozen=True)
+class SampleMove:
+    """``samples``: numbers of samples of the person. ``name``: who gets them; a new person if nobody has this name."""
+
+    name: PersonName
+    samples: Annotated[tuple[Annotated[int, Field(ge=1, lt=LARGEST)], ...], Field(min_length=1, max_length=MOST)]
 
 
 @dataclass(frozen=True)

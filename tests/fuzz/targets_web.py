@@ -124,6 +124,8 @@ def request_seeds() -> list[bytes]:
         post(b"PATCH", b"/v1/settings", b'{"recognition.match": 0.5}'),
         post(b"PATCH", b"/v1/people/x", b'{"name": "Ada"}'),
         post(b"POST", b"/v1/people/x/merge", b'{"into": "y"}'),
+        post(b"POST", b"/v1/people/x/split", b'{"name": "Ada", "samples": [1, 2]}'),
+        post(b"POST", b"/v1/people/search", b'{"text": "ada", "limit": 2, "cursor": "WyJhZGEiLCAieCJd"}'),
         post(b"POST", b"/v1/enrollments/seen", b'{"name": "Ada", "appearance": "x", "force": true, "shots": ["a"]}'),
         post(b"POST", b"/v1/enrollments/photo?name=Ada&source=x", b"\xff\xd8\xff"),
         b"p" + post(b"POST", b"/v1/session", b'{"password": "guess"}')[1:],

@@ -24,10 +24,11 @@ DOCS = (Path(__file__).resolve().parents[3] / "docs/events.md").read_text(encodi
 
 def test_the_json_of_an_appearance():
     assert json.loads(encode(appearance(1, "end").as_event())) == {
-        "schema": "rkface.appearance", "version": 1, "event": "f77f6498773cb0aba738be691b6dfd50",
+        "schema": "rkface.appearance", "version": 1, "event": "e42d6686a8d6ecb26c38939ed471eef2",
         "id": "a-1", "source": "door", "stage": "end", "match": {"person": "p-1", "name": "Ada", "cosine": 0.71},
         "threshold": 0.4, "started": 1780000001.0, "best": 1780000001.5, "ended": 1780000004.0,
         "box": [0.1, 0.2, 0.3, 0.4], "score": 0.9, "quality": 0.8, "frames": 7, "liveness": None, "live": None,
+        "zones": [],
     }  # fmt: skip
 
 

@@ -19,11 +19,13 @@ from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Thresholds
 from rkface.runtime.core.toml import describe_fields, load_table, read_toml
 from rkface.runtime.core.toml_writer import dump, list_keys
+from rkface.runtime.core.weekly import WeeklyHours
 from rkface.runtime.service import config
 from rkface.runtime.service.settings import (
     CameraSettings,
     Events,
     MqttSettings,
+    Polygon,
     Recognition,
     Settings,
     Web,
@@ -40,7 +42,17 @@ FULL = Settings(
     device='door "7"\n\\',
     camera={
         "yard": CameraSettings("rtsp://u:p@h/1", decoder="h264", rate=5.0),
-        "front door": CameraSettings("/dev/video0", loop=True, looks=5.0, motion=True),
+        "front door": CameraSettings(
+            "/dev/video0",
+            loop=True,
+            looks=5.0,
+            motion=True,
+            min_face=0.1,
+            hide_masks=True,
+            zones={'my "steps"': Polygon(((0.0, 0.5), (1.0, 0.5), (0.25, 1.0)))},
+            masks={"street": Polygon(((0.0, 0.0), (1.0, 0.0), (1.0, 0.1)))},
+            schedule={"away": WeeklyHours(("mon", "sun"), ("22:00-06:00",), "Europe/Warsaw")},
+        ),
     },
     events=Events(False, Path("/tmp/e.jsonl"), WebhookSettings("https://h/", "env:SECRET"), MqttSettings("broker")),
     web=Web(password_file=Path("/etc/rkface/password")),
@@ -259,3 +271,33 @@ def test_the_configuration_of_a_release_is_beside_its_bundle(tmp_path):
 def test_home_assistant_gets_the_address_of_a_console_that_other_machines_can_reach(web, address):
     pytest.importorskip("fastapi")
     assert console_address(web) == address
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("zones.steps.points = [[0, 0], [1, 1], [1, 0], [0, 1]]", "zones.steps.points: the edges from corner 1"),
+        ("zones.steps.points = [[0, 0], [1, 1]]", "zones.steps.points: a polygon needs 3 corners or more, not 2"),
+        (
+            "masks.street.points = [[0, 0], [10, 0], [0, 1]]",
+            "masks.street.points[1][0] is 10.0, but must be from 0 to 1",
+        ),
+        ("zones.steps.points = [0]", "zones.steps.points[0] is 0, but must be a list"),
+        ("zones.steps = [[0, 0]]", "zones.steps is [[0, 0]], but must be a table"),
+        ("zones.steps.points = []", "a polygon needs 3 corners or more, not 0"),
+        ("zones.' '.points = [[0, 0], [1, 0], [0, 1]]", "the name must be visible text"),
+        ("min_face = 60", "min_face is 60.0, but must be from 0 to 1"),
+        ("schedule.night.hours = ['22-6']", "schedule.night: '22-6' are no hours of a day"),
+        ("schedule.night.days = ['monday']", "schedule.night.days[0] is 'monday', but must be one of mon, tue"),
+        ("schedule.night.time_zone = 'Warsaw'", "schedule.night: there is no time zone 'Warsaw'"),
+    ],
+)
+def test_zones_and_schedules_that_cannot_be_used_are_explained(problems, content, said):
+    [problem] = problems(f"[camera.door]\nsource = '0'\n{content}")
+    assert problem.startswith("camera.door.") and said in problem
+
+
+def test_a_camera_may_have_a_limited_number_of_zones(problems):
+    zones = "".join(f"zones.z{number}.points = [[0, 0], [1, 0], [0, 1]]\n" for number in range(33))
+    [problem] = problems(f"[camera.door]\nsource = '0'\n{zones}")
+    assert "camera.door.zones: a camera may have 32 of them, not 33" in problem

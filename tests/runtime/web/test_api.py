@@ -110,6 +110,36 @@ def test_a_person_who_is_enrolled_under_another_name_is_noticed(client, ada, por
     assert client.get(f"/v1/people/{eve['id']}").status_code == 404
 
 
+def test_people_are_found_by_a_part_of_their_name(client, ada, portraits):
+    for name in ("Łukasz Ada", "Beth"):
+        enroll(client, name, portraits[2], force=True)
+
+    def search(**body):
+        answer = client.post("/v1/people/search", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert [one["name"] for one in search(text="ADA")["items"]] == ["Ada", "Łukasz Ada"]
+    first = search(text="ada", limit=1)
+    assert search(text="ada", limit=1, cursor=first["next"]) | {"items": 0} == {"items": 0, "next": None}
+    assert [one["name"] for one in search()["items"]] == ["Ada", "Beth", "Łukasz Ada"]
+    for cursor in ("x", "WzEsICJ4Il0=", "WyJcdWQ4MDAiLCAieCJd", "WyJ4Il0="):  # [1, "x"], half a character, ["x"]
+        assert client.post("/v1/people/search", json={"cursor": cursor}).status_code == 422
+    assert client.post("/v1/people/search", content=b'{"text": "\\ud800"}').status_code == 422
+    forget(client, "Łukasz Ada", "Beth")
+
+
+def test_samples_of_somebody_else_are_given_to_that_person(client, ada, portraits):
+    samples = [one["id"] for one in client.get(f"/v1/people/{ada['id']}").json()["samples"]]
+    path = f"/v1/people/{ada['id']}/split"
+    eve = client.post(path, json={"name": "Eve", "samples": samples[:1]}).json()
+    assert (eve["name"], eve["samples"]) == ("Eve", 1)
+    assert [one["id"] for one in client.get(f"/v1/people/{eve['id']}").json()["samples"]] == samples[:1]
+    for body, status in (({"samples": samples[1:]}, 400), ({"samples": [2**70]}, 422), ({"samples": []}, 422)):
+        assert client.post(path, json={"name": "Eve"} | body).status_code == status
+    assert client.post("/v1/people/nobody/split", json={"name": "Eve", "samples": [1]}).status_code == 404
+
+
 @pytest.fixture
 def strangers(cast):
     """Photos of the second person, as images."""
