@@ -35,7 +35,8 @@ def apply_changes(
     """Write the people ``put``, delete those who are ``gone`` from this site, and delete and remember those who were
     ``erased`` (ids), all in one transaction with ``settings`` (rows of the table ``setting``).
 
-    A local person with the name of another one from the hub gets a number behind the name: two people are never merged
+    Somebody whom this gallery has forgotten is not brought back: the hub is about to hear of it. A local person with the
+    name of another one from the hub gets a number behind the name: two people are never merged
     silently. Call ``backup.finish`` afterwards if somebody was deleted. Raises InputError for embeddings of another
     model; nothing was written then.
     """
@@ -48,8 +49,10 @@ def apply_changes(
                 database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, id])
             if deleted:
                 database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
+        here = {id for (id,) in database.execute("SELECT id FROM former WHERE person IS NULL")}
         for person in put:
-            _put(gallery, person, now)
+            if person.id not in here:
+                _put(gallery, person, now)
         database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", list(settings.items()))
     gallery.update_index()
 

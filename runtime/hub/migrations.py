@@ -70,10 +70,14 @@ MIGRATIONS: tuple[str, ...] = (
         board text PRIMARY KEY REFERENCES board, seen timestamptz NOT NULL, revision bigint NOT NULL,
         state jsonb NOT NULL
     );
-    -- People whom boards enrolled. ``problem``: why a human must decide; the row stays until then.
-    CREATE TABLE enrollment (
-        id text PRIMARY KEY, board text NOT NULL REFERENCES board, body jsonb NOT NULL,
-        received timestamptz NOT NULL DEFAULT now(), problem text NOT NULL DEFAULT ''
+    -- People whom boards enrolled under the name of somebody else: a human decides whether both are one person.
+    CREATE TABLE review (
+        person text PRIMARY KEY CHECK (person ~ '^[0-9a-f]{{32}}$'), board text NOT NULL REFERENCES board,
+        name text NOT NULL, metadata jsonb NOT NULL, received timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE TABLE review_sample (
+        person text NOT NULL REFERENCES review ON DELETE CASCADE, identity text NOT NULL, embedding vector NOT NULL,
+        quality real NOT NULL CHECK (quality BETWEEN 0 AND 1), source text NOT NULL
     );
 
     CREATE FUNCTION next_revision() RETURNS bigint LANGUAGE sql AS
@@ -117,7 +121,6 @@ MIGRATIONS: tuple[str, ...] = (
         PERFORM rkface.note_change(OLD.id, site, 'erased') FROM rkface.change WHERE person = OLD.id ORDER BY site;
         UPDATE rkface.event SET body = jsonb_set(body, '{{match}}', 'null')
             WHERE body -> 'match' ->> 'person' = OLD.id;
-        DELETE FROM rkface.enrollment WHERE body ->> 'person' = OLD.id;
         RETURN NULL;
     END $$;
     CREATE TRIGGER erased AFTER DELETE ON person FOR EACH ROW EXECUTE FUNCTION person_erased();
@@ -147,15 +150,62 @@ MIGRATIONS: tuple[str, ...] = (
         'SELECT site FROM board WHERE role = session_user AND revoked IS NULL';
     CREATE FUNCTION my_lease() RETURNS double precision LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rkface AS
         'SELECT lease FROM board WHERE role = session_user AND revoked IS NULL';
+    -- What a board may do to people, and nothing else: enroll at its own site, and forget people of its own site.
+    -- Samples are (identity, embedding, quality, source). Returns whether the hub took the person; if not, see review.
+    CREATE FUNCTION enroll(person_id text, person_name text, details jsonb, samples jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public AS $$
+    DECLARE at_site text := my_site(); own text;
+    BEGIN
+        IF at_site IS NULL THEN
+            RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
+        END IF;
+        INSERT INTO setting SELECT 'identity', samples -> 0 ->> 'identity'
+            WHERE jsonb_array_length(samples) > 0 ON CONFLICT DO NOTHING;
+        SELECT value INTO own FROM setting WHERE name = 'identity';
+        IF EXISTS (SELECT 1 FROM jsonb_array_elements(samples) one WHERE one ->> 'identity' <> own) THEN
+            RAISE EXCEPTION 'the embeddings are of another model than those of the hub' USING ERRCODE = '22023';
+        END IF;
+        IF EXISTS (SELECT 1 FROM tombstone WHERE person = person_id) THEN
+            RETURN true;  -- erased meanwhile; the board hears of it at its next sync
+        END IF;
+        IF NOT EXISTS (SELECT 1 FROM person WHERE id = person_id) THEN
+            IF EXISTS (SELECT 1 FROM person WHERE name = person_name) THEN
+                INSERT INTO review (person, board, name, metadata)
+                    VALUES (person_id, my_board(), person_name, details) ON CONFLICT (person) DO NOTHING;
+                DELETE FROM review_sample WHERE review_sample.person = person_id;
+                INSERT INTO review_sample SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector,
+                    (one ->> 'quality')::real, one ->> 'source' FROM jsonb_array_elements(samples) one;
+                RETURN false;
+            END IF;
+            INSERT INTO person (id, name, metadata) VALUES (person_id, person_name, details);
+            INSERT INTO stay (person, site) VALUES (person_id, at_site);
+        ELSIF NOT EXISTS (SELECT 1 FROM stay WHERE stay.person = person_id AND stay.site = at_site) THEN
+            RAISE EXCEPTION 'this person is not known at the site of this board' USING ERRCODE = '42501';
+        END IF;
+        INSERT INTO sample (person, identity, embedding, quality, source)
+            SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector, (one ->> 'quality')::real,
+                one ->> 'source' FROM jsonb_array_elements(samples) one
+            WHERE NOT EXISTS (SELECT 1 FROM sample WHERE sample.person = person_id
+                AND sample.embedding = (one ->> 'embedding')::vector AND sample.identity = one ->> 'identity');
+        RETURN true;
+    END $$;
+    CREATE FUNCTION forget(person_id text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = rkface, public AS $$
+    BEGIN
+        DELETE FROM review WHERE review.person = person_id AND board = my_board();
+        DELETE FROM person WHERE id = person_id
+            AND EXISTS (SELECT 1 FROM stay WHERE stay.person = person_id AND stay.site = my_site());
+    END $$;
+
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rkface FROM PUBLIC;
     GRANT USAGE ON SCHEMA rkface TO {BOARD}, {ADMIN};
-    GRANT EXECUTE ON FUNCTION my_board(), my_site(), my_lease() TO {BOARD};
+    GRANT EXECUTE ON FUNCTION my_board(), my_site(), my_lease(), enroll(text, text, jsonb, jsonb), forget(text) TO {BOARD};
     GRANT ALL ON ALL TABLES IN SCHEMA rkface TO {ADMIN};
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rkface TO {ADMIN};
     GRANT SELECT ON person, stay, sample, change, setting TO {BOARD};
     GRANT SELECT, INSERT ON receipt, event TO {BOARD};
     GRANT SELECT, INSERT, UPDATE ON heartbeat TO {BOARD};
-    GRANT SELECT, INSERT, DELETE ON enrollment TO {BOARD};
+    GRANT SELECT ON review TO {BOARD};
     """,
 )
 # Rows that a board may see or write: those of its site, and its own. Everything else stays invisible.
@@ -168,7 +218,7 @@ POLICIES: dict[str, str] = {
     "receipt": "board = rkface.my_board()",
     "event": "board = rkface.my_board()",
     "heartbeat": "board = rkface.my_board()",
-    "enrollment": "board = rkface.my_board()",
+    "review": "board = rkface.my_board()",
 }
 
 
