@@ -35,10 +35,10 @@ def apply_changes(
     """Write the people ``put``, delete those who are ``gone`` from this site, and delete and remember those who were
     ``erased`` (ids), all in one transaction with ``settings`` (rows of the table ``setting``).
 
-    Somebody whom this gallery has forgotten is not brought back: the hub is about to hear of it. A local person with the
-    name of another one from the hub gets a number behind the name: two people are never merged
-    silently. Call ``backup.finish`` afterwards if somebody was deleted. Raises InputError for embeddings of another
-    model; nothing was written then.
+    Somebody whom this gallery has forgotten is not brought back: the hub is about to hear of it. A local person with
+    the name of another one from the hub gets a number behind the name: two people are never merged silently. Call
+    ``backup.finish`` afterwards if somebody was deleted. Raises InputError for embeddings of another model; nothing was
+    written then.
     """
     now = time.time()
     with gallery.transaction() as database:

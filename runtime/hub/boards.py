@@ -80,7 +80,6 @@ def revoke_board(hub: Hub, board: str) -> None:
         hub.execute(f'ALTER ROLE "{row[0]}" NOLOGIN'.encode())
     with hub_errors():
         hub.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row[0]])
-        hub.commit()
 
 
 def list_boards(hub: Hub) -> list[Board]:

@@ -31,8 +31,9 @@ ADVICE: Mapping[str, str] = {
 }
 
 
-def connect(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open a connection to the hub at ``dsn``, a PostgreSQL URL or "host=… dbname=…".
+def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection to the hub at ``dsn``, a PostgreSQL URL or "host=… dbname=…". It is in autocommit mode: what
+    belongs together is written in ``transaction()``.
 
     Other hosts than this one must prove who they are: ``sslmode`` is verify-full, with the system's certificates unless
     ``sslrootcert`` names others. Raises InputError for a DSN that cannot be right or that allows less, and WorkError if
@@ -48,7 +49,8 @@ def connect(dsn: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[A
         ) from None
     with hub_errors():
         opened: psycopg.Connection[tuple[Any, ...]] = library.connect(
-            "", **secure(options), autocommit=autocommit, connect_timeout=CONNECT_SECONDS, application_name="rkface"
+            **{"connect_timeout": CONNECT_SECONDS, "application_name": "rkface", **secure(options)},
+            autocommit=True,
         )
     return opened
 

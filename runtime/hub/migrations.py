@@ -199,7 +199,8 @@ MIGRATIONS: tuple[str, ...] = (
 
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rkface FROM PUBLIC;
     GRANT USAGE ON SCHEMA rkface TO {BOARD}, {ADMIN};
-    GRANT EXECUTE ON FUNCTION my_board(), my_site(), my_lease(), enroll(text, text, jsonb, jsonb), forget(text) TO {BOARD};
+    GRANT EXECUTE ON FUNCTION my_board(), my_site(), my_lease(), forget(text), enroll(text, text, jsonb, jsonb)
+        TO {BOARD};
     GRANT ALL ON ALL TABLES IN SCHEMA rkface TO {ADMIN};
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rkface TO {ADMIN};
     GRANT SELECT ON person, stay, sample, change, setting TO {BOARD};
@@ -261,7 +262,6 @@ def check_version(connection: psycopg.Connection[Any]) -> None:
     try:
         version = read_version(connection)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege):
-        connection.rollback()
         raise InputError("this database is not a hub: make it one with `rkface hub init DSN`") from None
     if version < len(MIGRATIONS):
         raise InputError(

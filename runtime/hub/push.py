@@ -24,27 +24,24 @@ NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a l
 
 
 def push_people(hub: Hub, gallery: Gallery) -> list[str]:
-    """Enroll at the hub whom this gallery has and the hub does not, with samples that the hub lacks, and forget there
-    whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must decide.
+    """Enroll at the hub whom this gallery has and the hub does not, add samples where this gallery has more, and forget
+    there whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must decide.
 
     Call it before ``sync``, which makes this gallery equal to the hub.
     """
     with hub_errors(), hub.transaction():
-        known = {
-            person: set(samples)
-            for person, samples in hub.execute(
-                "SELECT id, array(SELECT md5(vector_send(embedding)) FROM rkface.sample WHERE person = person.id) "
-                "FROM rkface.person"
-            )
-        }
+        known = dict(
+            hub.execute(
+                "SELECT id, (SELECT count(*) FROM rkface.sample WHERE sample.person = person.id) FROM rkface.person"
+            ).fetchall()
+        )
         waiting = {person for (person,) in hub.execute("SELECT person FROM rkface.review")}
         for person in backup.forgotten(gallery):
             if person in known or person in waiting:
                 hub.execute("SELECT rkface.forget(%s)", [person])
     for one in gallery.people():
-        if one.id not in known:
-            if not _enroll(hub, one, gallery.samples(one)):
-                waiting.add(one.id)
+        if one.samples > known.get(one.id, -1) and not _enroll(hub, one, gallery.samples(one)):
+            waiting.add(one.id)
     return sorted(waiting)
 
 
@@ -82,7 +79,7 @@ class HubEvents:
     def maintain(self, wake: Callable[[], None]) -> bool | None:
         """Connect, if the connection is lost."""
         if self._hub is None or self._hub.closed:
-            self._hub = connect(self._address, autocommit=True)
+            self._hub = connect(self._address)
         return True
 
     def withdraw(self, people: Collection[str]) -> bool:

@@ -43,10 +43,10 @@ def server():
 def database(server):
     """The address of an empty database."""
     name = f"hub{next(_numbers)}"
-    with connect(server, autocommit=True) as connection:
+    with connect(server) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     yield server.replace("/postgres?", f"/{name}?")
-    with connect(server, autocommit=True) as connection:
+    with connect(server) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         for (role,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'rkface_board__%'"):
             connection.execute(f"DROP ROLE {role}")
