@@ -119,7 +119,14 @@ class AppearanceLog:
                 )
 
     def newest(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
         """Return the newest appearances, newest start first.
 
@@ -129,18 +136,21 @@ class AppearanceLog:
             before: Only appearances that started earlier than this; seconds since 1970.
             person: Only this person (an id); "" for unknown people.
             source: Only this camera.
+            since: Only appearances that started then or later.
+            until: Only appearances that started earlier, as ``before``, but it does not change from page to page.
         """
         if limit < 1:
             return []
         selection = (
             "FROM appearance WHERE (?1 IS NULL OR started < ?1) "
-            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3)"
+            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3) "
+            "AND started >= ifnull(?5, -1e308) AND started < ifnull(?6, 1e308)"
         )
         last = f"SELECT started {selection} ORDER BY started DESC LIMIT 1 OFFSET ?4"
         rows = self._read(
             f"SELECT event, face IS NOT NULL, renamed IS NOT NULL {selection} AND started >= ifnull(({last}), -1e308) "
             "ORDER BY started DESC, id",
-            [before, person, source, min(limit, MOST) - 1],
+            [before, person, source, min(limit, MOST) - 1, since, until],
         )
         return [
             LoggedAppearance(**vars(Appearance.from_event(json.loads(event))), face=bool(face), renamed=bool(renamed))
@@ -246,6 +256,17 @@ class AppearanceLog:
             with self._lock, suppress(sqlite3.Error):
                 empty_write_ahead_log(self._database)
                 self._database.executescript("PRAGMA incremental_vacuum")
+        return int(gone)
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete these appearances with their pictures and embeddings, and leave no byte of them in the file. Return
+        how many there were. Raises WorkError if the file cannot be written, or another program reads old pages."""
+        with self._writing() as database:
+            gone = database.execute(
+                "DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
+            ).rowcount
+        if gone:
+            self._remove_deleted_bytes()
         return int(gone)
 
     def erase(self, people: Iterable[str]) -> None:

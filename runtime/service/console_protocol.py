@@ -187,7 +187,14 @@ class CameraService(Protocol):
         """Return the aligned face of the best shot as PNG. None if no picture is stored."""
 
     def appearances(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
         """Return the last stage of each appearance, newest start first.
 
@@ -196,7 +203,13 @@ class CameraService(Protocol):
             before: Only appearances that started earlier.
             person: Only this person (an id of the gallery); "" for unknown people.
             source: Only this camera.
+            since: Only appearances that started then or later.
+            until: Only appearances that started earlier.
         """
+
+    def delete_appearances(self, ids: Sequence[str]) -> int:
+        """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that
+        lasts is logged again when it changes."""
 
     def enroll(
         self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False

@@ -199,9 +199,19 @@ class Service:
         return self.workers[source].latest
 
     def appearances(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
-        return self._log.newest(limit, before, person, source)
+        return self._log.newest(limit, before, person, source, since=since, until=until)
+
+    def delete_appearances(self, ids: Sequence[str]) -> int:
+        return self._log.delete(ids)
 
     def face(self, appearance: str) -> bytes | None:
         shots = self.watchers.shots(appearance)

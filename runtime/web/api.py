@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import AwareDatetime
 
 from ..core.errors import InputError
 from ..enrollment.enroll import Verdict
@@ -27,7 +28,9 @@ from ..vision.image import decode_image
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, ServiceDependency, WorkloadDependency
 from .photo_bodies import photo_body, read_photos
 from .schemas import (
+    AppearanceChoice,
     AppearanceEnrollment,
+    DeletedAppearances,
     MergeTarget,
     NewName,
     PersonDetails,
@@ -181,16 +184,26 @@ async def enroll_from_appearance(
 
 @router.get("/appearances", tags=["appearances"])
 def list_appearances(
+    *,
     service: ServiceDependency,
     limit: Annotated[int, Query(ge=1, le=200, description="how many, at most; a few more if they start together")] = 50,
     cursor: Cursor = None,
     person: Annotated[str | None, Query(description="a person's id; empty for unknown people only")] = None,
     source: Annotated[str | None, Query(description="a camera's name")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="only those that started then or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="only those that started earlier")] = None,
 ) -> Page[LoggedAppearance]:
     """Newest first."""
     before = read_number(cursor, float)
-    found = service.appearances(limit, before, person, source)
+    since_seconds, until_seconds = (time.timestamp() if time else None for time in (since, until))
+    found = service.appearances(limit, before, person, source, since=since_seconds, until=until_seconds)
     return Page(items=found, next=write_cursor([found[-1].started]) if len(found) >= limit else None)
+
+
+@router.post("/appearances/delete", tags=["appearances"])
+def delete_appearances(service: ServiceDependency, body: AppearanceChoice) -> DeletedAppearances:
+    """Delete appearances from the log, with their pictures. Events that were sent, and reviews, stay."""
+    return DeletedAppearances(service.delete_appearances(body.appearances))
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)

@@ -115,6 +115,20 @@ class AppearanceEnrollment:
 
 
 @dataclass(frozen=True)
+class AppearanceChoice:
+    """``appearances``: ids."""
+
+    appearances: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MOST)]
+
+
+@dataclass(frozen=True)
+class DeletedAppearances:
+    """``deleted``: how many of them were in the log."""
+
+    deleted: int
+
+
+@dataclass(frozen=True)
 class NewToken:
     """``name``: which program uses it."""
 

@@ -124,6 +124,8 @@ def request_seeds() -> list[bytes]:
         post(b"PATCH", b"/v1/settings", b'{"recognition.match": 0.5}'),
         post(b"PATCH", b"/v1/people/x", b'{"name": "Ada"}'),
         post(b"POST", b"/v1/people/x/merge", b'{"into": "y"}'),
+        post(b"POST", b"/v1/appearances/delete", b'{"appearances": ["x", "y"]}'),
+        b"-GET /v1/appearances?since=2026-11-29T00:00:00Z&until=1.5 " + head + b"\r\n",
         post(b"POST", b"/v1/people/x/split", b'{"name": "Ada", "samples": [1, 2]}'),
         post(b"POST", b"/v1/people/search", b'{"text": "ada", "limit": 2, "cursor": "WyJhZGEiLCAieCJd"}'),
         post(b"POST", b"/v1/enrollments/seen", b'{"name": "Ada", "appearance": "x", "force": true, "shots": ["a"]}'),

@@ -75,6 +75,25 @@ def test_appearances_are_listed_newest_first_in_pages(log):
     assert ids(log, limit=-1) == []
 
 
+def test_appearances_of_a_time_are_listed_in_pages(log):
+    for number in range(6):
+        log.record(seen(str(number), started=NOW + number))
+    times = {"since": NOW + 1, "until": NOW + 5}
+    assert ids(log, **times) == ["4", "3", "2", "1"]
+    assert ids(log, limit=2, **times) == ["4", "3"] and ids(log, limit=2, before=NOW + 3, **times) == ["2", "1"]
+    assert ids(log, until=NOW) == [] and ids(log, since=NOW + 5) == ["5"]
+
+
+def test_chosen_appearances_are_deleted_with_every_byte_of_their_pictures(log, tmp_path):
+    for number in range(3):
+        log.record(seen(str(number), started=NOW + number), Sighting(face=b"face of %d" % number))
+    assert log.delete(["0", "2", "nobody"]) == 2 and ids(log) == ["1"]
+    assert log.face("1") == b"face of 1"
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"face of 1" in stored and b"face of 0" not in stored and b"face of 2" not in stored
+    assert log.delete([]) == 0
+
+
 def test_people_who_came_in_one_frame_are_on_one_page(log):
     for index, id in enumerate("abcdef"):
         log.record(seen(id, started=NOW + index // 3))  # three at once, twice

@@ -98,6 +98,7 @@ REQUESTS = [
     ("POST", "/v1/people/x/merge", "enroll"),
     ("POST", "/v1/people/x/split", "enroll"),
     ("POST", "/v1/people/search", "read"),
+    ("POST", "/v1/appearances/delete", "admin"),
     ("DELETE", "/v1/people/x/samples/1", "enroll"),
     ("DELETE", "/v1/people/x", "admin"),
     ("PATCH", "/v1/settings", "admin"),

@@ -271,6 +271,23 @@ def test_appearances_are_sent_as_events_and_listed(client, ada):
     assert client.get(f"/v1/appearances/{with_face[0]['id']}/face").content[:4] == b"\x89PNG"
 
 
+def test_appearances_of_a_day_are_listed_and_chosen_ones_deleted(client, service):
+    def ended():
+        return [one for one in client.get("/v1/appearances").json()["items"] if one["stage"] == "end"][:2]
+
+    found = eventually(lambda: len(some := ended()) == 2 and some, "two appearances")
+    newest, older = found
+    listed = client.get("/v1/appearances", params={"since": older["started_at"], "until": newest["started_at"]}).json()
+    assert older["id"] in [one["id"] for one in listed["items"]]
+    assert newest["id"] not in [one["id"] for one in listed["items"]]
+    for wrong in ("yesterday", "2026-11-29T10:00:00"):  # without a time zone
+        assert client.get("/v1/appearances", params={"since": wrong}).status_code == 422
+    chosen = {"appearances": [older["id"], "nothing"]}
+    assert client.post("/v1/appearances/delete", json=chosen).json() == {"deleted": 1}
+    assert older["id"] not in [one["id"] for one in client.get("/v1/appearances").json()["items"]]
+    assert client.post("/v1/appearances/delete", json={"appearances": []}).status_code == 422
+
+
 def test_exactly_the_pictures_that_were_shown_are_enrolled(client):
     def offered():
         for one in client.get("/v1/appearances", params={"person": ""}).json()["items"]:
