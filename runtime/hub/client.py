@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import RkfaceError
 from ..events.backoff import Backoff
 from ..gallery.gallery import Gallery
-from .connection import connect, hub_errors, import_psycopg
+from .connection import connect, hub_errors
 from .lease import Lease
 from .migrations import check_version
 from .pull import sync
@@ -109,16 +109,15 @@ class HubClient:
 
     def _follow(self, hub: Hub) -> None:
         """Sync now, and again whenever the hub or somebody here changes people, until the connection breaks."""
-        version = -1
+        content: object = None
         beat = 0.0
         while not self._stopping.is_set():
-            told = self._is_told(hub)
-            changed = self._gallery.version() != version or self._gallery.has_changed()
-            if told or changed or time.monotonic() - beat >= HEARTBEAT:
+            told = content is not None and self._is_told(hub)
+            if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
                 review = push_people(hub, self._gallery)
                 if sync(hub, self._gallery, self._lease):
                     self._on_change()
-                version = self._gallery.version()
+                content = self._content()
                 send_heartbeat(hub, self._lease, self._describe())
                 beat = time.monotonic()
                 self._state = replace(self._state, connected=True, review=len(review))
@@ -126,11 +125,17 @@ class HubClient:
 
     def _is_told(self, hub: Hub) -> bool:
         """Wait up to ``LOCAL`` seconds. Returns whether the hub said that something changed."""
-        psycopg = import_psycopg()
         with hub_errors():
-            told = bool(list(hub.notifies(timeout=LOCAL, stop_after=1)))
-        del psycopg
-        return told
+            return bool(list(hub.notifies(timeout=LOCAL, stop_after=1)))
+
+    def _content(self) -> tuple[Any, ...]:
+        """Something that is different after every change of the people in this gallery, whoever made it."""
+        return tuple(
+            self._gallery.read(
+                "SELECT (SELECT max(changed) FROM person), (SELECT count(*) FROM person), "
+                "(SELECT max(id) FROM sample), (SELECT count(*) FROM sample), (SELECT count(*) FROM former)"
+            )[0]
+        )
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
