@@ -6,6 +6,7 @@ restoring a backup does not bring back a deleted person.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -199,9 +200,10 @@ def _find_damaged_copies(gallery: Gallery) -> list[Left]:
 
 
 def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
-    """Rewrite ``backup`` without the people that were deleted from ``gallery``, and encrypted if ``gallery`` is.
-    Returns the problem, or None."""
+    """Rewrite ``backup`` without the people and the entries of the ignore list that were deleted from ``gallery``, and
+    encrypted if ``gallery`` is. Returns the problem, or None."""
     deleted, moved = forgotten(gallery).keys(), forgotten_samples(gallery)
+    unlisted = {id for (id,) in gallery.read("SELECT id FROM former_ignored")}
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():
             remove_from_registry(gallery, backup)
@@ -215,15 +217,17 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
     try:
         with gallery_errors(backup), closing(open_read_only(backup)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
+            listed = _listed_ids(database)
             held = [one for one in moved if database.execute(f"SELECT 1 {_MOVED}", one).fetchone()]
             encrypted, bound = is_encrypted(database), is_bound(database)
         encrypt_too = is_encrypted(gallery.database) and not encrypted
         bind_too = encrypted and not bound and gallery.has_key
-        if known & deleted or held or encrypt_too or bind_too:
+        if known & deleted or listed & unlisted or held or encrypt_too or bind_too:
             with replace_atomically(backup) as copy:
                 copy_backup(backup, copy)
                 with gallery_errors(backup), closing(open_gallery_database(copy)) as database:  # migrates it
                     database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & deleted])
+                    database.executemany("DELETE FROM ignored WHERE id = ?", [(id,) for id in listed & unlisted])
                     database.executemany(f"DELETE {_MOVED}", held)
                     with transaction(database):
                         if encrypt_too:
@@ -235,3 +239,10 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
     except (RkfaceError, OSError) as error:
         return Left(backup, str(error))
     return None
+
+
+def _listed_ids(database: sqlite3.Connection) -> set[str]:
+    """The ids on the ignore list of a backup, which may be of a version without such a list."""
+    if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'ignored'").fetchone() is None:
+        return set()
+    return {id for (id,) in database.execute("SELECT id FROM ignored")}

@@ -114,6 +114,22 @@ class Place(NamedTuple):
         return json.dumps(["rkface crop", *self[:3]]).encode("ascii")
 
 
+class AnchorPlace(NamedTuple):
+    """The place of the values of one anchor: its number, its entry of the ignore list (an id), and its model."""
+
+    anchor: int
+    ignored: str
+    identity: str
+
+    @property
+    def embedding(self) -> bytes:
+        return json.dumps(["rkface anchor", *self]).encode("ascii")
+
+    @property
+    def crop(self) -> bytes:
+        return json.dumps(["rkface anchor crop", *self[:2]]).encode("ascii")
+
+
 class ReviewPlace(NamedTuple):
     """The place of the embedding of a review: its appearance, its model, who the camera named, and who it was ("" for
     nobody)."""
@@ -200,6 +216,12 @@ def is_encrypted(database: sqlite3.Connection) -> bool:
 def encrypt_all(database: sqlite3.Connection, cipher: NoCipher) -> None:
     """Encrypt all embeddings and crops of a gallery of the current schema. Call it inside a transaction."""
     _rewrite(database, None, cipher, Path())
+    for (id,) in database.execute("SELECT id FROM anchor").fetchall():
+        row = database.execute("SELECT id, ignored, identity, embedding, image FROM anchor WHERE id = ?", [id])
+        *where, embedding, image = row.fetchone()
+        place = AnchorPlace(*where)
+        encrypted = [cipher.encrypt(embedding, place.embedding), image and cipher.encrypt(image, place.crop), id]
+        database.execute("UPDATE anchor SET embedding = ?, image = ? WHERE id = ?", encrypted)
     _rewrite_reviews(database, None, cipher)
     database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, cipher.proof()])
 
@@ -305,4 +327,17 @@ def altered_value(path: Path, place: Place) -> Iterator[None]:
             "altered, or belongs to another person, sample, model or key. Restore a backup (`rkface gallery backup "
             "--list` shows all), or delete the sample: "
             f"`rkface gallery remove --gallery {shell_quoted(path)} {place.person} {place.sample}`"
+        ) from error
+
+
+@contextmanager
+def altered_anchor(path: Path, place: AnchorPlace) -> Iterator[None]:
+    """Name the entry of the ignore list at ``place`` in an AlteredError, and say what to do."""
+    try:
+        yield
+    except AlteredError as error:
+        raise AlteredError(
+            f"{path} was tampered with: an encrypted value of the entry {place.ignored} of the ignore list was "
+            "altered, or belongs to another entry, model or key. Restore a backup, or delete the entry: "
+            f"`rkface strangers restore --gallery {shell_quoted(path)} {place.ignored}`"
         ) from error

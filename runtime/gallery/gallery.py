@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..core.checks import check_count, check_type
 from ..core.errors import InputError, RkfaceError
 from ..core.text import readable, shell_quoted
+from .anchors import anchor_opener, nearer_than_anchors
 from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key, bind_to, is_encrypted
@@ -233,7 +234,8 @@ class Gallery(GalleryDatabase):
     def search(self, probes: NDArray[np.float32], k: int = 1) -> list[list[Match]]:
         """Find the people who are most similar to each probe.
 
-        Samples of another model (``state().ignored``) are left out.
+        Samples of another model (``state().ignored``) are left out, and so are people who are less similar to the probe
+        than a face on the ignore list is: such a probe is nobody.
 
         Args:
             probes: N×D float32, embeddings of unit length.
@@ -251,10 +253,30 @@ class Gallery(GalleryDatabase):
             raise InputError(f"{self.path} is closed: open it again before you use it")
         check_count(k, "k, the number of people,")
         snapshot = self._snapshot()
-        probes = check_probes(probes, snapshot.index.dimensions)
+        probes = check_probes(probes, snapshot.dimensions)
         self.searches += len(probes)
         found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
-        return [[_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits] for hits in found]
+        matches = [[_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits] for hits in found]
+        return nearer_than_anchors(matches, snapshot.anchor_cosines(probes)) if len(snapshot.anchors) else matches
+
+    def anchor_cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How similar each probe is to the nearest face on the ignore list (``rkface strangers ignored``).
+
+        Args:
+            probes: N×D float32, embeddings of unit length.
+
+        Returns:
+            N float32 cosines; -1 if the list is empty. ``search`` returns only people who are as near as this.
+
+        Raises:
+            InputError: As ``search``.
+        """
+        if self._closed:
+            raise InputError(f"{self.path} is closed: open it again before you use it")
+        snapshot = self._snapshot()
+        if not len(snapshot.anchors):
+            return np.full(len(probes), -1, np.float32)
+        return snapshot.anchor_cosines(check_probes(probes, snapshot.dimensions))
 
     def refresh(self) -> bool:
         """Load the changes that other processes made; takes microseconds without changes.
@@ -316,7 +338,13 @@ class Gallery(GalleryDatabase):
             searched = own if self.expected_identity in (None, own) else None
             open_embedding = embedding_opener(self) if searched is not None else lambda row: row[-1]
             return read_snapshot(
-                self.database, searched, people, open_embedding, version=version, precision=self._precision
+                self.database,
+                searched,
+                people,
+                open_embedding,
+                anchor_opener(self) if searched is not None else lambda row: row[-1],
+                version=version,
+                precision=self._precision,
             )
 
 

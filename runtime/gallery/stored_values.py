@@ -30,7 +30,10 @@ TEXTS = (  # tables and columns
     ("former", "id, coalesce(person, '')"),
     ("moved", "person"),
     ("backup", "path"),
+    ("ignored", "id, note"),
+    ("former_ignored", "id"),
 )
+SELECT_ANCHORS = "SELECT id, ignored, identity, embedding FROM anchor"
 SELECT_EMBEDDINGS = (
     "SELECT sample.id, sample.person, person.name, sample.identity, sample.embedding "
     "FROM sample CROSS JOIN person ON person.id = sample.person"  # CROSS: in the order of the samples
@@ -67,22 +70,22 @@ def check_sample_row(id: Any, quality: Any, source: Any, created: Any, identity:
 
 
 def embeddings_from_bytes(
-    ids: Sequence[int | str], stored: Iterable[bytes], dimensions: int = 0
+    ids: Sequence[int | str], stored: Iterable[bytes], dimensions: int = 0, what: str = "sample"
 ) -> NDArray[np.float32]:
     """The embeddings of the samples ``ids``, N×D float32, from their stored form without encryption. ``dimensions``: D,
-    or 0 for that of the first one."""
+    or 0 for that of the first one. ``what`` has the ids, for errors: "sample" or "anchor"."""
     rows = list(stored)
     size = 4 * dimensions or (len(rows[0]) if rows else 0)
     for id, row in zip(ids, rows, strict=True):
         if not isinstance(row, bytes) or len(row) != size or not size or size % 4:
-            raise DamagedContentError(f"the embedding of sample {id} has a wrong length")
+            raise DamagedContentError(f"the embedding of {what} {id} has a wrong length")
     vectors = np.frombuffer(b"".join(rows), STORED).reshape(len(rows), size // 4 if size else 0)
     with np.errstate(all="ignore"):
         lengths = np.einsum("nd,nd->n", vectors, vectors)
         # A vector of zeros is like nobody. Older versions of rkface stored it; a comparison with NaN is False.
         wrong = ~((np.abs(lengths - 1) < LENGTH_ERROR) | (lengths == 0))
     if wrong.any():
-        raise DamagedContentError(f"the embedding of sample {ids[int(wrong.argmax())]} does not have unit length")
+        raise DamagedContentError(f"the embedding of {what} {ids[int(wrong.argmax())]} does not have unit length")
     return np.asarray(vectors, np.float32)
 
 
@@ -115,6 +118,8 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
             while some := rows.fetchmany(BATCH):
                 ids, stored = [row[0] for row in some], [row[-1] for row in some]
                 dimensions = embeddings_from_bytes(ids, stored, dimensions).shape[1]
+        for id, _, _, embedding in database.execute(SELECT_ANCHORS).fetchall() if "anchor" in present else ():
+            embeddings_from_bytes([id], [embedding], what="anchor")
     except DamagedContentError as error:
         return str(error)
     return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ..inference.pipeline import Pipeline
 from ..tracking.visit import RecognitionRules, Shot
 from ..tracking.watcher import Search, Watcher
-from ..tracking.zones import WatchedArea
+from ..tracking.zones import Points, WatchedArea
 from .settings import CameraSettings
 
 
@@ -49,6 +49,11 @@ class Watchers(Mapping[str, Watcher]):
     def _open(self, camera: str, rules: RecognitionRules) -> Watcher:
         area = watched_area(self._settings(camera))
         return Watcher(camera, self._pipeline, self._search, rules, liveness=self._pipeline.liveness, area=area)
+
+
+def hidden_masks(settings: CameraSettings) -> tuple[Points, ...]:
+    """The polygons that must be black in the pictures that are shown."""
+    return tuple(one.points for one in settings.masks.values()) if settings.hide_masks else ()
 
 
 def watched_area(settings: CameraSettings) -> WatchedArea:
