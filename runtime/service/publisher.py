@@ -85,11 +85,14 @@ class Publisher:
 
     def _refresh_match(self, match: Match) -> Match | None:
         """Return ``match`` with the current id and name. People can be renamed, merged or deleted while a
-        camera sees them, and the name of a deleted person must not be published again."""
+        camera sees them, and the name of a deleted person must not be published again. Nor may any name, once a board
+        was without its hub for too long."""
         rows = [(match.person, match.name)]
         with self._problems.of("names"):  # housekeeping has its own part, whose problem this must not clear
             rows = self._gallery.read(
                 "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
                 [match.person],
             )
-        return replace(match, person=rows[0][0], name=rows[0][1]) if rows else None
+        if not rows or not self._gallery.may_name(rows[0][0]):
+            return None
+        return replace(match, person=rows[0][0], name=rows[0][1])
