@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import RkfaceError
 from ..events.channel import RefusedError, UndeliveredError
 from ..events.event import OutgoingEvent
 from ..gallery import backup
@@ -79,7 +80,10 @@ class HubEvents:
     def maintain(self, wake: Callable[[], None]) -> bool | None:
         """Connect, if the connection is lost."""
         if self._hub is None or self._hub.closed:
-            self._hub = connect(self._address)
+            try:
+                self._hub = connect(self._address)
+            except RkfaceError as error:
+                raise UndeliveredError(str(error)) from error
         return True
 
     def withdraw(self, people: Collection[str]) -> bool:
