@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import WorkError
+from ..core.errors import RkfaceError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
@@ -191,7 +191,7 @@ class Mqtt:
         """Whether the picture may still be retained: it has not expired, and its person is not forgotten."""
         try:
             return self._pictures is not None and self._pictures.has(id)
-        except WorkError as error:
+        except RkfaceError as error:
             raise UndeliveredError(str(error)) from error
 
     def _introduce(self, source: str) -> list[Message]:
