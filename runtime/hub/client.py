@@ -129,7 +129,7 @@ class HubClient:
             return bool(list(hub.notifies(timeout=LOCAL, stop_after=1)))
 
     def _content(self) -> tuple[Any, ...]:
-        """Something that is different after every change of the people in this gallery, whoever made it."""
+        """Something that is different after every change of the people in this gallery, here or by another program."""
         return tuple(
             self._gallery.read(
                 "SELECT (SELECT max(changed) FROM person), (SELECT count(*) FROM person), "

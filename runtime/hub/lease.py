@@ -1,6 +1,6 @@
 """The lease of a board: how long it may name people without having heard of the hub.
 
-A person who was erased at the hub must not be named for ever by a board that is away, stolen or disconnected. So a
+A person who was erased at the hub must not be named without limit by a board that is away, stolen or disconnected. So a
 board that has not synced for the time of its lease names nobody until it has.
 """
 

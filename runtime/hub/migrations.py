@@ -1,7 +1,7 @@
 """The tables of the hub in PostgreSQL, and their numbered migrations.
 
 All of them are in the schema ``rkface``, so that the database can have tables of others. Triggers number every change:
-whoever writes people with SQL, also a program that knows nothing of rkface, has told all boards.
+a program that writes people with SQL, and knows nothing of rkface, has told all boards.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON sample FOR EACH ROW EXECUTE FUNCTION sample_changed();
     CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON stay FOR EACH ROW EXECUTE FUNCTION stay_changed();
 
-    -- Whoever deletes a person with SQL erases the person, too.
+    -- A person who is deleted with SQL is erased, too.
     CREATE FUNCTION person_erased() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         INSERT INTO rkface.tombstone VALUES (OLD.id) ON CONFLICT DO NOTHING;
@@ -246,7 +246,7 @@ def migrate(connection: psycopg.Connection[Any]) -> int:
 
 
 def read_version(connection: psycopg.Connection[Any]) -> int:
-    """The version of the tables; 0 if there are none. Raises InputError for tables of a newer rkface."""
+    """The version of the tables; 0 if they do not exist. Raises InputError for tables of a newer rkface."""
     row = connection.execute("SELECT number FROM rkface.version").fetchone()
     version = int(row[0]) if row else 0
     if version > len(MIGRATIONS):

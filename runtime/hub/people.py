@@ -80,7 +80,7 @@ def as_vector(sample: Sample) -> str:
 
 
 def find_person(hub: Hub, key: str) -> HubPerson:
-    """The person with the id or the name ``key``. Raises InputError if there is none."""
+    """The person with the id or the name ``key``. Raises InputError if nobody has it."""
     found = [one for one in list_people(hub) if key in (one.id, one.name)]
     if not found:
         raise InputError(f"the hub knows nobody called {key!r}: `rkface hub people` lists all")
