@@ -20,6 +20,7 @@ from typing import Any
 from ..core.errors import RkfaceError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
+from ..core.sqlite import DamagedError, NotADatabaseError
 from ..tracking.appearance import SCHEMA
 from .alert_picture import is_alert, read_picture
 from .broker import Broker, RetainedTopics
@@ -197,6 +198,8 @@ class Mqtt:
         """Whether the picture may still be retained: it has not expired, and its person is not forgotten."""
         try:
             return self._pictures is not None and self._pictures.has(id)
+        except (DamagedError, NotADatabaseError):
+            return False
         except RkfaceError as error:
             raise UndeliveredError(str(error)) from error
 

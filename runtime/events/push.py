@@ -62,7 +62,10 @@ class Push:
             service_timeout=TIMEOUT,
         )
         self._receiver: Apprise = apprise.Apprise(asset=asset)
-        known = self._receiver.add(url.strip())
+        try:
+            known = self._receiver.add(url.strip())
+        except Exception:  # of one of its many plugins; the text may contain the URL
+            known = False
         if not known or len(self._receiver) != 1:
             kind = f"{self._kind}://" if self._kind else "it"
             raise InputError(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sqlite3
 from itertools import count
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def test_a_picture_that_is_gone_is_null_and_other_events_are_unchanged(server, p
     gone, without, appearance = posted(server)
     assert gone["picture"] is None and gone["appearance"]["match"]["name"] == "Ada" and without["picture"] is None
     assert encode(event(2)) == server.posts.entries[2][2] and "picture" not in appearance
+
+
+def test_an_alert_is_sent_without_a_picture_that_is_damaged(server, pictures, shown):
+    with sqlite3.connect(pictures.path) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.execute("DROP TABLE picture")
+    Webhook(url(server), SECRET, pictures=pictures).deliver(OutgoingEvent(encode(shown)))
+    assert posted(server)[0]["picture"] is None
 
 
 def test_a_picture_that_cannot_be_read_now_is_sent_later(server, pictures, shown):

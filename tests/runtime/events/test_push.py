@@ -152,7 +152,10 @@ def test_no_log_and_no_error_has_a_secret(ntfy, tmp_path, logged, capfd):
     assert [secret for secret in SECRETS if secret in written] == []
 
 
-@pytest.mark.parametrize("url", ["nonsense", "", "foo://secret", "ntfy//topic-secret2", "://", "mailto://", "a" * 9999])
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "", "foo://secret", "ntfy//topic-secret2", "://", "tgram://1234567secret:", "mailto://", "a" * 9999],
+)
 def test_a_url_that_apprise_does_not_know_is_an_error_without_it(url):
     with pytest.raises(InputError, match="not one URL that Apprise can use") as error:
         Push(url)
