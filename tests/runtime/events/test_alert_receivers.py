@@ -105,7 +105,7 @@ def test_no_picture_is_on_disk_in_events_that_wait_or_in_files(pictures, shown, 
 
 def mqtt(broker, protocol, pictures, **more):
     address = Broker("127.0.0.1", broker.port, protocol=protocol)
-    return Mqtt(address, "board", ["door"], timeout=PATIENCE, pictures=pictures, alerts=True, **more)
+    return Mqtt(address, "board", ["door"], timeout=PATIENCE, pictures=pictures, **more)
 
 
 @pytest.fixture
@@ -199,7 +199,8 @@ def test_with_mqtt_5_the_broker_itself_deletes_an_old_snapshot(broker, listener,
     channel.close()
 
 
-CONSOLE = Discovery(Topics("rkface", "board"), "homeassistant", "1.0", "http://board:8080/", "", True, True)
+ABOUT = {"console": "http://board:8080/", "switches": True, "snapshots": True}
+CONSOLE = Discovery(Topics("rkface", "board"), "homeassistant", "1.0", **ABOUT)
 
 
 @pytest.mark.parametrize("message", [*CONSOLE.camera("Garage / links"), *CONSOLE.board()], ids=lambda one: one.topic)
@@ -237,9 +238,9 @@ def test_home_assistant_reads_an_event_from_an_alert(match):
     assert happened["name"] == (match.name if match else None) and happened["rule"] == "night"
 
 
-def test_without_alerts_nothing_of_them_is_announced():
+def test_without_pictures_no_image_is_announced():
     plain = Discovery(Topics("rkface", "board"), "homeassistant", "1.0")
-    assert not [one for one in plain.camera("door") if "/event/" in one.topic or "/image/" in one.topic]
+    assert "image" not in [one.topic.split("/")[1] for one in plain.camera("door")]
 
 
 def test_the_docs_name_the_topics():
