@@ -26,7 +26,8 @@ PACKAGES = {
     "tracking": {"cameras", "gallery"},
     "enrollment": {"gallery", "inference"},
     "events": {"tracking"},
-    "service": {"events", "enrollment"},
+    "alerts": {"events"},
+    "service": {"alerts", "enrollment"},
     "web": {"service"},
     "cli": {"web"},
 }

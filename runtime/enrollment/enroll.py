@@ -192,7 +192,7 @@ class _Enrollment:
 
     def _is_somebody_else(self, embedding: NDArray[np.float32]) -> bool:
         near = _find_other(self.gallery, self.name, embedding)
-        return near is not None and near.cosine >= self.pipeline.thresholds.match and not self.rules.force
+        return near is not None and near.counts(self.pipeline.thresholds.match) and not self.rules.force
 
     def _add_choice(self, photo: MeasuredPhoto, choice: FaceChoice) -> Verdict:
         """Add the chosen face to the gallery, unless a reason or another person of the gallery speaks against it."""
@@ -207,7 +207,7 @@ class _Enrollment:
         near = _find_other(self.gallery, name, face.embedding)
         near = near if near is not None and near.cosine >= self.pipeline.thresholds.match - NEAR else None
         verdict = replace(verdict, near=near)
-        if near is not None and near.cosine >= self.pipeline.thresholds.match and not self.rules.force:
+        if near is not None and near.counts(self.pipeline.thresholds.match) and not self.rules.force:
             already = _already_enrolled(near, self.pipeline.thresholds.match)
             reason = f"{already}: use that name, or --force if they are two people"
             return replace(verdict, reason=reason)
@@ -241,7 +241,7 @@ def enroll_shots(
     comparison = compare_with_gallery(gallery, name, shots, threshold)
     near, own = comparison.near, comparison.own
     verdict = Verdict("refused", name, source, quality=shots[0].quality, near=near, own=own)
-    if near is not None and near.cosine >= threshold and not force:
+    if near is not None and near.counts(threshold) and not force:
         reason = f"{_already_enrolled(near, threshold)}: use that name, or force it if they are two people"
         return replace(verdict, reason=reason)
     if comparison.doubts and not force:
@@ -290,7 +290,7 @@ def _find_similar_name(gallery: Gallery, name: str) -> tuple[str, ...]:
 
 
 def _already_enrolled(match: Match, threshold: float) -> str:
-    return f"already enrolled as {match.name!r} (cosine {match.cosine:.3f}, threshold {threshold:.3f})"
+    return f"already enrolled as {match.name!r} (cosine {match.cosine:.3f}, threshold {match.needed(threshold):.3f})"
 
 
 def _looks_like(match: Match) -> str:

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-from . import api, live, management, recognition, sign_in
+from . import api, cameras, live, management, recognition, reviews, sign_in
 from .access import LOOPBACK, Access, AccessMiddleware
 from .accounts import Accounts
 from .audit import AuditMiddleware
@@ -68,9 +68,11 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     app.mount("/static", files)
     app.include_router(sign_in.router)
     app.include_router(api.router)
+    app.include_router(reviews.router)
     app.include_router(recognition.router)
     app.include_router(management.router)
     app.include_router(live.router)
+    app.include_router(cameras.router)
 
     add_error_handlers(app)
 

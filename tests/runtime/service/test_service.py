@@ -772,6 +772,18 @@ def test_only_the_owner_can_read_the_files_of_the_service(live, known):
     assert modes and not any(modes.values()), modes
 
 
+def test_pictures_of_known_people_and_embeddings_are_stored_only_if_the_settings_say_so(live):
+    pictures = [scene((0, 3)), *[scene((0, 3))] * 30, scene()]
+    with live([*pictures], keep=Keep(unknown_faces=1)) as service:
+        (seen,) = wait_for(service.appearances)
+        assert seen.match and not seen.face and len(service._log.embeddings(service._identity)) == 0
+    with live(pictures, keep=Keep(known_faces=1, embeddings=1)) as service:
+        seen = wait_for(lambda: [one for one in service.appearances() if one.face])[0]
+        stored = service._log.embeddings(service._identity, seen.match.person)
+        assert service.face(seen.id).startswith(b"\x89PNG")
+        assert seen.id in stored.ids and service.gallery.search(stored.vectors)[0][0].cosine > 0.9
+
+
 def test_no_unknown_faces_are_stored_if_the_setting_is_zero(live):
     with live([scene((1, 5)), *[scene((1, 5))] * 30, scene()], keep=Keep(unknown_faces=0)) as service:
         (seen,) = wait_for(service.appearances)
