@@ -1,9 +1,9 @@
 """The configuration of MQTT entities as Home Assistant documents it, as JSON Schema.
 
-From home-assistant.io/integrations/image.mqtt, event.mqtt, sensor.mqtt and binary_sensor.mqtt ("Configuration
-variables"), and from the page of the MQTT integration ("Discovery messages": ``origin``). Only the documented names are
-valid, and those that it marks as required must be there. Of the names that all entities share, all are listed; of the
-others, those of the four kinds of entities that rkface announces.
+From home-assistant.io/integrations/image.mqtt, event.mqtt, sensor.mqtt, binary_sensor.mqtt and switch.mqtt
+("Configuration variables"), and from the page of the MQTT integration ("Discovery messages": ``origin``). Only the
+documented names are valid, and those that it marks as required must be there. Of the names that all entities share, all
+are listed; of the others, those of the kinds of entities that rkface announces.
 """
 
 TEXT, FLAG = {"type": "string"}, {"type": "boolean"}
@@ -63,6 +63,12 @@ ENTITIES = {
          "suggested_display_precision": {"type": "integer"}, "unit_of_measurement": TEXT,
          "state_class": {"enum": ["measurement", "measurement_angle", "total", "total_increasing"]}},
         [*DISCOVERY, "state_topic"],
+    ),
+    "switch": table(
+        {**SHARED, **dict.fromkeys(("command_template", "device_class", "payload_off", "payload_on", "state_off",
+                                    "state_on", "value_template"), TEXT),
+         "command_topic": TOPIC, "state_topic": TOPIC, "optimistic": FLAG, "retain": FLAG},
+        [*DISCOVERY, "command_topic"],
     ),
     "binary_sensor": table(
         {**SHARED, **READ, **EXPIRING, "off_delay": {"type": "integer"}, "payload_off": TEXT, "payload_on": TEXT},
