@@ -144,7 +144,7 @@ def collect_faces(
         raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")
     skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]
     results = []
-    with ReadAhead(paths, _Search(folder, detector, template, threshold, one_look).examine) as reader:
+    with ReadAhead(paths, _PhotoSearch(folder, detector, template, threshold, one_look).examine) as reader:
         for index, path in enumerate(paths):
             progress(index, len(paths))
             try:
@@ -175,7 +175,7 @@ class _Examined:
 
 
 @dataclass(frozen=True, eq=False)
-class _Search:
+class _PhotoSearch:
     """How the faces in the photos below ``folder`` are found: see ``collect_faces``."""
 
     folder: Path
