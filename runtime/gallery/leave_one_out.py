@@ -19,10 +19,10 @@ from .people import Person
 from .quality_report import (
     CheckedSample,
     GalleryQuality,
-    SimilarPeople,
     PersonQuality,
     SampleFinding,
     SampleProblem,
+    SimilarPeople,
     suggest_threshold,
 )
 from .rows import embedding_opener
