@@ -30,6 +30,7 @@ from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
 from .dependencies import ServiceDependency
 from .description import describe_api
 from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
+from .icons import draw_icons
 from .listening import CONNECTIONS, listen, most_connections
 from .page import PageFiles
 from .password import PasswordCheck, read_password, read_token
@@ -63,7 +64,7 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     state.jpegs, state.workload = live.JpegCache(), Workload()
     state.viewers = state.listeners = 0
     state.stopping = False
-    files = PageFiles(STATIC)
+    files = PageFiles(STATIC, draw_icons())
     app.router.routes += [Route("/", files), Route("/docs", files)]
     app.mount("/static", files)
     app.include_router(sign_in.router)
