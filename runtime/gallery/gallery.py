@@ -204,7 +204,8 @@ class Gallery(GalleryDatabase):
     def merge(self, person: Person, into: Person) -> None:
         """Give all samples of ``person`` to ``into`` and remove ``person``.
 
-        ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks.
+        ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks. It
+        belongs to the groups of both.
 
         Raises:
             InputError: Both are the same person; or the gallery is encrypted and was opened without its key.
@@ -219,6 +220,9 @@ class Gallery(GalleryDatabase):
                 (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
                 bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
+            database.execute(
+                "INSERT OR IGNORE INTO membership SELECT ?, name FROM membership WHERE person = ?", [into.id, person.id]
+            )
             for column in ("named", "person"):
                 database.execute(f"UPDATE review SET {column} = ?1 WHERE {column} = ?2", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])

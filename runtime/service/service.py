@@ -144,7 +144,14 @@ class Service:
                 self.pipeline.manifest.longest_side,
             )
             self._check_quality = QualityCheck(self.gallery)
-            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems, self._alert_pictures)
+            self._publisher = Publisher(
+                self.gallery,
+                self._log,
+                self.sinks,
+                self.problems,
+                pictures=self._alert_pictures,
+                rules=lambda: self._settings.rules,
+            )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self._parts = Parts(
@@ -378,6 +385,7 @@ class Service:
                 worker.sample()
                 if not worker.pending:  # no frames arrive: the camera may be away
                     self._publish(self.watchers[name], self.watchers[name].tick())
+            self._publisher.tick(self._visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
                 if self._people.poll():
@@ -450,6 +458,12 @@ class Service:
 
         for appearance in appearances:
             self._publisher.publish(appearance, read_sighting)
+
+    def _visible_appearances(self) -> frozenset[str]:
+        """The ids of the appearances of all people who are in view now."""
+        return frozenset(
+            face.appearance for watcher in self.watchers.values() for face in watcher.visible_faces() if face.appearance
+        )
 
     def _restart_visits(self) -> None:
         """End all visits, and start new ones with the current rules."""
