@@ -55,6 +55,7 @@ from .settings import CameraSettings, Settings
 from .sighting import Sighting
 from .startup import (
     check_library,
+    follow_hub,
     lock_gallery,
     open_gallery,
     open_links,
@@ -141,10 +142,11 @@ class Service:
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
+                self._log,
                 self.watchers,
                 self.watchers.shots,
                 self.problems,
-                self.pipeline.manifest.longest_side,
+                frame_side=self.pipeline.manifest.longest_side,
             )
             self._check_quality = QualityCheck(self.gallery)
             self._publisher = Publisher(
@@ -157,6 +159,9 @@ class Service:
             )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.hub = opened.enter_context(
+                follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
+            )
             self._parts = Parts(
                 started=self.started,
                 machine=read_machine(),
@@ -167,6 +172,7 @@ class Service:
                 watchers=self.watchers,
                 sinks=self.sinks,
                 problems=self.problems,
+                hub=self.hub,
             )
             self._threads = [
                 self._thread("watch", self._watch_results),
@@ -499,6 +505,14 @@ class Service:
         """The state of this board for Home Assistant."""
         return report_board(self.health()) if self._ready else None
 
+    def _describe(self) -> dict[str, object]:
+        """The state of this board for the hub."""
+        if not self._ready:
+            return {}
+        health = self.health()
+        waiting = sum(sink.waiting for sink in health.sinks)
+        return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
+
     def _note_changed_settings(self) -> None:
         """Report what the file with changes of the console says, and what in it cannot be used."""
         with self.problems.of("settings"):
@@ -510,7 +524,9 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
-        self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
+        self._alert_pictures.prune(
+            self.gallery
+        )  # before the sinks, which withdraw those that are gone, and before the log
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

@@ -97,7 +97,7 @@ def mistakes(name="night", **fields):
         ),
         ({"zones": ("",)}, "rules.night.zones: '' is not the name of a zone"),
         ({"who": ("anybody",) * 101}, "rules.night.who has 101 entries"),
-        ({"hours": ("\ud800",)}, "rules.night.hours: '?' must be visible text"),
+        ({"hours": ("\ud800",)}, "must be visible text, at most 300 characters"),
         ({"cooldown": float("nan")}, "rules.night.cooldown is nan, but must be from 0 to 86400 seconds"),
         ({"name": "a/b"}, "the name of a rule must be visible text without /"),
         ({"name": "a\nb"}, "rules.a?b: the name of a rule must be visible text"),
