@@ -139,10 +139,11 @@ class Service:
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
+                self._log,
                 self.watchers,
                 self.watchers.shots,
                 self.problems,
-                self.pipeline.manifest.longest_side,
+                frame_side=self.pipeline.manifest.longest_side,
             )
             self._check_quality = QualityCheck(self.gallery)
             self._publisher = Publisher(
@@ -504,7 +505,9 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
-        self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
+        self._alert_pictures.prune(
+            self.gallery
+        )  # before the sinks, which withdraw those that are gone, and before the log
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()
