@@ -41,6 +41,7 @@ class GalleryRecord:
     samples: list[Sample]
     photos: list[Path]
     line: int = 0
+    groups: tuple[str, ...] = ()
     threshold: float | None = None
 
 
