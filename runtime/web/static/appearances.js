@@ -105,7 +105,7 @@ function row(one, chosen) {
   const name = one.match ? one.match.name : "an unknown person";
   const seen = one.face ? h("img", { class: "face", alt: `${name}, as seen`, loading: "lazy", src: `/v1/appearances/${one.id}/face`, onerror: (event) => { event.target.removeAttribute("src"); } }) : null;
   const known = one.match ? portrait(one.match.person) : null;
-  return h("li", {},
+  return h("li", { class: "appearance" },
     chosen.box(one, `${name}, ${dateTime(one.started)}`),
     h("span", { class: "faces" }, seen ?? known ?? h("span", { class: "face" }), seen && known),
     h("span", { class: "grow" },
