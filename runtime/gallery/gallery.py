@@ -86,6 +86,7 @@ class Gallery(GalleryDatabase):
             raise InputError(f"there is no precision {precision!r}: choose one of {', '.join(get_args(Precision))}")
         super().__init__(path, identity, create=create, key=key)
         self.searches = 0
+        self.may_name: Callable[[str], bool] = lambda person: True  # False: nobody is found to be this person (id)
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
@@ -260,7 +261,7 @@ class Gallery(GalleryDatabase):
         probes = check_probes(probes, snapshot.dimensions)
         self.searches += len(probes)
         found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
-        matches = [[_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits] for hits in found]
+        matches = [self._named(_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits) for hits in found]
         return nearer_than_anchors(matches, snapshot.anchor_cosines(probes)) if len(snapshot.anchors) else matches
 
     def anchor_cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -327,6 +328,13 @@ class Gallery(GalleryDatabase):
             except RkfaceError:
                 self._current = None
                 raise
+
+    def _named(self, matches: Iterable[Match]) -> list[Match]:
+        """Those who may be named. If the most similar person may not be, the probe is nobody, and not the next one."""
+        found = list(matches)
+        if found and not self.may_name(found[0].person):
+            return []
+        return [match for match in found if self.may_name(match.person)]
 
     def _snapshot(self) -> Snapshot:
         current = self._current

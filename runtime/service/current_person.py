@@ -11,11 +11,13 @@ from ..gallery.match import Match
 
 def refresh_match(gallery: Gallery, match: Match) -> Match | None:
     """Return ``match`` with the current id and name; None if the person was deleted, whose name must not be published
-    again. Raises RkfaceError if the gallery cannot be read."""
+    again, or may not be named because this board was without its hub for too long. Raises RkfaceError if the gallery cannot be read."""
     rows = gallery.read(
         "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)", [match.person]
     )
-    return replace(match, person=rows[0][0], name=rows[0][1]) if rows else None
+    if not rows or not gallery.may_name(rows[0][0]):
+        return None
+    return replace(match, person=rows[0][0], name=rows[0][1])
 
 
 def identify(gallery: Gallery, person: str) -> SeenPerson:

@@ -34,6 +34,7 @@ SENT_BEFORE = {
     "stdout": "lines that were written to stdout before (for example into the systemd journal)",
     "file": "lines that were written to {file} and its older parts before",
     "webhook": "events that the webhook received before",
+    "hub": "events at the hub before",
     "mqtt": "events that subscribers of the broker received before",
     "notify": "messages and pictures that {name} sent before",
 }

@@ -52,6 +52,7 @@ from .settings import CameraSettings, Settings
 from .sighting import Sighting
 from .startup import (
     check_library,
+    follow_hub,
     lock_gallery,
     open_gallery,
     open_links,
@@ -154,6 +155,9 @@ class Service:
             )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.hub = opened.enter_context(
+                follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
+            )
             self._parts = Parts(
                 started=self.started,
                 machine=read_machine(),
@@ -164,6 +168,7 @@ class Service:
                 watchers=self.watchers,
                 sinks=self.sinks,
                 problems=self.problems,
+                hub=self.hub,
             )
             self._threads = [
                 self._thread("watch", self._watch_results),
@@ -479,6 +484,14 @@ class Service:
     def _report(self) -> BoardReport | None:
         """The state of this board for Home Assistant."""
         return report_board(self.health()) if self._ready else None
+
+    def _describe(self) -> dict[str, object]:
+        """The state of this board for the hub."""
+        if not self._ready:
+            return {}
+        health = self.health()
+        waiting = sum(sink.waiting for sink in health.sinks)
+        return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
 
     def _note_changed_settings(self) -> None:
         """Report what the file with changes of the console says, and what in it cannot be used."""

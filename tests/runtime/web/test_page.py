@@ -16,7 +16,7 @@ from . import chromium
 from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
-HASHES = ("#/live", "#/people", "#/appearances", "#/cameras", "#/health", "#/settings", "#/access")
+HASHES = ("#/live", "#/people", "#/appearances", "#/gallery", "#/cameras", "#/health", "#/settings", "#/access")
 
 
 @pytest.fixture
