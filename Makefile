@@ -141,6 +141,9 @@ bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-
 bench-million: $(INSTALLED) $(FAISS)  ## search among 1,000 to 1,000,000 samples beside faiss' flat and HNSW indices, with recall
 	$(BIN)/python tests/bench/search_growth.py $(OPTIONS)
 
+bench-quality: $(INSTALLED)  ## time and memory of `rkface gallery check --quality` with 10,000 people (OPTIONS='--people 1000')
+	$(BIN)/python tests/bench/gallery_quality.py $(OPTIONS)
+
 bench-kills: $(INSTALLED)  ## kill -9 a process that changes a gallery, 500 times, and check that nothing acknowledged is lost
 	$(BIN)/python tests/bench/gallery_kills.py $(OPTIONS)
 

@@ -26,7 +26,9 @@ PACKAGES = {
     "tracking": {"cameras", "gallery"},
     "enrollment": {"gallery", "inference"},
     "events": {"tracking"},
-    "service": {"events", "enrollment"},
+    "alerts": {"events"},
+    "hub": {"events", "enrollment"},
+    "service": {"alerts", "hub"},
     "web": {"service"},
     "cli": {"web"},
 }

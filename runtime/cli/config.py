@@ -1,4 +1,4 @@
-"""``rkface config``: check and show configurations of the service. Imports nothing heavy before an action runs."""
+"""``rkface config``: check, show and describe configurations of the service. Imports nothing heavy at first."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def config(parser: ArgumentParser) -> None:
     examples:
       rkface config show > rkface.toml        # a file to start with: every setting and its default
       rkface config check rkface.toml
+      rkface config schema > rkface.schema.json    # for editors: they complete keys and mark mistakes
     """
-    add_actions(parser, (check, show))
+    add_actions(parser, (check, show, schema))
 
 
 def check(parser: ArgumentParser) -> None:
@@ -47,7 +48,8 @@ def check(parser: ArgumentParser) -> None:
 def show(parser: ArgumentParser) -> None:
     """Print all settings as TOML with their meaning: those of FILE, or the defaults.
 
-    With FILE, a comment behind each value says where it comes from: the default, FILE, or a change in the console of
+    A line that starts with "#" and no space is a setting or a table that is not there: remove the "#" to use it. With
+    FILE, a comment behind each value says where it comes from: the default, FILE, or a change in the console of
     its gallery, which takes precedence. Passwords and tokens in addresses are shown as "…", unless you add
     --with-secrets. With --json, prints the settings as one object, without their meaning; its "sources" has the source
     of each value.
@@ -60,6 +62,18 @@ def show(parser: ArgumentParser) -> None:
     parser.add_argument("--with-secrets", action="store_true", help="show the passwords in addresses too")
     add_json(parser, "one object")
     parser.set_defaults(run=_show)
+
+
+def schema(parser: ArgumentParser) -> None:
+    """Print the JSON Schema of a configuration, for editors.
+
+    An editor that knows taplo, such as VS Code with "Even Better TOML", then completes keys, shows what they mean, and
+    marks mistakes: write `#:schema ./rkface.schema.json` as the first line of the configuration.
+
+    examples:
+      rkface config schema > rkface.schema.json
+    """
+    parser.set_defaults(run=_schema)
 
 
 def _check(options: Namespace) -> int:
@@ -122,7 +136,7 @@ def _lacking_decoders(settings: Settings) -> list[str]:
 
 
 def _show(options: Namespace) -> int:
-    from ..core.toml import dump
+    from ..core.toml_writer import dump
     from ..service.config import hide_secrets, read_settings
     from ..service.live_settings import LiveSettings, load_changes
     from ..service.settings import CameraSettings, Settings
@@ -145,9 +159,18 @@ def _show(options: Namespace) -> int:
     return 0
 
 
+def _schema(_: Namespace) -> int:
+    from ..core.json_schema import make_schema
+    from ..service.settings import Settings
+
+    print_json(make_schema(Settings, "Configuration of rkface run"), indent=2)
+    return 0
+
+
 def _find_sources(live: LiveSettings, file: Path) -> dict[str, str]:
     """Where each value comes from, by its key."""
-    from ..core.toml import list_keys, read_toml
+    from ..core.toml import read_toml
+    from ..core.toml_writer import list_keys
     from ..service.live_settings import changes_path
 
     given = set(list_keys(read_toml(file)))
@@ -157,4 +180,18 @@ def _find_sources(live: LiveSettings, file: Path) -> dict[str, str]:
             when = f" at {one.changed}" if one.changed else ""
             path = changes_path(live.configured.gallery)
             sources[one.key] = f"changed in the console{when} ({path}); otherwise {one.configured}"
+    return sources | _find_camera_sources(live)
+
+
+def _find_camera_sources(live: LiveSettings) -> dict[str, str]:
+    """Where zones, masks and the minimum size come from that were changed in the console."""
+    from ..core.toml_writer import dump_key, list_keys
+    from ..service.live_settings import changes_path
+
+    sources: dict[str, str] = {}
+    for name, change in live.cameras.camera.items():
+        if change.area:
+            note = f"changed in the console at {change.area_time} ({changes_path(live.configured.gallery)})"
+            where = f"camera.{dump_key(name)}."
+            sources |= dict.fromkeys(list_keys(asdict(change.area), where), note)
     return sources

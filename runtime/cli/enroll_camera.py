@@ -62,7 +62,7 @@ def enroll_camera(options: Namespace) -> Verdict:
     notes = verdict.notes
     if verdict.status == "enrolled" and capture.pose is not None:
         notes = (f"{len(capture.samples)} of {len(POSES)} pictures: no good picture of the other poses", *notes)
-    if verdict.status == "refused" and verdict.near and verdict.near.cosine >= pipeline.thresholds.match:
+    if verdict.status == "refused" and verdict.near and verdict.near.counts(pipeline.thresholds.match):
         notes = (f"--same adds the pictures to {verdict.near.name!r}, --force makes a second person", *notes)
     return replace(verdict, notes=notes)
 
@@ -114,7 +114,7 @@ def _decide_name(gallery: Gallery, samples: Sequence[Sample], threshold: float, 
     """
     comparison = compare_with_gallery(gallery, options.name, samples, threshold)
     near = comparison.near
-    if options.same and near and near.cosine >= threshold:
+    if options.same and near and near.counts(threshold):
         return NameDecision(near.name)
     if options.force or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return NameDecision(options.name, options.force)

@@ -19,6 +19,7 @@ from .gallery_options import (
     print_unreached_copies,
     read_gallery_key,
 )
+from .gallery_quality import add_quality, measure_quality, print_quality, quality_to_json
 from .options import add_json, counted, print_json
 
 
@@ -81,13 +82,22 @@ def encrypt(parser: ArgumentParser) -> None:
 def check(parser: ArgumentParser) -> None:
     """Check the database for damage, and finish deletions that were interrupted or could not reach a backup.
 
+    With --quality, each sample is also compared with all others, as if it were a new face: samples that look more like
+    somebody else, or unlike the person's others, and people who look alike are problems. So are cameras whose scores
+    in the appearance log fell in the last week. Reviews are counted.
+
     With --json, prints one object: {"people", "samples", "ignored", "problems", "done", "left"}; done and left are
-    sentences about what was erased and where deleted data may remain. Exit code: 1 if there are problems or such data.
+    sentences about what was erased and where deleted data may remain. --quality adds "quality": {"threshold",
+    "samples", "checked", "recognized", "single", "impostor", "findings", "similar", "people", "cameras",
+    "reviews", "replay", "problems"}. Exit code: 1 if there are problems or such data.
 
     examples:
       rkface gallery check --gallery gallery.sqlite
+      rkface gallery check --quality --bundle build/rk3588
+      rkface gallery check --quality --threshold 0.43 --json
     """
     add_gallery(parser)
+    add_quality(parser)
     add_json(parser, "one object")
     parser.set_defaults(run=_check)
 
@@ -161,6 +171,7 @@ def _check(options: Namespace) -> int:
     with open_gallery(options) as gallery:
         with stage("checking"):
             problems = find_problems(gallery)
+        quality = measure_quality(options, gallery) if options.quality and not problems else None
         for problem in problems:
             print(f"rkface: {in_lines(f'{gallery.path}: {problem}')}", file=sys.stderr)
         report = erasure.finish_by_command(gallery)
@@ -169,8 +180,12 @@ def _check(options: Namespace) -> int:
         state = gallery.state()
     if options.json:
         counts = {"people": state.people, "samples": state.samples, "ignored": state.ignored}
-        print_json({**counts, "problems": list(problems), **asdict(report)})
+        measured = {"quality": quality_to_json(quality)} if quality else {}
+        print_json({**counts, "problems": list(problems), **asdict(report), **measured})
     else:
         people, samples = counted(state.people, "person", "people"), counted(state.samples, "sample")
         print(f"{people}, {samples}, {state.ignored} ignored: {'damaged' if problems else 'no damage'}")
-    return max(print_erasure_report(report), WorkError.exit_code if problems else 0)
+        if quality:
+            print_quality(quality, gallery.path)
+    wrong = problems or (quality and quality.problems)
+    return max(print_erasure_report(report), WorkError.exit_code if wrong else 0)

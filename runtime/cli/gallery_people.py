@@ -77,6 +77,24 @@ def merge(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_merge)
 
 
+def split(parser: ArgumentParser) -> None:
+    """Give samples that show somebody else to that person, who is created if needed.
+
+    Backups keep them as samples of the person before, until the other person is forgotten.
+
+    examples:
+      rkface gallery show Ada
+      rkface gallery split Ada Grace 17 18      # samples 17 and 18 of Ada show Grace
+    """
+    _add_person(parser)
+    parser.add_argument("name", metavar="NAME", help="name of the person who gets the samples")
+    parser.add_argument(
+        "samples", nargs="+", type=positive_integer, metavar="SAMPLE", help="number, from `rkface gallery show`"
+    )
+    add_gallery(parser)
+    parser.set_defaults(run=_split)
+
+
 def remove(parser: ArgumentParser) -> None:
     """Delete single samples, such as a photo of somebody else. Backups keep them until they are replaced.
 
@@ -114,7 +132,7 @@ def forget(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_forget)
 
 
-ACTIONS = (list_, show, rename, merge, remove, forget)
+ACTIONS = (list_, show, rename, merge, split, remove, forget)
 
 
 def _add_person(parser: ArgumentParser) -> None:
@@ -192,6 +210,14 @@ def _rename(options: Namespace) -> int:
 def _merge(options: Namespace) -> int:
     with open_gallery(options) as gallery:
         gallery.merge(gallery.person(options.person), gallery.person(options.into))
+    return 0
+
+
+def _split(options: Namespace) -> int:
+    from ..gallery.split import move_samples
+
+    with open_gallery(options) as gallery:
+        move_samples(gallery, gallery.person(options.person), options.samples, options.name)
     return 0
 
 

@@ -78,13 +78,14 @@ def split_address(address: str, what: str, schemes: tuple[str, ...]) -> SplitRes
     return parts
 
 
-def check_webhook_url(url: str) -> SplitResult:
-    """The parts of ``url``. Raises InputError, without any secret in it, if it cannot be the URL of a webhook."""
-    parts = split_address(url, "the webhook's URL", ("https", "http"))
+def check_http_address(url: str, what: str = "the webhook's URL") -> SplitResult:
+    """The parts of ``url``. Raises InputError, without any secret in it, if it cannot be ``what``: an address of HTTP
+    or HTTPS."""
+    parts = split_address(url, what, ("https", "http"))
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise InputError("the webhook's URL contains characters that must be written as %XX, or in the host as xn--…")
+        raise InputError(f"{what} contains characters that must be written as %XX, or in the host as xn--…")
     if parts.username or parts.password:
-        raise InputError("the webhook's URL contains a user or password, which logs would show: use a header instead")
+        raise InputError(f"{what} contains a user or password, which logs would show: use a header instead")
     return parts
 
 

@@ -1,4 +1,4 @@
-"""TOML files and frozen data classes: read one into the other, and write it back with explanations.
+"""TOML files as frozen data classes (toml_writer.py writes them back, json_schema.py describes them to editors).
 
 The data class is the only list of what a file may contain. The type of each field says what is valid, and
 ``Annotated`` adds its range and its help text::
@@ -15,9 +15,8 @@ also with ``| None`` for what may be left out. A whole number is accepted for a 
 from __future__ import annotations
 
 import math
-import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -56,13 +55,17 @@ class Range:
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """A field of a data class: its type without ``| None``, its help text ("" without one), and its valid range."""
+    """A field of a data class: its type without ``| None``, its help text ("" without one), and its valid range.
+
+    ``default``: None also for a required field, and if a function makes it: such a default may depend on the machine.
+    """
 
     name: str
     type: Any
     help: str
     limits: Range | None
     required: bool
+    default: Any = None
 
 
 def describe_fields(kind: type) -> dict[str, FieldInfo]:
@@ -74,8 +77,16 @@ def describe_fields(kind: type) -> dict[str, FieldInfo]:
         help = next((extra for extra in extras if isinstance(extra, str)), "")
         limits = next((extra for extra in extras if isinstance(extra, Range)), None)
         required = field.default is MISSING and field.default_factory is MISSING
-        infos[field.name] = FieldInfo(field.name, hint, help, limits, required)
+        default = None if field.default is MISSING else field.default
+        infos[field.name] = FieldInfo(field.name, hint, help, limits, required, default)
     return infos
+
+
+def describe_type(hint: Any) -> tuple[Any, Range | None]:
+    """The type of the entries of a list or a table, such as the T of dict[str, T], and its valid range. The type is
+    without Annotated and ``| None``."""
+    inner, extras = _split_annotated(_without_none(hint))
+    return inner, next((extra for extra in extras if isinstance(extra, Range)), None)
 
 
 def _split_annotated(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -167,10 +178,10 @@ class _ValueLoader:
             return self._load_table(hint, value, where)
         if origin is tuple:
             if isinstance(value, list):
-                return tuple(self.load(get_args(hint)[0], one, f"{where}[{i}]") for i, one in enumerate(value))
+                return tuple(self._load_entry(hint, 0, one, f"{where}[{i}]") for i, one in enumerate(value))
             self.problems.append(f"{where} is {_show(value)}, but must be a list")
         elif origin is Literal:
-            if value not in get_args(hint):
+            if not any(value == one and type(value) is type(one) for one in get_args(hint)):  # false is not 0
                 self.problems.append(f"{where} is {_show(value)}, but must be one of {_list(get_args(hint))}")
         else:
             return self._load_plain(hint, value, where, limits)
@@ -182,7 +193,12 @@ class _ValueLoader:
             return None
         if is_dataclass(hint):
             return load_table(cast("type[Any]", hint), value, self.problems, folder=self.folder, where=f"{where}.")
-        return {key: self.load(get_args(hint)[1], one, f"{where}.{_show_key(key)}") for key, one in value.items()}
+        return {key: self._load_entry(hint, 1, one, f"{where}.{_show_key(key)}") for key, one in value.items()}
+
+    def _load_entry(self, hint: Any, place: int, value: Any, where: str) -> Any:
+        """An entry of a list or a table, whose type is the argument of ``hint`` at ``place``."""
+        inner, limits = describe_type(get_args(hint)[place])
+        return self.load(inner, value, where, limits)
 
     def _load_plain(self, hint: Any, value: Any, where: str, limits: Range | None) -> Any:
         if hint is float and type(value) is int:
@@ -213,64 +229,3 @@ def _suggest(word: str, known: Collection[str]) -> str:
 
 def _list(words: Collection[Any]) -> str:
     return ", ".join(repr(word) if not word else str(word) for word in words)
-
-
-def dump(value: Any, *, explain: bool = False, notes: Mapping[str, str] | None = None) -> str:
-    """The data class ``value`` as TOML that ``load_table`` reads back; with ``explain``, the help texts as comments.
-    ``notes``: comments behind the values, by key as ``list_keys`` writes it.
-
-    Tuples of data classes are not supported.
-    """
-    return "\n".join(_dump_lines(value, "", explain, notes or {})).strip() + "\n"
-
-
-def _dump_lines(value: Any, where: str, explain: bool, notes: Mapping[str, str]) -> Iterator[str]:
-    tables = []
-    for name, info in describe_fields(type(value)).items():
-        content = getattr(value, name)
-        if is_dataclass(content) or isinstance(content, dict):
-            tables.append((name, content))
-            continue
-        if explain and info.help:
-            yield f"# {info.help}"
-        if content is not None:
-            note = notes.get(f"{where}{name}")
-            yield f"{name} = {dump_value(content)}" + (f"  # {in_a_line(note)}" if note else "")
-        elif explain:
-            yield f"# [{where}{name}]" if is_dataclass(info.type) else f"# {name} = …"
-    for name, content in tables:
-        parts = (
-            [(f"{where}{name}.{dump_key(key)}", one) for key, one in content.items()]
-            if isinstance(content, dict)
-            else [(f"{where}{name}", content)]
-        )
-        for header, one in parts:
-            yield f"\n[{header}]"
-            yield from _dump_lines(one, f"{header}.", explain, notes)
-
-
-def list_keys(table: Mapping[str, Any], where: str = "") -> Iterator[str]:
-    """The keys of all values in ``table`` and the tables in it, with the keys of these tables: "camera.door.rate"."""
-    for key, value in table.items():
-        name = f"{where}{dump_key(key)}"
-        if isinstance(value, Mapping):
-            yield from list_keys(value, f"{name}.")
-        else:
-            yield name
-
-
-def dump_key(key: str) -> str:
-    """``key`` as TOML, in quotes if it needs them."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else dump_value(key)
-
-
-def dump_value(value: Any) -> str:
-    """``value`` as TOML: a boolean, a number, a tuple, or anything else as text."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(dump_value, value))}]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text) + '"'

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,26 +123,35 @@ def enroll_photos(
     *,
     rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
-    read: Callable[[Path], NDArray[np.uint8]] = read_image,
+    measure: Callable[[Path], MeasuredPhoto] | None = None,
 ) -> Iterator[Verdict]:
     """As ``enroll``, for files with photos of one person, which are compared with each other too. A file that cannot be
-    read and an invalid name are refused. ``read`` reads a photo, such as ``ReadAhead.read``."""
+    read and an invalid name are refused. ``measure`` returns what ``measure_file`` does, such as ``ReadAhead.take``
+    with it; None calls it."""
     try:
         name = find_spelling(gallery, name)
     except InputError as error:
         reason = f"{error}: rename the folder or file"
         yield from (Verdict("refused", in_a_line(name), in_a_line(str(photo)), reason) for photo in photos)
         return
-    measured = []
-    for photo in photos:
-        source = in_a_line(str(photo))
-        try:
-            image = read(photo)
-        except InputError as error:
-            measured.append(MeasuredPhoto(source, str(error).removeprefix(f"{photo}: ")))
-        else:
-            measured.append(measure_photo(pipeline, image, source, strict=rules.strict, face=rules.face))
+    measured = [_measured(photo, measure or partial(measure_file, pipeline, rules)) for photo in photos]
     yield from _Enrollment(gallery, name, pipeline, rules, metadata).add(measured)
+
+
+def measure_file(
+    pipeline: Pipeline, rules: EnrollOptions, photo: Path, image: NDArray[np.uint8] | None = None
+) -> MeasuredPhoto:
+    """The faces of the file ``photo``, measured as ``rules`` say. ``image``: its content, if it was read. Threads may
+    call this. Raises InputError if it cannot be read."""
+    image = read_image(photo) if image is None else image
+    return measure_photo(pipeline, image, in_a_line(str(photo)), strict=rules.strict, face=rules.face)
+
+
+def _measured(photo: Path, measure: Callable[[Path], MeasuredPhoto]) -> MeasuredPhoto:
+    try:
+        return measure(photo)
+    except InputError as error:
+        return MeasuredPhoto(in_a_line(str(photo)), str(error).removeprefix(f"{photo}: "))
 
 
 def enroll_photo(
@@ -182,7 +192,7 @@ class _Enrollment:
 
     def _is_somebody_else(self, embedding: NDArray[np.float32]) -> bool:
         near = _find_other(self.gallery, self.name, embedding)
-        return near is not None and near.cosine >= self.pipeline.thresholds.match and not self.rules.force
+        return near is not None and near.counts(self.pipeline.thresholds.match) and not self.rules.force
 
     def _add_choice(self, photo: MeasuredPhoto, choice: FaceChoice) -> Verdict:
         """Add the chosen face to the gallery, unless a reason or another person of the gallery speaks against it."""
@@ -197,7 +207,7 @@ class _Enrollment:
         near = _find_other(self.gallery, name, face.embedding)
         near = near if near is not None and near.cosine >= self.pipeline.thresholds.match - NEAR else None
         verdict = replace(verdict, near=near)
-        if near is not None and near.cosine >= self.pipeline.thresholds.match and not self.rules.force:
+        if near is not None and near.counts(self.pipeline.thresholds.match) and not self.rules.force:
             already = _already_enrolled(near, self.pipeline.thresholds.match)
             reason = f"{already}: use that name, or --force if they are two people"
             return replace(verdict, reason=reason)
@@ -231,7 +241,7 @@ def enroll_shots(
     comparison = compare_with_gallery(gallery, name, shots, threshold)
     near, own = comparison.near, comparison.own
     verdict = Verdict("refused", name, source, quality=shots[0].quality, near=near, own=own)
-    if near is not None and near.cosine >= threshold and not force:
+    if near is not None and near.counts(threshold) and not force:
         reason = f"{_already_enrolled(near, threshold)}: use that name, or force it if they are two people"
         return replace(verdict, reason=reason)
     if comparison.doubts and not force:
@@ -280,7 +290,7 @@ def _find_similar_name(gallery: Gallery, name: str) -> tuple[str, ...]:
 
 
 def _already_enrolled(match: Match, threshold: float) -> str:
-    return f"already enrolled as {match.name!r} (cosine {match.cosine:.3f}, threshold {threshold:.3f})"
+    return f"already enrolled as {match.name!r} (cosine {match.cosine:.3f}, threshold {match.needed(threshold):.3f})"
 
 
 def _looks_like(match: Match) -> str:

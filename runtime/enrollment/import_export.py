@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..core.crop_template import CropTemplate
 from ..core.errors import InputError, WorkError
+from ..gallery.anchors import read_anchor_crops
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, embedding_identity
 from ..gallery.rows import embedding_to_bytes, read_crop, replace_embeddings
@@ -157,9 +158,9 @@ def reembed_gallery(
     """Compute the embeddings of all stored crops again with ``embed``, and search only these from now on.
 
     ``crop`` and ``identity``: how faces are aligned for the model of ``embed``, and its ``embedding_identity``. A face
-    that was stored in another crop is moved into it. ``progress`` is called with the number of finished
-    crops and of all crops. All embeddings change in one transaction at the end. Samples that cannot be embedded stay;
-    they are ignored until they are enrolled again or the old model is back.
+    that was stored in another crop is moved into it. Faces on the ignore list are computed again, too. ``progress`` is
+    called with the number of finished crops and of all crops. All embeddings change in one transaction at the end.
+    Samples that cannot be embedded stay; they are ignored until they are enrolled again or the old model is back.
     """
     ids = [id for (id,) in gallery.read("SELECT sample FROM crop ORDER BY sample")]
     new: dict[int, NDArray[np.float32]] = {}
@@ -169,7 +170,12 @@ def reembed_gallery(
         vectors = embed([image for _, image in decoded])
         new |= {id: vector for vector, (id, _) in zip(vectors, decoded, strict=True)}
         progress(start + len(batch), len(ids))
-    replace_embeddings(gallery, new, identity)
+    anchors = []
+    for place, stored in read_anchor_crops(gallery):
+        image = decode_crop(stored, crop)
+        if image is not None:
+            anchors.append((place, embed([image])[0]))
+    replace_embeddings(gallery, new, identity, anchors)
     ((left,),) = gallery.read("SELECT count(*) FROM sample WHERE identity <> ?", [identity])
     gallery.update_index()
     return ReembedResult(len(new), int(left))

@@ -4,8 +4,10 @@ with Delivery("webhook", Webhook(url, secret), Outbox(folder)) as sink:
     sink.send(appearance.as_event())
 """
 
+from .alert_picture import PictureKind
 from .backoff import Backoff
 from .broker import Broker
+from .camera_commands import SwitchRequests
 from .channel import Channel, Sink, SinkState
 from .delivery import Delivery
 from .event import anonymize, encode
@@ -15,6 +17,9 @@ from .move_events import is_event_folder, move_events, read_named_people
 from .mqtt import Mqtt
 from .outbox import Limits, Outbox
 from .outbox_file import OutboxInUseError, find_outboxes
+from .picture_links import PictureLinks
+from .picture_store import PictureLimits, PictureStore, delete_pictures
+from .push import Push
 from .secret import read_secret
 from .webhook import Webhook
 
@@ -31,10 +36,17 @@ __all__ = [
     "Mqtt",
     "Outbox",
     "OutboxInUseError",
+    "PictureKind",
+    "PictureLimits",
+    "PictureLinks",
+    "PictureStore",
+    "Push",
     "Sink",
     "SinkState",
+    "SwitchRequests",
     "Webhook",
     "anonymize",
+    "delete_pictures",
     "encode",
     "find_outboxes",
     "is_event_folder",

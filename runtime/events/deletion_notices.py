@@ -33,11 +33,12 @@ class DeletionNotices:
     """The notices that one receiver still has to get.
 
     ``told_file`` (mode 0600, in a folder with mode 0700) lists the ids whose notices it has; without a file, this list
-    is only in memory. One thread delivers; ``add`` and ``first`` must not run at the same time.
+    is only in memory. ``wanted``: False for a receiver that cannot delete anything, which gets no notices. One thread
+    delivers; ``add`` and ``first`` must not run at the same time.
     """
 
-    def __init__(self, told_file: Path | None = None) -> None:
-        self._told_file = told_file
+    def __init__(self, told_file: Path | None = None, *, wanted: bool = True) -> None:
+        self._told_file, self._wanted = told_file, wanted
         self._told: set[str] = set()
         self._waiting: dict[str, float] = {}
         self._not_before = -math.inf  # by the monotonic clock
@@ -52,7 +53,8 @@ class DeletionNotices:
 
     def add(self, people: Mapping[str, float]) -> None:
         """Send a notice for each of ``people`` (ids, with the time when each was forgotten), unless that was done."""
-        self._waiting.update({person: when for person, when in people.items() if person not in self._told})
+        if self._wanted:
+            self._waiting.update({person: when for person, when in people.items() if person not in self._told})
         self.refused = False
 
     def first(self) -> OutgoingEvent | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .alert_picture import PictureKind
 from .backoff import Attempts, Backoff
 from .channel import Channel, ReceiverGoneError, RefusedError, SinkState, UndeliveredError
 from .deletion_notices import DeletionNotices
@@ -35,7 +36,9 @@ class Delivery:
     """A ``Sink`` for one receiver. Its threads run from ``with`` to ``close`` or the end of the block. It owns
     ``channel`` and ``outbox``.
 
-    ``memory``: how many events may wait in memory. ``told_file``: see ``DeletionNotices``.
+    ``memory``: how many events may wait in memory. ``told_file``: see ``DeletionNotices``. ``picture``: which picture
+    the receiver gets with an alert. ``only_alerts``: it is a person, to whom the caller sends alerts only, and who gets
+    no notices about forgotten people.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class Delivery:
         memory: int = MEMORY,
         *,
         told_file: Path | None = None,
+        picture: PictureKind = "none",
+        only_alerts: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self.picture, self.only_alerts = name, picture, only_alerts
         self._channel = channel
         self._backoff = backoff or Backoff()
-        self._notices = DeletionNotices(told_file)
+        self._notices = DeletionNotices(told_file, wanted=not only_alerts)
         self._pending = PendingEvents(name, outbox, self._notices, memory)
         self._changed = self._pending.changed
         self._withdrawn = 0  # generation of forgotten people about whom the receiver stores nothing that we can change

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+ALERT_SCHEMA = "rkface.alert"  # the kind of events about alerts; they contain an appearance
+
 
 @dataclass(frozen=True)
 class OutgoingEvent:
@@ -26,22 +28,43 @@ class OutgoingEvent:
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
-    """Return ``event`` as JSON on one line, with the field ``event`` added: a digest of the content, by which receivers
-    recognize an event that arrives twice. Raises ValueError or TypeError if JSON cannot express it."""
+    """Return ``event`` as JSON on one line, with its digest. Raises ValueError or TypeError if JSON cannot express
+    it."""
+    return to_json(add_digest(event))
+
+
+def add_digest(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``event`` with the field ``event``: a digest of the content, by which receivers recognize an event that
+    arrives twice. Raises ValueError or TypeError if JSON cannot express it."""
     plain = json.dumps(event, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return to_json({**event, "event": hashlib.sha256(plain.encode()).hexdigest()[:32]})
+    return {**event, "event": hashlib.sha256(plain.encode()).hexdigest()[:32]}
+
+
+def named_person(event: Mapping[str, Any]) -> str | None:
+    """The id of the person whom ``event`` (an appearance, or an alert about one) names. None if it names nobody."""
+    appearance = event.get("appearance") if event.get("schema") == ALERT_SCHEMA else event
+    match = appearance.get("match") if isinstance(appearance, dict) else None
+    person = match.get("person") if isinstance(match, dict) else None
+    return person if isinstance(person, str) else None
 
 
 def anonymize(body: bytes, people: Collection[str]) -> bytes:
     """Return the event ``body`` without a match if it names one of ``people`` (ids of the gallery): it then reports an
-    unknown person and has the digest of its new content. Every other event is returned unchanged."""
+    unknown person and has the digest of its new content. An alert also loses its picture, which shows the person. Every
+    other event is returned unchanged."""
     if not people:
         return body
     event = json.loads(body)
-    match = event.get("match") if isinstance(event, dict) else None
-    if not match or match.get("person") not in people:
+    if not isinstance(event, dict) or named_person(event) not in people:
         return body
-    return encode({**{name: value for name, value in event.items() if name != "event"}, "match": None})
+    if event.get("schema") != ALERT_SCHEMA:
+        return encode({**_without_digest(event), "match": None})
+    appearance = {**_without_digest(event["appearance"]), "match": None}
+    return encode({**_without_digest(event), "appearance": add_digest(appearance), "picture": None})
+
+
+def _without_digest(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name != "event"}
 
 
 def to_json(value: Any) -> bytes:

@@ -13,6 +13,7 @@ from ..core.atomic import SQLITE_SUFFIXES, sync_to_disk, write_atomically
 from ..core.errors import WorkError
 from ..core.sqlite import remove_deleted_bytes
 from .broker import RetainedTopics
+from .event import named_person
 from .old_spool import CURSOR
 from .outbox import Outbox
 from .outbox_file import COLUMNS, FILE, claim_folder, commit, open_database, store_once, to_os_error
@@ -112,9 +113,9 @@ def _move_rows(old: sqlite3.Connection, new: sqlite3.Connection, is_mine: Callab
 
 def _person_in(body: bytes) -> str | None:
     """The id of the person whom the event names."""
-    with suppress(ValueError, RecursionError, AttributeError):
-        person = (json.loads(body).get("match") or {}).get("person")
-        return person if isinstance(person, str) else None
+    with suppress(ValueError, RecursionError):
+        event = json.loads(body)
+        return named_person(event) if isinstance(event, dict) else None
     return None
 
 

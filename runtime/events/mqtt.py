@@ -15,13 +15,18 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from typing import Any
 
+from ..core.errors import RkfaceError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
+from ..core.sqlite import DamagedError, NotADatabaseError
 from ..tracking.appearance import SCHEMA
+from .alert_picture import is_alert, read_picture
 from .broker import Broker, RetainedTopics
+from .camera_commands import CommandReader, SwitchRequests
 from .channel import RefusedError, UndeliveredError
-from .event import OutgoingEvent
+from .event import OutgoingEvent, to_json
 from .homeassistant import (
     NOBODY,
     OFFLINE,
@@ -35,11 +40,11 @@ from .homeassistant import (
     topic_name,
     without_people,
 )
-from .mqtt_connection import BrokerConnection
+from .mqtt_connection import BrokerConnection, Subscription
+from .picture_store import PictureStore
 
 READING = 1.0  # seconds that a broker has to send what it retains
 REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least
-SUBSCRIBE_ATTEMPTS = 3  # to the retained messages, until we assume that the broker never allows it
 MOST_PAYLOAD, MOST_TOPICS = 64 * 1024, 10_000  # bytes and number of the retained messages about people that we note
 
 log = logging.getLogger("rkface.events")
@@ -51,6 +56,8 @@ class Mqtt:
     Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker.
     ``retained_file``: remembers where messages are retained, so that those of renamed and removed cameras are
     withdrawn. ``console``: see ``Discovery``. ``report`` returns the state of the board; None while it is not known.
+    ``switches``: where to pass commands that switch cameras; None if they cannot be switched. ``pictures``: where the
+    pictures of alerts are; None if the broker gets none.
     Raises InputError if paho-mqtt is missing or certificates cannot be used.
     """
 
@@ -66,6 +73,8 @@ class Mqtt:
         retained_file: Path | None = None,
         console: str = "",
         report: Callable[[], BoardReport | None] = lambda: None,
+        switches: SwitchRequests | None = None,
+        pictures: PictureStore | None = None,
     ) -> None:
         try:
             import paho.mqtt.client  # noqa: F401
@@ -75,7 +84,16 @@ class Mqtt:
         self._topics = Topics(prefix.strip("/"), device)
         root = discovery_root.strip("/")
         release = package_version(("rkface",)) or ""
-        self._discovery = Discovery(self._topics, root, release, console, _support()) if root else None
+        about = {"switches": switches is not None, "snapshots": pictures is not None}
+        self._discovery = Discovery(self._topics, root, release, console, _support(), **about) if root else None
+        self._pictures = pictures
+        self._snapshots: dict[str, str] = {}  # by topic: the id of the picture that is retained there
+        self._refused_picture = ""  # id of the last picture that could not be published
+        self._people = Subscription(
+            self._topics.people, "messages of an earlier run there may still name a forgotten person"
+        )
+        self._commands = Subscription(self._topics.commands, "cameras cannot be switched over MQTT")
+        self._reader = CommandReader(self._topics, switches) if switches else None
         self._stored = RetainedTopics(retained_file)
         self._search = not self._stored.known  # for messages of earlier runs, which stored no topics
         self._report, self._report_due = report, 0.0
@@ -83,8 +101,6 @@ class Mqtt:
         self._retained: dict[str, Message] = {}  # by topic: published again on each new connection
         self._at_broker: dict[str, bytes] = {}  # retained payloads as far as we know, also those of earlier runs
         self._forgotten: Collection[str] = ()
-        self._failed_subscriptions = 0
-        self._subscribed = False
         self._presence = Presence()
         if self._discovery:
             self._retained.update({message.topic: message for message in self._discovery.board()})
@@ -94,6 +110,8 @@ class Mqtt:
         self._wake: Callable[[], None] = lambda: None
         name, availability = f"rkface-{topic_name(device)}", self._topics.availability
         self._connection = BrokerConnection(broker, name, availability, timeout, self._note_message)
+        if switches:
+            switches.when_switched(self._report_soon)
 
     def maintain(self, wake: Callable[[], None]) -> bool:
         if self._forgotten:
@@ -102,7 +120,6 @@ class Mqtt:
         self._wake = wake
         if not self._connection.open:
             self._connection.drop()
-            self._subscribed = False
             self._connection.connect(wake)
             online = Message(self._topics.availability, ONLINE, retain=True)
             self._stored.add([online.topic, *self._retained])
@@ -113,9 +130,12 @@ class Mqtt:
                 raise UndeliveredError(str(error)) from error
             self._report_due = 0.0
         if self._forgotten or self._search:
-            self._subscribe()
+            self._connection.keep(self._people)
+        if self._reader:
+            self._connection.keep(self._commands)
         if self._forgotten:
             self._overwrite_retained()
+        self._snapshots = {topic: id for topic, id in self._snapshots.items() if self._has_picture(id)}
         self._withdraw_unused()
         self._publish_report()
         return True
@@ -126,6 +146,9 @@ class Mqtt:
 
     def deliver(self, event: OutgoingEvent) -> None:
         content = json.loads(event.body)
+        if is_alert(content):
+            self._deliver_alert(content, event.from_earlier_run)
+            return
         if content.get("schema") != SCHEMA:
             self._connection.publish([Message(self._topics.other, event.body)])
             return
@@ -147,9 +170,38 @@ class Mqtt:
     def close(self) -> None:
         if self._connection.open:
             empty = [presence(source, False, self._topics) for source in self._sources]
+            empty += [Message(topic, b"", retain=True) for topic in self._snapshots]
             with suppress(UndeliveredError, RefusedError):
                 self._connection.publish([*empty, Message(self._topics.availability, OFFLINE, retain=True)])
         self._connection.disconnect()
+
+    def _deliver_alert(self, alert: dict[str, Any], from_earlier_run: bool) -> None:
+        source = alert["appearance"]["source"]
+        topic, image = self._topics.camera(source, "snapshot"), read_picture(alert, self._pictures)
+        gone = from_earlier_run and source not in self._sources  # nothing is retained for a camera that is gone
+        if image is None or self._pictures is None or gone or alert["picture"]["id"] == self._refused_picture:
+            alert["picture"], messages = None, []
+        else:
+            messages = [Message(topic, image, retain=True, expiry=max(1, int(self._pictures.limits.seconds)))]
+            self._stored.add([topic])
+            self._snapshots[topic] = alert["picture"]["id"]
+            alert["picture"]["topic"] = topic
+        try:
+            self._connection.publish(messages)
+        except (RefusedError, UndeliveredError):
+            # The picture may be too large for this broker, or the topic forbidden. The alert must not wait for that.
+            self._refused_picture = self._snapshots[topic]
+            raise
+        self._connection.publish([Message(self._topics.camera(source, "alert"), to_json(alert))])
+
+    def _has_picture(self, id: str) -> bool:
+        """Whether the picture may still be retained: it has not expired, and its person is not forgotten."""
+        try:
+            return self._pictures is not None and self._pictures.has(id)
+        except (DamagedError, NotADatabaseError):
+            return False
+        except RkfaceError as error:
+            raise UndeliveredError(str(error)) from error
 
     def _introduce(self, source: str) -> list[Message]:
         return [*(self._discovery.camera(source) if self._discovery else []), presence(source, False, self._topics)]
@@ -162,30 +214,22 @@ class Mqtt:
     @property
     def _used(self) -> set[str]:
         """The topics on which messages of this run are retained."""
-        cameras = {self._topics.camera(source, what) for source in self._sources for what in ("person", "state")}
-        return {self._topics.availability, self._topics.state, *self._retained, *cameras}
+        cameras = {
+            self._topics.camera(source, what) for source in self._sources for what in ("person", "state", "switch")
+        }
+        return {self._topics.availability, self._topics.state, *self._retained, *self._snapshots, *cameras}
 
-    def _subscribe(self) -> None:
-        """Ask the broker for the retained messages about people, also of earlier runs and of removed cameras.
+    def _report_soon(self) -> None:
+        self._report_due = 0.0
+        self._wake()
 
-        A broker may refuse. Some (AWS IoT) close the connection instead, so that the number of attempts is limited."""
-        if self._subscribed or self._failed_subscriptions >= SUBSCRIBE_ATTEMPTS:
+    def _note_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        """A command, or a message that the broker retains, has arrived. What cannot be ours is ignored: it would fill
+        the memory."""
+        if topic.endswith("/switch/set"):
+            if self._reader:
+                self._reader.read(topic, payload, retained, list(self._sources))
             return
-        self._failed_subscriptions += 1
-        try:
-            self._subscribed = self._connection.subscribe(self._topics.people)
-        finally:
-            if self._subscribed:
-                self._failed_subscriptions = 0
-            elif self._failed_subscriptions == SUBSCRIBE_ATTEMPTS:
-                log.warning(
-                    "%s does not let us read %s: messages of an earlier run there may still name a forgotten person",
-                    self._broker.place,
-                    self._topics.people,
-                )
-
-    def _note_message(self, topic: str, payload: bytes) -> None:
-        """A message that the broker retains has arrived. What cannot be ours is ignored: it would fill the memory."""
         with self._changed:
             if len(payload) > MOST_PAYLOAD or (topic not in self._at_broker and len(self._at_broker) >= MOST_TOPICS):
                 return
@@ -202,7 +246,7 @@ class Mqtt:
         for topic in found if self._search else []:
             camera = topic.split("/")[-2]
             announced = self._discovery.camera(camera) if self._discovery else []
-            states = [self._topics.camera(camera, what) for what in ("person", "presence", "state")]
+            states = [self._topics.camera(camera, what) for what in ("person", "presence", "state", "switch")]
             self._stored.add([*states, *(message.topic for message in announced)])
         gone = self._stored.unused(used)
         if gone:
@@ -215,9 +259,11 @@ class Mqtt:
     def _publish_report(self) -> None:
         if time.monotonic() < self._report_due:
             return
+        self._report_due = time.monotonic() + REPORT_EVERY  # before the state is read: it may change meanwhile
         report = self._report()
-        if report is not None:
-            self._report_due = time.monotonic() + REPORT_EVERY
+        if report is None:
+            self._report_due = 0.0
+        else:
             messages = report.messages(self._topics)
             self._stored.add(message.topic for message in messages)
             self._publish_or_warn(messages)

@@ -20,11 +20,15 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ..core.addresses import check_webhook_url
+from ..core.addresses import check_http_address
 from ..core.errors import InputError
+from .alert_picture import write_picture
 from .channel import ReceiverGoneError, RefusedError, UndeliveredError
 from .event import OutgoingEvent
+from .picture_links import PictureLinks
+from .picture_store import PictureStore
 
+TOO_LARGE = 413
 REFUSED = (400, 405, 406, 411, 413, 414, 415, 422)  # the same body would get the same answer again
 LONGEST_AFTER = 3600.0  # seconds: the longest Retry-After that is obeyed
 PREFIX = "whsec_"
@@ -33,12 +37,14 @@ PREFIX = "whsec_"
 class Webhook:
     """A ``Channel`` to a URL. ``secret``: as Standard Webhooks writes it, ``whsec_`` and base64 of 24 to 64 bytes;
     without a secret nothing is signed. ``timeout``: seconds for a whole exchange, also if the server sends slowly.
-    ``ca``: certificates to trust instead of the system's. ``headers``: added to each request. ``wall``: the clock for
-    the time stamp.
+    ``ca``: certificates to trust instead of the system's. ``headers``: added to each request. ``pictures``: where the
+    pictures of alerts are; with ``links``, an alert contains a link instead of the picture. ``wall``: the clock for the
+    time stamp.
 
-    Only 2xx means success. The statuses in ``REFUSED`` refuse one event permanently, and 410 refuses all. After every
-    other answer the event is sent again, also after redirects, which are never followed. Raises InputError if URL,
-    secret, headers or certificates cannot be used.
+    An alert that is too large for the server is sent again without its picture. Only 2xx means success. The statuses in
+    ``REFUSED`` refuse one event permanently, and 410 refuses all. After every other answer the event is sent again,
+    also after redirects, which are never followed. Raises InputError if URL, secret, headers or certificates cannot be
+    used.
     """
 
     def __init__(
@@ -49,9 +55,11 @@ class Webhook:
         timeout: float = 10.0,
         ca: Path | None = None,
         headers: Mapping[str, str] | None = None,
+        pictures: PictureStore | None = None,
+        links: PictureLinks | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        parts = check_webhook_url(url)
+        parts = check_http_address(url)
         self._host, self._port = parts.hostname or "", parts.port
         # The path of a URL may be a secret (Home Assistant's are), so messages contain only the part before it.
         self._place = f"{parts.scheme}://{parts.netloc}"
@@ -62,6 +70,7 @@ class Webhook:
         for name, value in self._headers.items():
             if not (name + value).isascii() or not (name + value).isprintable():
                 raise InputError(f"the webhook's header {name!r} contains characters that are not allowed in a header")
+        self._pictures, self._links = pictures, links
         self._wall = wall
         self._tls = _context(ca) if parts.scheme == "https" else None
 
@@ -76,6 +85,21 @@ class Webhook:
 
     def deliver(self, event: OutgoingEvent) -> None:
         identity = json.loads(event.body)["event"]
+        body = write_picture(event.body, self._pictures, self._links)
+        status, after = self._send(identity, body)
+        if status == TOO_LARGE and body != (smaller := write_picture(event.body, None)):
+            status, after = self._send(identity, smaller)
+        said = f"{self._place} answered {status}"
+        if 200 <= status < 300:
+            return
+        if status == 410:
+            raise ReceiverGoneError(f"{said} (gone)")
+        if status in REFUSED:
+            raise RefusedError(said)
+        raise UndeliveredError(said + (", a redirect, which is not followed" if 300 <= status < 400 else ""), after)
+
+    def _send(self, identity: str, body: bytes) -> tuple[int, float]:
+        """Send ``body``, signed now. The status, and the seconds of Retry-After."""
         now = str(int(self._wall()))
         headers = {
             "Content-Type": "application/json",
@@ -86,16 +110,8 @@ class Webhook:
             **self._headers,
         }
         if self._key is not None:
-            headers["webhook-signature"] = sign(self._key, identity, now, event.body)
-        status, after = self._post(event.body, headers)
-        said = f"{self._place} answered {status}"
-        if 200 <= status < 300:
-            return
-        if status == 410:
-            raise ReceiverGoneError(f"{said} (gone)")
-        if status in REFUSED:
-            raise RefusedError(said)
-        raise UndeliveredError(said + (", a redirect, which is not followed" if 300 <= status < 400 else ""), after)
+            headers["webhook-signature"] = sign(self._key, identity, now, body)
+        return self._post(body, headers)
 
     def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
         """The status, and the seconds of Retry-After."""

@@ -6,6 +6,7 @@ restoring a backup does not bring back a deleted person.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .people import Person
 from .schema import SCRUB, gallery_errors, open_gallery_database
 from .stored_values import find_row_damage
 
+_MOVED = "FROM sample WHERE id = ? AND created = ?"
 KEEP = 7  # backups in the gallery's own folder; older ones are deleted
 
 
@@ -110,6 +112,13 @@ def forgotten(gallery: Gallery) -> dict[str, float]:
     return dict(gallery.read("SELECT id, since FROM former WHERE person IS NULL ORDER BY since, id"))
 
 
+def forgotten_samples(gallery: Gallery) -> list[tuple[int, float]]:
+    """Numbers and times of samples of forgotten people that backups may contain as samples of somebody else."""
+    return gallery.read(
+        "SELECT sample, created FROM moved WHERE person IN (SELECT id FROM former WHERE person IS NULL)"
+    )
+
+
 def finish(gallery: Gallery) -> list[Left]:
     """Overwrite the bytes of deleted people in the gallery and its backups. Returns and raises as ``forget`` does."""
     left = _release_backups_of_original(gallery) + _delete_unfinished_copies(gallery)
@@ -191,9 +200,10 @@ def _find_damaged_copies(gallery: Gallery) -> list[Left]:
 
 
 def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
-    """Rewrite ``backup`` without the people that were deleted from ``gallery``, and encrypted if ``gallery`` is.
-    Returns the problem, or None."""
-    deleted = forgotten(gallery).keys()
+    """Rewrite ``backup`` without the people and the entries of the ignore list that were deleted from ``gallery``, and
+    encrypted if ``gallery`` is. Returns the problem, or None."""
+    deleted, moved = forgotten(gallery).keys(), forgotten_samples(gallery)
+    unlisted = {id for (id,) in gallery.read("SELECT id FROM former_ignored")}
     if not backup.exists():
         if backup.parent == backup_folder(gallery.path).resolve():
             remove_from_registry(gallery, backup)
@@ -207,14 +217,18 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
     try:
         with gallery_errors(backup), closing(open_read_only(backup)) as database:
             known = {id for (id,) in database.execute("SELECT id FROM person")}
+            listed = _listed_ids(database)
+            held = [one for one in moved if database.execute(f"SELECT 1 {_MOVED}", one).fetchone()]
             encrypted, bound = is_encrypted(database), is_bound(database)
         encrypt_too = is_encrypted(gallery.database) and not encrypted
         bind_too = encrypted and not bound and gallery.has_key
-        if known & deleted or encrypt_too or bind_too:
+        if known & deleted or listed & unlisted or held or encrypt_too or bind_too:
             with replace_atomically(backup) as copy:
                 copy_backup(backup, copy)
                 with gallery_errors(backup), closing(open_gallery_database(copy)) as database:  # migrates it
                     database.executemany("DELETE FROM person WHERE id = ?", [(id,) for id in known & deleted])
+                    database.executemany("DELETE FROM ignored WHERE id = ?", [(id,) for id in listed & unlisted])
+                    database.executemany(f"DELETE {_MOVED}", held)
                     with transaction(database):
                         if encrypt_too:
                             encrypt_all(database, gallery.cipher)
@@ -225,3 +239,10 @@ def _clean_backup(gallery: Gallery, backup: Path) -> Left | None:
     except (RkfaceError, OSError) as error:
         return Left(backup, str(error))
     return None
+
+
+def _listed_ids(database: sqlite3.Connection) -> set[str]:
+    """The ids on the ignore list of a backup, which may be of a version without such a list."""
+    if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'ignored'").fetchone() is None:
+        return set()
+    return {id for (id,) in database.execute("SELECT id FROM ignored")}

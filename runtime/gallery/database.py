@@ -132,7 +132,11 @@ class GalleryDatabase:
             InputError: The samples belong to another model or another face alignment.
         """
         own, other = self.identity, identity or self.expected_identity
-        if other in (None, own) or own is None or not self.read("SELECT 1 FROM sample LIMIT 1"):
+        if (
+            other in (None, own)
+            or own is None
+            or not self.read("SELECT 1 FROM sample UNION ALL SELECT 1 FROM anchor LIMIT 1")
+        ):
             return
         raise InputError(
             f"{self.path} contains embeddings of another model or alignment (identity {own[:8]}, not {other[:8]}), "

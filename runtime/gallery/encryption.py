@@ -17,7 +17,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -114,6 +114,36 @@ class Place(NamedTuple):
         return json.dumps(["rkface crop", *self[:3]]).encode("ascii")
 
 
+class AnchorPlace(NamedTuple):
+    """The place of the values of one anchor: its number, its entry of the ignore list (an id), and its model."""
+
+    anchor: int
+    ignored: str
+    identity: str
+
+    @property
+    def embedding(self) -> bytes:
+        return json.dumps(["rkface anchor", *self]).encode("ascii")
+
+    @property
+    def crop(self) -> bytes:
+        return json.dumps(["rkface anchor crop", *self[:2]]).encode("ascii")
+
+
+class ReviewPlace(NamedTuple):
+    """The place of the embedding of a review: its appearance, its model, who the camera named, and who it was ("" for
+    nobody)."""
+
+    appearance: str
+    identity: str
+    named: str
+    person: str
+
+    @property
+    def embedding(self) -> bytes:
+        return json.dumps(["rkface review", *self]).encode("ascii")
+
+
 @dataclass(frozen=True)
 class Key:
     """A key and the file that it was read from."""
@@ -186,6 +216,13 @@ def is_encrypted(database: sqlite3.Connection) -> bool:
 def encrypt_all(database: sqlite3.Connection, cipher: NoCipher) -> None:
     """Encrypt all embeddings and crops of a gallery of the current schema. Call it inside a transaction."""
     _rewrite(database, None, cipher, Path())
+    for (id,) in database.execute("SELECT id FROM anchor").fetchall():
+        row = database.execute("SELECT id, ignored, identity, embedding, image FROM anchor WHERE id = ?", [id])
+        *where, embedding, image = row.fetchone()
+        place = AnchorPlace(*where)
+        encrypted = [cipher.encrypt(embedding, place.embedding), image and cipher.encrypt(image, place.crop), id]
+        database.execute("UPDATE anchor SET embedding = ?, image = ? WHERE id = ?", encrypted)
+    _rewrite_reviews(database, None, cipher)
     database.execute("INSERT INTO setting VALUES (?, ?)", [SETTING, cipher.proof()])
 
 
@@ -204,10 +241,21 @@ def bind_all(database: sqlite3.Connection, cipher: NoCipher, path: Path) -> None
         database.execute("DELETE FROM setting WHERE name = ?", [UNBOUND])
 
 
-def bind_to(database: sqlite3.Connection, cipher: NoCipher, path: Path, person: str, new: tuple[str, str]) -> None:
-    """Bind the values of ``person`` (an id) to the person with the id and the name ``new``, who gets the samples. Call
-    it inside a transaction, before the rows of the tables person and sample change. Raises AlteredError."""
-    _rewrite(database, cipher, cipher, path, person=person, new=new)
+def bind_to(
+    database: sqlite3.Connection,
+    cipher: NoCipher,
+    path: Path,
+    person: str,
+    new: tuple[str, str],
+    *,
+    samples: Collection[int] | None = None,
+) -> None:
+    """Bind the values of ``person`` (an id) to the person with the id and the name ``new``, who gets these ``samples``;
+    None: all. Call it inside a transaction, before the rows of the tables person and sample change. Raises
+    AlteredError."""
+    _rewrite(database, cipher, cipher, path, person=person, new=new, samples=samples)
+    if samples is None and new[0] != person:
+        _rewrite_reviews(database, cipher, cipher, merged=(person, new[0]))
 
 
 def _rewrite(
@@ -219,11 +267,12 @@ def _rewrite(
     bound: bool = True,
     person: str | None = None,
     new: tuple[str, str] | None = None,
+    samples: Collection[int] | None = None,
 ) -> None:
     """Decrypt the values of ``person``, or of all people, with ``old``, and encrypt them with ``cipher``.
 
     ``old``: None if the values are not encrypted. ``bound``: whether they are bound to their places. ``new``: id and
-    name of the person to bind to."""
+    name of the person to bind to. ``samples``: only these."""
     if not cipher.overhead:
         return
     rows = database.execute(
@@ -232,6 +281,8 @@ def _rewrite(
         [person],
     ).fetchall()
     for row in rows:
+        if samples is not None and row[0] not in samples:
+            continue
         place = Place(*row)
         after = place if new is None else place._replace(person=new[0], name=new[1])
         for table, key, column, old_place, new_place in (
@@ -247,6 +298,24 @@ def _rewrite(
                 database.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", changed)
 
 
+def _rewrite_reviews(
+    database: sqlite3.Connection, old: NoCipher | None, cipher: NoCipher, merged: tuple[str, str] | None = None
+) -> None:
+    """As ``_rewrite``, for the embeddings of reviews. ``merged``: a person who becomes another one (both ids)."""
+    rows = database.execute(
+        "SELECT appearance, identity, ifnull(named, ''), ifnull(person, '') FROM review WHERE embedding IS NOT NULL"
+    ).fetchall()
+    for place in (ReviewPlace(*row) for row in rows if cipher.overhead):
+        people = [merged[1] if merged and one == merged[0] else one for one in (place.named, place.person)]
+        after = place._replace(named=people[0], person=people[1])
+        if old is not None and after == place:
+            continue
+        (value,) = database.execute("SELECT embedding FROM review WHERE appearance = ?", [place.appearance]).fetchone()
+        plain = value if old is None else old.decrypt(value, place.embedding)
+        changed = [cipher.encrypt(plain, after.embedding), place.appearance]
+        database.execute("UPDATE review SET embedding = ? WHERE appearance = ?", changed)
+
+
 @contextmanager
 def altered_value(path: Path, place: Place) -> Iterator[None]:
     """Name the sample at ``place`` of the gallery at ``path`` in an AlteredError, and say what to do."""
@@ -258,4 +327,17 @@ def altered_value(path: Path, place: Place) -> Iterator[None]:
             "altered, or belongs to another person, sample, model or key. Restore a backup (`rkface gallery backup "
             "--list` shows all), or delete the sample: "
             f"`rkface gallery remove --gallery {shell_quoted(path)} {place.person} {place.sample}`"
+        ) from error
+
+
+@contextmanager
+def altered_anchor(path: Path, place: AnchorPlace) -> Iterator[None]:
+    """Name the entry of the ignore list at ``place`` in an AlteredError, and say what to do."""
+    try:
+        yield
+    except AlteredError as error:
+        raise AlteredError(
+            f"{path} was tampered with: an encrypted value of the entry {place.ignored} of the ignore list was "
+            "altered, or belongs to another entry, model or key. Restore a backup, or delete the entry: "
+            f"`rkface strangers restore --gallery {shell_quoted(path)} {place.ignored}`"
         ) from error

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..core.checks import check_count, check_type
 from ..core.errors import InputError, RkfaceError
 from ..core.text import readable, shell_quoted
+from .anchors import anchor_opener, nearer_than_anchors
 from .blocks import Precision
 from .database import GalleryDatabase
 from .encryption import Key, bind_to, is_encrypted
@@ -85,6 +86,7 @@ class Gallery(GalleryDatabase):
             raise InputError(f"there is no precision {precision!r}: choose one of {', '.join(get_args(Precision))}")
         super().__init__(path, identity, create=create, key=key)
         self.searches = 0
+        self.may_name: Callable[[str], bool] = lambda person: True  # False: nobody is found to be this person (id)
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
@@ -154,7 +156,9 @@ class Gallery(GalleryDatabase):
                 id = insert_person(self, name, metadata or {}, now)
                 ids = [insert_sample(self, id, sample, now) for sample in new]
             person = self.person(id)
-            self.update_index(lambda snapshot: snapshot.with_samples(PersonName(person.id, person.name), new, ids))
+            self.update_index(
+                lambda snapshot: snapshot.with_samples(PersonName(person.id, person.name, person.threshold), new, ids)
+            )
             return person
 
     def remove_samples(self, person: Person, samples: Collection[int]) -> None:
@@ -201,7 +205,8 @@ class Gallery(GalleryDatabase):
     def merge(self, person: Person, into: Person) -> None:
         """Give all samples of ``person`` to ``into`` and remove ``person``.
 
-        ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks.
+        ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks. It
+        belongs to the groups of both.
 
         Raises:
             InputError: Both are the same person; or the gallery is encrypted and was opened without its key.
@@ -216,8 +221,14 @@ class Gallery(GalleryDatabase):
                 (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
                 bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
+            database.execute(
+                "INSERT OR IGNORE INTO membership SELECT ?, name FROM membership WHERE person = ?", [into.id, person.id]
+            )
+            for column in ("named", "person"):
+                database.execute(f"UPDATE review SET {column} = ?1 WHERE {column} = ?2", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
-            database.execute("UPDATE former SET person = ? WHERE person = ?", [into.id, person.id])
+            for table in ("former", "moved"):
+                database.execute(f"UPDATE {table} SET person = ? WHERE person = ?", [into.id, person.id])
             database.execute("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", [person.id, into.id, now])
             database.execute(
                 "UPDATE person SET metadata = ?, changed = ? WHERE id = ?",
@@ -228,7 +239,8 @@ class Gallery(GalleryDatabase):
     def search(self, probes: NDArray[np.float32], k: int = 1) -> list[list[Match]]:
         """Find the people who are most similar to each probe.
 
-        Samples of another model (``state().ignored``) are left out.
+        Samples of another model (``state().ignored``) are left out, and so are people who are less similar to the probe
+        than a face on the ignore list is: such a probe is nobody.
 
         Args:
             probes: N×D float32, embeddings of unit length.
@@ -236,7 +248,7 @@ class Gallery(GalleryDatabase):
 
         Returns:
             For each probe, up to ``k`` different people, most similar first. Compare ``Match.cosine`` with the match
-            threshold: people below it are returned too.
+            threshold (``Match.counts``): people below it are returned too.
 
         Raises:
             InputError: The probes have the wrong shape or type, or contain NaN or infinity; ``k`` is less than 1; the
@@ -246,11 +258,30 @@ class Gallery(GalleryDatabase):
             raise InputError(f"{self.path} is closed: open it again before you use it")
         check_count(k, "k, the number of people,")
         snapshot = self._snapshot()
-        probes = check_probes(probes, snapshot.index.dimensions)
+        probes = check_probes(probes, snapshot.dimensions)
         self.searches += len(probes)
         found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
-        people = snapshot.people
-        return [[Match(people[hit.owner].id, people[hit.owner].name, hit.cosine) for hit in hits] for hits in found]
+        matches = [self._named(_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits) for hits in found]
+        return nearer_than_anchors(matches, snapshot.anchor_cosines(probes)) if len(snapshot.anchors) else matches
+
+    def anchor_cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How similar each probe is to the nearest face on the ignore list (``rkface strangers ignored``).
+
+        Args:
+            probes: N×D float32, embeddings of unit length.
+
+        Returns:
+            N float32 cosines; -1 if the list is empty. ``search`` returns only people who are as near as this.
+
+        Raises:
+            InputError: As ``search``.
+        """
+        if self._closed:
+            raise InputError(f"{self.path} is closed: open it again before you use it")
+        snapshot = self._snapshot()
+        if not len(snapshot.anchors):
+            return np.full(len(probes), -1, np.float32)
+        return snapshot.anchor_cosines(check_probes(probes, snapshot.dimensions))
 
     def refresh(self) -> bool:
         """Load the changes that other processes made; takes microseconds without changes.
@@ -298,6 +329,13 @@ class Gallery(GalleryDatabase):
                 self._current = None
                 raise
 
+    def _named(self, matches: Iterable[Match]) -> list[Match]:
+        """Those who may be named. If the most similar person may not be, the probe is nobody, and not the next one."""
+        found = list(matches)
+        if found and not self.may_name(found[0].person):
+            return []
+        return [match for match in found if self.may_name(match.person)]
+
     def _snapshot(self) -> Snapshot:
         current = self._current
         if current is None:
@@ -312,5 +350,15 @@ class Gallery(GalleryDatabase):
             searched = own if self.expected_identity in (None, own) else None
             open_embedding = embedding_opener(self) if searched is not None else lambda row: row[-1]
             return read_snapshot(
-                self.database, searched, people, open_embedding, version=version, precision=self._precision
+                self.database,
+                searched,
+                people,
+                open_embedding,
+                anchor_opener(self) if searched is not None else lambda row: row[-1],
+                version=version,
+                precision=self._precision,
             )
+
+
+def _to_match(person: PersonName, cosine: float) -> Match:
+    return Match(person.id, person.name, cosine, person.threshold)

@@ -8,7 +8,9 @@ from itertools import islice
 
 from ..core.errors import InputError, RkfaceError
 from ..core.sqlite import find_damage
+from .anchors import find_damaged_anchors
 from .gallery import Gallery
+from .reviews import find_damaged_reviews
 from .rows import find_damaged_people, find_damaged_samples
 from .schema import gallery_errors
 
@@ -30,10 +32,12 @@ def _find_problems(gallery: Gallery) -> Iterator[str]:
     if problem is not None:
         yield problem
     if orphans:
-        yield f"{len(orphans)} samples or crops belong to nobody"
+        yield f"{len(orphans)} samples, crops or anchors belong to nobody"
     try:
         yield from find_damaged_people(gallery)
         with suppress(InputError):  # encrypted, and without the key
             yield from find_damaged_samples(gallery, gallery.cipher)
+            yield from find_damaged_anchors(gallery, gallery.cipher)
+            yield from find_damaged_reviews(gallery)
     except RkfaceError as error:
         yield str(error)

@@ -35,6 +35,9 @@ class Person:
         created: When the person was added, in seconds since 1970 (UTC).
         changed: When the person was last changed, in seconds since 1970 (UTC).
         samples: Number of samples, 0 or more.
+        threshold: Minimum cosine at which this person is recognized, 0 to 1, for people who look alike. The threshold
+            for everybody counts if it is higher. None without one.
+        groups: Names of the groups to which the person belongs, sorted.
     """
 
     id: str
@@ -43,6 +46,8 @@ class Person:
     created: float
     changed: float
     samples: int
+    threshold: float | None = None
+    groups: tuple[str, ...] = ()
 
 
 class PersonName(NamedTuple):
@@ -50,6 +55,7 @@ class PersonName(NamedTuple):
 
     id: str
     name: str
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,10 @@ def _write_new(path: Path, restored: sqlite3.Connection, owner_like: Path) -> No
 
 
 def _copy_history(gallery: Gallery, restored: sqlite3.Connection) -> None:
-    """Add to the old backup what happened since: who was merged or deleted, and which backups exist."""
+    """Add to the old backup what happened since: who was merged or deleted, which entries of the ignore list
+    were removed, and which backups exist."""
     with transaction(restored):
-        for table, columns in (("former", 3), ("backup", 2)):
+        for table, columns in (("former", 3), ("moved", 3), ("former_ignored", 2), ("backup", 2)):
             restored.executemany(
                 f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
                 gallery.read(f"SELECT * FROM {table}"),
@@ -112,13 +113,21 @@ def _copy_history(gallery: Gallery, restored: sqlite3.Connection) -> None:
         restored.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [BACKUPS, str(number)])
         # People who were merged since the backup was made exist again.
         restored.execute("DELETE FROM former WHERE person IS NOT NULL AND id IN (SELECT id FROM person)")
+        # Samples that were moved since belong to the person before again, unless the person who got them was forgotten.
+        restored.execute(
+            "DELETE FROM moved WHERE EXISTS (SELECT 1 FROM sample WHERE id = moved.sample AND person <> moved.person) "
+            "AND person NOT IN (SELECT id FROM former WHERE person IS NULL)"
+        )
 
 
 def _delete_forgotten(database: sqlite3.Connection) -> None:
     with transaction(database):
-        deleted = database.execute(
-            "DELETE FROM person WHERE id IN (SELECT id FROM former WHERE person IS NULL)"
+        people = "SELECT id FROM former WHERE person IS NULL"
+        deleted = database.execute(f"DELETE FROM person WHERE id IN ({people})").rowcount
+        deleted += database.execute(
+            f"DELETE FROM sample WHERE (id, created) IN (SELECT sample, created FROM moved WHERE person IN ({people}))"
         ).rowcount
+        deleted += database.execute("DELETE FROM ignored WHERE id IN (SELECT id FROM former_ignored)").rowcount
     if deleted:
         database.execute("VACUUM")
 

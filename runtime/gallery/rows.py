@@ -18,7 +18,7 @@ from ..core.sqlite import DamagedContentError
 from ..core.text import in_a_line, readable
 from ..vision.embed import unit
 from .database import GalleryDatabase
-from .encryption import AlteredError, NoCipher, Place, altered_value
+from .encryption import AlteredError, AnchorPlace, NoCipher, Place, altered_value
 from .people import Person, PersonName, Sample, check_sample, clean_name
 from .schema import gallery_errors
 from .stored_values import (
@@ -30,9 +30,14 @@ from .stored_values import (
     person_from_row,
 )
 
-SELECT_PEOPLE = (
-    "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id) FROM person"
+_PERSON = (
+    "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id), "
+    "(SELECT cosine FROM threshold WHERE person = person.id)"
 )
+SELECT_PEOPLE = (
+    f"{_PERSON}, (SELECT json_group_array(membership.name) FROM membership WHERE person = person.id) FROM person"
+)
+SELECT_PEOPLE_WITHOUT_GROUPS = f"{_PERSON}, '[]' FROM person"
 SELECT_SAMPLES = (
     "SELECT sample.id, person.id, person.name, identity, embedding, image, quality, source, sample.created "
     "FROM sample JOIN person ON person.id = sample.person LEFT JOIN crop ON crop.sample = sample.id"
@@ -51,8 +56,8 @@ def select_people(gallery: GalleryDatabase, clause: str, parameters: Sequence[An
 def select_names(gallery: GalleryDatabase) -> tuple[PersonName, ...]:
     """All people, sorted by name. As many as there may be are never in memory with all of their values."""
     with gallery_errors(gallery.path):
-        rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE} ORDER BY name"))
-        return tuple(PersonName(person.id, person.name) for person in rows)
+        rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE_WITHOUT_GROUPS} ORDER BY name"))
+        return tuple(PersonName(person.id, person.name, person.threshold) for person in rows)
 
 
 def select_samples(gallery: GalleryDatabase, person: str) -> list[Sample]:
@@ -162,9 +167,14 @@ def read_crop(gallery: GalleryDatabase, sample: int) -> bytes | None:
     return None
 
 
-def replace_embeddings(gallery: GalleryDatabase, new: Mapping[int, NDArray[np.float32]], identity: str) -> None:
-    """Replace the embeddings of the samples ``new`` (number → D float32) by those of the model ``identity``, and search
-    only these from now on, in one transaction. Samples that were deleted in the meantime stay deleted."""
+def replace_embeddings(
+    gallery: GalleryDatabase,
+    new: Mapping[int, NDArray[np.float32]],
+    identity: str,
+    anchors: Sequence[tuple[AnchorPlace, NDArray[np.float32]]] = (),
+) -> None:
+    """Replace the embeddings of the samples ``new`` (number → D float32) and of ``anchors`` by those of the model
+    ``identity``, and search only these from now on, in one transaction. What was deleted in the meantime stays so."""
     with gallery.transaction() as database:
         cipher = gallery.cipher
         rows = database.execute("SELECT sample.id, person.id, name FROM sample JOIN person ON person.id = person")
@@ -175,6 +185,10 @@ def replace_embeddings(gallery: GalleryDatabase, new: Mapping[int, NDArray[np.fl
                 database.execute(
                     "UPDATE sample SET embedding = ?, identity = ? WHERE id = ?", [value, identity, sample]
                 )
+        for anchor, vector in anchors:
+            after = anchor._replace(identity=identity)
+            changed = [cipher.encrypt(embedding_to_bytes(vector), after.embedding), identity, anchor.anchor]
+            database.execute("UPDATE anchor SET embedding = ?, identity = ? WHERE id = ?", changed)
         gallery.set_identity(identity)
 
 
@@ -199,8 +213,8 @@ def insert_sample(gallery: GalleryDatabase, person: str, sample: Sample, now: fl
     infinity.
     """
     check_sample(sample)
-    identity = _identity_of(sample, gallery)
-    _check_embedding(sample.embedding, gallery, identity)
+    identity = identity_of(sample, gallery)
+    check_embedding(sample.embedding, gallery, identity)
     ((name,),) = gallery.read("SELECT name FROM person WHERE id = ?", [person])
     place = Place(_next_sample(gallery), person, name, identity)
     embedding = gallery.cipher.encrypt(embedding_to_bytes(sample.embedding), place.embedding)
@@ -247,7 +261,7 @@ def embedding_to_bytes(embedding: NDArray[np.float32]) -> bytes:
     return scaled.astype(STORED).tobytes()
 
 
-def _identity_of(sample: Sample, gallery: GalleryDatabase) -> str:
+def identity_of(sample: Sample, gallery: GalleryDatabase) -> str:
     """The identity to store with ``sample``. If the gallery has no samples yet, it becomes the gallery's identity."""
     own = gallery.identity
     identity = sample.identity or gallery.expected_identity or own
@@ -259,8 +273,14 @@ def _identity_of(sample: Sample, gallery: GalleryDatabase) -> str:
     return identity
 
 
-def _check_embedding(embedding: NDArray[np.float32], gallery: GalleryDatabase, identity: str) -> None:
-    rows = gallery.read("SELECT length(embedding) FROM sample WHERE identity = ? LIMIT 1", [identity])
+def check_embedding(embedding: NDArray[np.float32], gallery: GalleryDatabase, identity: str) -> None:
+    """Raise InputError if ``embedding`` cannot be compared with those of the model ``identity`` in ``gallery``, is
+    zero, or contains NaN or infinity."""
+    rows = gallery.read(
+        "SELECT length(embedding) FROM sample WHERE identity = ?1 "
+        "UNION ALL SELECT length(embedding) FROM anchor WHERE identity = ?1 LIMIT 1",
+        [identity],
+    )
     numbers = (rows[0][0] - gallery.cipher.overhead) // 4 if rows else len(embedding)
     if embedding.shape != (numbers,):
         raise InputError(

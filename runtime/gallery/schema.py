@@ -56,6 +56,41 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # Version 2 binds encrypted values to their places (see encryption.py). That needs the key, so it happens later.
     ("INSERT INTO setting SELECT 'unbound', '1' FROM setting WHERE name = 'sealed'",),
+    # Thresholds of single people, and what users said about appearances (see reviews.py). A review goes with each
+    # person that it is about.
+    (
+        """CREATE TABLE threshold (
+            person TEXT PRIMARY KEY REFERENCES person ON DELETE CASCADE, cosine REAL NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE review (
+            appearance TEXT PRIMARY KEY, source TEXT NOT NULL, started REAL NOT NULL,
+            named TEXT REFERENCES person ON DELETE CASCADE, person TEXT REFERENCES person ON DELETE CASCADE,
+            cosine REAL, threshold REAL NOT NULL, quality REAL NOT NULL,
+            identity TEXT NOT NULL, embedding BLOB, created REAL NOT NULL, age REAL NOT NULL
+        ) STRICT""",
+        "CREATE INDEX review_named ON review (named)",
+        "CREATE INDEX review_person ON review (person)",
+    ),
+    # Samples that were given to another person: backups may still contain them as samples of the person before.
+    ("CREATE TABLE moved (sample INTEGER PRIMARY KEY, created REAL NOT NULL, person TEXT NOT NULL) STRICT",),
+    (
+        # The ignore list: each entry has anchors, the embeddings of a face that is nobody.
+        "CREATE TABLE ignored (id TEXT PRIMARY KEY, note TEXT NOT NULL, created REAL NOT NULL) STRICT, WITHOUT ROWID",
+        """CREATE TABLE anchor (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, ignored TEXT NOT NULL REFERENCES ignored ON DELETE CASCADE,
+            identity TEXT NOT NULL, embedding BLOB NOT NULL, image BLOB, quality REAL NOT NULL
+        ) STRICT""",
+        "CREATE INDEX anchor_ignored ON anchor (ignored)",
+        # Ids of entries that were removed: backups may still contain them.
+        "CREATE TABLE former_ignored (id TEXT PRIMARY KEY, since REAL NOT NULL) STRICT, WITHOUT ROWID",
+    ),
+    # The groups of a person. A group exists as long as it has members.
+    (
+        """CREATE TABLE membership (
+            person TEXT NOT NULL REFERENCES person ON DELETE CASCADE, name TEXT NOT NULL, PRIMARY KEY (person, name)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX membership_name ON membership (name)",
+    ),
 )
 
 
@@ -171,6 +206,7 @@ def _expected_tables(migrations: tuple[tuple[str, ...], ...]) -> frozenset[tuple
 def _refuse_replacement(database: sqlite3.Connection, path: Path) -> None:
     """Raise DamagedError if the gallery is new and empty, but beside it are backups that it did not make."""
     used = "SELECT 1 FROM person UNION ALL SELECT 1 FROM former UNION ALL SELECT 1 FROM backup UNION ALL "
+    used += "SELECT 1 FROM ignored UNION ALL SELECT 1 FROM former_ignored UNION ALL "
     if database.execute(f"{used} SELECT 1 FROM setting LIMIT 1").fetchone() is None and list_backups(path):
         raise DamagedError(
             f"{path} is a new gallery without people, but there are backups beside it, which it did not make: "

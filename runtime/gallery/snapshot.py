@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.sqlite import DamagedContentError
 from ..vision.embed import unit
+from .anchors import OpenAnchor, read_anchors
 from .blocks import Precision
 from .people import PersonName, Sample
 from .search import Index, build_index, choose_precision
@@ -19,20 +21,32 @@ from .stored_values import BATCH, SELECT_EMBEDDINGS, OpenEmbedding, embeddings_f
 @dataclass(frozen=True)
 class Snapshot:
     """A state of the gallery. Owners in ``index`` are positions in ``people``. ``version``: SQLite's data version of
-    the file when it was read."""
+    the file when it was read. ``anchors``: A×D float32, the ignore list (see ``anchors``)."""
 
     index: Index
     people: tuple[PersonName, ...]
     version: int
+    anchors: NDArray[np.float32]
+
+    @property
+    def dimensions(self) -> int:
+        """D, or 0 if there are neither samples nor anchors."""
+        return self.index.dimensions or self.anchors.shape[1]
+
+    def anchor_cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The cosine of each of the B×D ``probes`` with the anchor that is nearest to it, B float32. There must be an
+        anchor."""
+        cosines: NDArray[np.float32] = (probes @ self.anchors.T).max(axis=1)
+        return cosines
 
     def with_samples(self, person: PersonName, samples: Sequence[Sample], ids: Sequence[int]) -> Snapshot:
         """A copy with new samples of one person, who may be new; the other samples are not read again."""
         place = next((place for place, known in enumerate(self.people) if known.id == person.id), len(self.people))
         people = (*self.people[:place], person, *self.people[place + 1 :])
         if not samples:
-            return Snapshot(self.index, people, self.version)
+            return replace(self, people=people)
         vectors = unit(np.stack([sample.embedding for sample in samples]))
-        return Snapshot(self.index.with_samples(vectors, ids, [place] * len(ids)), people, self.version)
+        return replace(self, index=self.index.with_samples(vectors, ids, [place] * len(ids)), people=people)
 
 
 def read_snapshot(
@@ -40,6 +54,7 @@ def read_snapshot(
     identity: str | None,
     people: tuple[PersonName, ...],
     open_embedding: OpenEmbedding,
+    open_anchor: OpenAnchor,
     *,
     version: int,
     precision: Precision,
@@ -48,7 +63,8 @@ def read_snapshot(
     DamagedContentError if an embedding cannot be right."""
     index = build_index(np.zeros((0, 1), np.float32), [], [])
     if identity is None:
-        return Snapshot(index, people, version)
+        return Snapshot(index, people, version, np.zeros((0, 0), np.float32))
+    anchors = read_anchors(database, identity, open_anchor)
     places = {person.id: place for place, person in enumerate(people)}
     ((count,),) = database.execute("SELECT count(*) FROM sample WHERE identity = ?", [identity])
     index = build_index(np.zeros((0, 1), np.float32), [], [], choose_precision(precision, count))
@@ -59,4 +75,6 @@ def read_snapshot(
         index = index.with_samples(vectors, ids, [places[row[1]] for row in some])
     if len(index) != count:
         raise DamagedContentError(f"{count - len(index)} samples belong to nobody")
-    return Snapshot(index, people, version)
+    if len(index) and len(anchors) and anchors.shape[1] != index.dimensions:
+        raise DamagedContentError("the anchors have another length than the samples")
+    return Snapshot(index, people, version, anchors)

@@ -1,7 +1,7 @@
 """The appearance log, in its own SQLite file: who was where and when, for as long as the settings allow.
 
-It contains names and, if the settings allow it, faces of people who were not recognized. Only the owner can read the
-file, and the faces are encrypted if the gallery is encrypted.
+It contains names and, if the settings allow it, pictures and embeddings of faces. Only the owner can read the file, and
+pictures and embeddings are encrypted if the gallery is encrypted.
 """
 
 from __future__ import annotations
@@ -11,57 +11,48 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..alerts.rule import LONGEST_COOLDOWN
 from ..core.errors import WorkError
 from ..core.sqlite import (
-    configure,
-    create_private_file,
     empty_write_ahead_log,
     is_damage,
     move_damaged_file_away,
-    open_sqlite,
-    read_version,
     readable_errors,
     remove_deleted_bytes,
     transaction,
 )
-from ..core.steady_clock import ACCURACY, SET_SINCE, SteadyClock
+from ..core.stored_clock import CLOCK, StoredClock, read_clock
 from ..gallery.encryption import NoCipher
 from ..tracking.appearance import Appearance
+from .appearance_tables import SCRUB, open_log
+from .score_drift import Score
 from .settings import DAY, Keep
+from .sighting import EMBEDDING, PNG, Sighting, StoredEmbeddings, pack_embedding, unpack_embedding
 
-VERSION = 1
 MOST = 200  # appearances in one answer
+NOTHING = Sighting()
 BATCH = 100  # appearances that are moved at once, with their faces in memory
-BUSY = 5.0  # seconds to wait for another program
-CLOCK = "clock"  # a setting: the SteadyClock from which the column ``logged`` comes
-SCRUB = "scrub"  # a setting that is present while the file may still contain bytes of faces from before encryption
-PNG = b"\x89PNG\r\n\x1a\n"  # the start of a face that is not encrypted
 
 log = getLogger("rkface.appearances")
-
-TABLES = """
-    CREATE TABLE IF NOT EXISTS appearance (
-        id TEXT PRIMARY KEY, source TEXT NOT NULL, person TEXT, started REAL NOT NULL, logged REAL NOT NULL,
-        event TEXT NOT NULL, face BLOB
-    ) STRICT;
-    CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS appearance_started ON appearance (started);
-    CREATE INDEX IF NOT EXISTS appearance_person ON appearance (person, started);
-"""
 
 
 @dataclass(frozen=True)
 class LoggedAppearance(Appearance):
-    """``face``: whether a picture of the best shot is stored."""
+    """``face``: whether a picture of the best shot is stored. ``renamed``: whether the person was named afterwards."""
 
     face: bool = False
+    renamed: bool = False
 
 
 class AppearanceLog:
@@ -84,11 +75,10 @@ class AppearanceLog:
     ) -> None:
         self.path = path
         self._cipher = cipher
-        self._clock, self._wall = clock, wall
-        self._advanced, self._restarted = clock(), True  # when this process last advanced the clock in the file
+        self.clock = StoredClock("appearance", clock, wall, also=("alert",))
         self._lock = threading.Lock()
         try:
-            self._database = _open(path)
+            self._database = open_log(path)
         except OSError as error:
             raise WorkError(
                 f"{path}: cannot be opened ({error.strerror}): check its owner and the owner of its folder"
@@ -98,7 +88,7 @@ class AppearanceLog:
                 raise WorkError(f"{path}: the appearance log cannot be opened: {error}") from error
             aside = move_damaged_file_away(path)
             log.error("%s is damaged (%s): it was renamed to %s, and a new log was created", path, error, aside.name)
-            self._database = _open(path)
+            self._database = open_log(path)
 
     def close(self) -> None:
         """Close the file."""
@@ -111,23 +101,36 @@ class AppearanceLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def record(self, appearance: Appearance, face: bytes | None = None) -> None:
-        """Store the current stage of ``appearance``. ``face`` is a PNG of an unknown person; it is deleted when the
-        person is recognized. Raises WorkError if the log cannot be written."""
+    def record(self, appearance: Appearance, sighting: Sighting = NOTHING) -> None:
+        """Store the current stage of ``appearance``, and what may be kept of the face. If the person has become another
+        one since the last stage, the stored picture is deleted. Raises WorkError if the log cannot be written."""
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
-        person = appearance.match.person if appearance.match else None
-        encrypted = None if face is None else self._cipher().encrypt(face)
-        with self._writing() as database:
-            now = self._advance_clock(database)
-            row = [appearance.id, appearance.source, person, appearance.started, now, event, encrypted]
+        person, cipher = appearance.match.person if appearance.match else None, self._cipher()
+        face = None if sighting.face is None else cipher.encrypt(sighting.face)
+        with self.writing() as database:
+            now = self.clock.advance(database)
             database.execute(
-                "INSERT INTO appearance VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET "
-                "person = ?3, started = ?4, event = ?6, face = iif(?3 IS NULL, coalesce(?7, face), NULL)",
-                row,
+                "INSERT INTO appearance (id, source, person, started, logged, event, face) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
+                "event = ?6, face = iif(person IS ?3, coalesce(?7, face), ?7), "
+                "renamed = iif(person IS ?3, renamed, NULL)",
+                [appearance.id, appearance.source, person, appearance.started, now, event, face],
             )
+            if sighting.embedding is not None:
+                value = cipher.encrypt(pack_embedding(sighting.embedding))
+                database.execute(
+                    "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", [appearance.id, sighting.identity, value]
+                )
 
     def newest(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
         """Return the newest appearances, newest start first.
 
@@ -137,89 +140,178 @@ class AppearanceLog:
             before: Only appearances that started earlier than this; seconds since 1970.
             person: Only this person (an id); "" for unknown people.
             source: Only this camera.
+            since: Only appearances that started then or later.
+            until: Only appearances that started earlier, as ``before``, but it does not change from page to page.
         """
         if limit < 1:
             return []
         selection = (
             "FROM appearance WHERE (?1 IS NULL OR started < ?1) "
-            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3)"
+            "AND (?2 IS NULL OR ifnull(person, '') = ?2) AND (?3 IS NULL OR source = ?3) "
+            "AND started >= ifnull(?5, -1e308) AND started < ifnull(?6, 1e308)"
         )
         last = f"SELECT started {selection} ORDER BY started DESC LIMIT 1 OFFSET ?4"
-        rows = self._read(
-            f"SELECT event, face IS NOT NULL {selection} AND started >= ifnull(({last}), -1e308) "
+        rows = self.read(
+            f"SELECT event, face IS NOT NULL, renamed IS NOT NULL {selection} AND started >= ifnull(({last}), -1e308) "
             "ORDER BY started DESC, id",
-            [before, person, source, min(limit, MOST) - 1],
+            [before, person, source, min(limit, MOST) - 1, since, until],
         )
-        return [
-            LoggedAppearance(**vars(Appearance.from_event(json.loads(event))), face=bool(face)) for event, face in rows
-        ]
+        return [_from_row(row) for row in rows]
 
     def face(self, id: str) -> bytes | None:
-        """Return the aligned face of an appearance of an unknown person, as PNG. None if no face is stored, or if
-        it was stored with another key."""
-        rows = self._read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
+        """Return the aligned face of an appearance, as PNG. None if no face is stored, or if it was stored with another
+        key."""
+        rows = self.read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
         with suppress(WorkError):
             return self._cipher().decrypt(rows[0][0]) if rows else None
         return None
 
+    def find(self, id: str) -> LoggedAppearance | None:
+        """Return the appearance with this id; None without one."""
+        rows = self.read("SELECT event, face IS NOT NULL, renamed IS NOT NULL FROM appearance WHERE id = ?", [id])
+        return _from_row(rows[0]) if rows else None
+
+    def embedding(self, id: str) -> tuple[NDArray[np.float32], str] | None:
+        """Return the stored embedding of an appearance (D float32) and the model's identity. None if no embedding is
+        stored, or if it was stored with another key."""
+        for identity, value in self.read("SELECT identity, value FROM embedding WHERE appearance = ?", [id]):
+            vector = unpack_embedding(value, self._cipher())
+            return None if vector is None else (vector, identity)
+        return None
+
+    def scores(self) -> list[Score]:
+        """Return the scores of all appearances, oldest first. A person who was named afterwards has no cosine."""
+        rows = self.read(
+            "SELECT source, started, iif(renamed IS NULL, person, NULL), iif(renamed IS NULL, json_extract(event, "
+            "'$.match.cosine'), NULL), json_extract(event, '$.quality') FROM appearance ORDER BY started"
+        )
+        return [Score(*row) for row in rows]
+
+    def count_by_threshold(self) -> Counter[tuple[str, float]]:
+        """Return how many appearances there are of each camera and threshold."""
+        rows = self.read(
+            "SELECT source, json_extract(event, '$.threshold') AS least, count(*) FROM appearance "
+            "GROUP BY source, least"
+        )
+        return Counter({(source, least): count for source, least, count in rows})
+
+    def embeddings(self, identity: str, person: str | None = None, since: float = -math.inf) -> StoredEmbeddings:
+        """The stored embeddings of the model ``identity`` (see ``embedding_identity``).
+
+        Args:
+            identity: Embeddings of other models are left out.
+            person: Only this person (an id); "" for unknown people; None for everybody.
+            since: Only appearances that started then or later; seconds since 1970.
+        """
+        rows = self.read(
+            "SELECT id, person, source, started, json_extract(event, '$.quality'), face IS NOT NULL, value "
+            "FROM embedding JOIN appearance ON id = appearance "
+            "WHERE identity = ?1 AND started >= ?2 AND (?3 IS NULL OR ifnull(person, '') = ?3) ORDER BY started, id",
+            [identity, max(since, -1e308), person],
+        )
+        cipher = self._cipher()
+        found = [(row, vector) for row in rows if (vector := unpack_embedding(row[-1], cipher)) is not None]
+        size = len(found[0][1]) if found else 1
+        found = [(row, vector) for row, vector in found if len(vector) == size]
+        return StoredEmbeddings(
+            ids=tuple(row[0] for row, _ in found),
+            people=tuple(row[1] for row, _ in found),
+            sources=tuple(row[2] for row, _ in found),
+            started=np.array([row[3] for row, _ in found], np.float64),
+            quality=np.array([float(row[4] or 0.0) for row, _ in found], np.float64),
+            faces=np.array([row[5] for row, _ in found], bool),
+            vectors=np.array([vector for _, vector in found], np.float32).reshape(len(found), size),
+        )
+
     def encrypt(self) -> None:
-        """If the gallery is encrypted, encrypt the faces that were stored before, and leave no byte of them in the
-        file. It also finishes an earlier call that was interrupted. Raises WorkError if another program reads old
-        pages."""
+        """If the gallery is encrypted, encrypt the faces and embeddings that were stored before, and leave no byte of
+        them in the file. It also finishes an earlier call that was interrupted. Raises WorkError if another program
+        reads old pages."""
         cipher = self._cipher()
         if not cipher.overhead:
             return
-        with self._writing() as database:
-            for (id,) in database.execute("SELECT id FROM appearance WHERE substr(face, 1, 8) = ?", [PNG]).fetchall():
-                (face,) = database.execute("SELECT face FROM appearance WHERE id = ?", [id]).fetchone()
-                database.execute("UPDATE appearance SET face = ? WHERE id = ?", [cipher.encrypt(face), id])
-                database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-        if not self._read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
+        with self.writing() as database:
+            for table, key, column, start in (
+                ("appearance", "id", "face", PNG),
+                ("embedding", "appearance", "value", EMBEDDING),
+            ):
+                plain = f"SELECT {key} FROM {table} WHERE substr({column}, 1, 8) = ?"
+                for (id,) in database.execute(plain, [start]).fetchall():
+                    (value,) = database.execute(f"SELECT {column} FROM {table} WHERE {key} = ?", [id]).fetchone()
+                    encrypted = [cipher.encrypt(value), id]
+                    database.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", encrypted)
+                    database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
+        if not self.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
             return
         self._remove_deleted_bytes(
-            "faces remain unencrypted in its -wal file: stop that program, then run `rkface gallery check --key FILE`"
+            "pictures and embeddings remain unencrypted in its -wal file: stop that program, then run "
+            "`rkface gallery check --key FILE`"
         )
-        with self._writing() as database:
+        with self.writing() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
 
     def count(self) -> int:
         """Return the number of appearances."""
-        return int(self._read("SELECT count(*) FROM appearance")[0][0])
+        return int(self.read("SELECT count(*) FROM appearance")[0][0])
 
     def prune(self, keep: Keep, people: Iterable[str], merged: Mapping[str, str]) -> int:
-        """Delete old appearances and faces, and all appearances that name a person who is not among ``people`` (ids).
-        Return the number of deleted appearances.
+        """Delete old appearances, pictures and embeddings, and all appearances that name a person who is not among
+        ``people`` (ids). Return the number of deleted appearances.
 
         An appearance of a person who was ``merged`` (old id → new id) is kept under the new id. The age of an
         appearance counts from when it was logged.
         """
-        with self._writing() as database:
-            now = self._advance_clock(database)
+        with self.writing() as database:
+            now = self.clock.advance(database)
             for old, new in merged.items():
                 change = "person = ?1, event = json_set(event, '$.match.person', ?1)"
                 database.execute(f"UPDATE appearance SET {change} WHERE person = ?2", [new, old])
+                database.execute("UPDATE alert SET person = ? WHERE person = ?", [new, old])
             gone = database.execute(
                 "DELETE FROM appearance WHERE logged < ?1 OR "
                 "(person IS NOT NULL AND person NOT IN (SELECT value FROM json_each(?2)))",
                 [now - keep.appearances * DAY, json.dumps(list(people))],
             ).rowcount
-            faces = database.execute(
-                "UPDATE appearance SET face = NULL WHERE face IS NOT NULL AND logged < ?",
-                [now - keep.unknown_faces * DAY],
+            # A picture of a stranger who was named afterwards was stored as one of a stranger, and ages like that.
+            values = database.execute(
+                "UPDATE appearance SET face = NULL WHERE face IS NOT NULL AND "
+                "logged < iif(person IS NULL OR renamed IS NOT NULL, ?1, ?2)",
+                [now - keep.unknown_faces * DAY, now - keep.known_faces * DAY],
             ).rowcount
-        if gone or faces:
+            values += database.execute(
+                "DELETE FROM embedding WHERE appearance IN (SELECT id FROM appearance WHERE logged < ?)",
+                [now - keep.embeddings * DAY],
+            ).rowcount
+            values += database.execute(
+                "DELETE FROM alert WHERE logged < ?1 OR "
+                "(person IS NOT NULL AND person NOT IN (SELECT value FROM json_each(?2)))",
+                [now - max(keep.appearances * DAY, LONGEST_COOLDOWN), json.dumps(list(people))],
+            ).rowcount
+        if gone or values:
             # The -wal file must not contain it either. If this fails, the next deletion tries again.
             with self._lock, suppress(sqlite3.Error):
                 empty_write_ahead_log(self._database)
                 self._database.executescript("PRAGMA incremental_vacuum")
         return int(gone)
 
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete these appearances with their pictures and embeddings, and leave no byte of them in the file. Return
+        how many there were. Raises WorkError if the file cannot be written, or another program reads old pages."""
+        named, listed = "IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
+        with self.writing() as database:
+            gone = database.execute(f"DELETE FROM appearance WHERE id {named}", listed).rowcount
+            database.execute(f"DELETE FROM alert WHERE appearance {named}", listed)
+        if gone:
+            self._remove_deleted_bytes()
+        return int(gone)
+
     def erase(self, people: Iterable[str]) -> None:
         """Delete all appearances that name one of ``people`` (ids), and leave no byte of them in the file. Raises
         WorkError if the file cannot be written, or another program reads old pages."""
-        named = "person IN (SELECT value FROM json_each(?))"
-        with self._writing() as database:
-            gone = database.execute(f"DELETE FROM appearance WHERE {named}", [json.dumps(list(people))]).rowcount
+        named, ids = "person IN (SELECT value FROM json_each(?))", json.dumps(list(people))
+        with self.writing() as database:
+            gone = database.execute(f"DELETE FROM appearance WHERE {named}", [ids]).rowcount
+            gone += database.execute(f"DELETE FROM alert WHERE {named}", [ids]).rowcount
         if gone:
             self._remove_deleted_bytes()
 
@@ -230,26 +322,29 @@ class AppearanceLog:
         They are on the disk here before they are deleted there. After an interruption, call it again: none is stored
         twice. Raises WorkError if a log cannot be written.
         """
-        clock = old._read("SELECT name, value FROM setting WHERE name = ?", [CLOCK])
-        with self._writing() as database:
+        clock = old.read("SELECT name, value FROM setting WHERE name = ?", [CLOCK])
+        with self.writing() as database:
             database.executemany("INSERT OR IGNORE INTO setting VALUES (?, ?)", clock)
             kept = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
-        now = _read_clock(kept[0]) if kept else None
+        now = read_clock(kept[0]) if kept else None
         latest = now.now if now else math.inf  # nothing was logged later than now
-        rows = old._read("SELECT id, person FROM appearance ORDER BY started")
+        rows = old.read("SELECT id, person FROM appearance ORDER BY started")
         mine = [id for id, person in rows if is_mine(person)]
         for start in range(0, len(mine), BATCH):
             ids = json.dumps(mine[start : start + BATCH])
-            columns = "id, source, person, started, min(logged, ?2), event, face"
-            batch = old._read(
-                f"SELECT {columns} FROM appearance WHERE id IN (SELECT value FROM json_each(?1))", [ids, latest]
-            )
+            columns = "id, source, person, started, min(logged, ?2), event, face, renamed"
+            named = "IN (SELECT value FROM json_each(?1))"
+            batch = old.read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
+            vectors = old.read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
             with self._lock, readable_errors(self.path):
                 self._database.execute("PRAGMA synchronous=FULL")
                 with transaction(self._database):
-                    self._database.executemany("INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?)", batch)
+                    self._database.executemany(
+                        "INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch
+                    )
+                    self._database.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?, ?)", vectors)
                 self._database.execute("PRAGMA synchronous=NORMAL")
-            with old._writing() as database:
+            with old.writing() as database:
                 database.execute("DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [ids])
         if mine:
             old._remove_deleted_bytes()
@@ -262,60 +357,19 @@ class AppearanceLog:
         if not removed:
             raise WorkError(f"{self.path}: another program is reading this file, so {left}")
 
-    def _advance_clock(self, database: sqlite3.Connection) -> float:
-        """Advance the clock in the file by what has passed, and return its time."""
-        clock, wall = self._clock(), self._wall()
-        stored = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
-        before = (_read_clock(stored[0]) if stored else None) or _start_clock(database, wall)
-        if self._restarted:
-            before, self._restarted = before.restarted(), False
-        passed, self._advanced = max(0.0, clock - self._advanced), clock
-        after = before.after(passed, wall)
-        missed = after.now - before.now - passed
-        if missed > ACCURACY:  # it passed before what was logged since then
-            database.execute("UPDATE appearance SET logged = logged + ? WHERE logged > ?", [missed, before.agreed])
-        database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [CLOCK, json.dumps(asdict(after))])
-        return after.now
-
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction. Raises WorkError if the log cannot be written."""
         with self._lock, readable_errors(self.path), transaction(self._database):
             yield self._database
 
-    def _read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
+    def read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
+        """All rows that the SQL ``statement`` returns. Raises WorkError if the log cannot be read."""
         with self._lock, readable_errors(self.path):
             return self._database.execute(statement, tuple(parameters)).fetchall()
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    create_private_file(path)
-    return open_sqlite(path, lambda database: _prepare(database, path), timeout=BUSY)
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    # NORMAL: a power cut may lose the last seconds of the log, but cameras never wait for an SD card to sync.
-    configure(database, "auto_vacuum=INCREMENTAL", "synchronous=NORMAL")
-    read_version(database, path, VERSION)
-    database.executescript(TABLES)
-    database.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _read_clock(stored: str) -> SteadyClock | None:
-    """The clock that ``stored`` describes; None if it is damaged."""
-    try:
-        clock = SteadyClock(**json.loads(stored))
-        known = [one for one in (clock.ahead, clock.seen) if one is not None]
-        numbers = [clock.now, clock.agreed, clock.since, *known]
-        return clock if all(type(one) in (int, float) and abs(one) < 1e12 for one in numbers) else None
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def _start_clock(database: sqlite3.Connection, wall: float) -> SteadyClock:
-    """The clock of a new log, or of one from before, which stored times of the wall clock: it starts with the newest of
-    them. Times that were not set, and times in the future, become that time."""
-    bounds = [SET_SINCE, wall if wall >= SET_SINCE else 1e12]
-    (newest,) = database.execute("SELECT max(logged) FROM appearance WHERE logged BETWEEN ? AND ?", bounds).fetchone()
-    start = max(wall, SET_SINCE) if newest is None else float(newest)
-    database.execute("UPDATE appearance SET logged = ?1 WHERE logged > ?1 OR logged < ?2", [start, SET_SINCE])
-    return SteadyClock(start, None if newest is None else 0.0, start)
+def _from_row(row: Sequence[Any]) -> LoggedAppearance:
+    """The appearance in a row: its event, whether its face is stored, and whether it was renamed."""
+    event, face, renamed = row
+    return LoggedAppearance(**vars(Appearance.from_event(json.loads(event))), face=bool(face), renamed=bool(renamed))

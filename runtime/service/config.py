@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
+from ..alerts.check import find_rule_mistakes
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
-from ..core.addresses import check_host, check_webhook_url, mask_address
+from ..core.addresses import check_host, check_http_address, mask_address
 from ..core.errors import InputError
+from ..core.polygons import find_flaw
 from ..core.text import find_hidden, in_a_line
 from ..core.toml import list_problems, load_file, load_table, read_toml
-from .settings import Settings
+from ..core.toml_writer import dump_key
+from ..core.weekly import check_weekly_hours
+from ..gallery.companions import is_receiver_name
+from .settings import Polygon, Settings, console_address
 
-MOST_NAME = 100  # characters of a camera's name
+T = TypeVar("T")
+MOST_NAME = 100  # characters of the name of a camera or zone
+MOST_POLYGONS = 16  # zones, and masks, of a camera
 
 
 def read_settings(path: Path) -> Settings:
@@ -44,7 +52,8 @@ def check_settings(path: Path) -> tuple[Settings | None, list[str]]:
 
 
 def find_mistakes(settings: Settings) -> list[str]:
-    """What is wrong with values that have the right type: addresses that cannot be used. No sentence has a secret."""
+    """What is wrong with values that have the right type: addresses that cannot be used, polygons that cross
+    themselves. No sentence has a secret."""
     problems = []
     for name, camera in settings.camera.items():
         if not name or find_hidden(name) or len(name) > MOST_NAME:
@@ -54,15 +63,77 @@ def find_mistakes(settings: Settings) -> list[str]:
         if re.match(r"(?i)(rtsps?|https?)://", camera.source):
             problems += _explain(f"camera.{name}.source", check_network_address, camera.source)
         problems += _explain(f"camera.{name}.decoder", partial(check_decoder, camera.source), camera.decoder)
+        where = f"camera.{dump_key(name)}."
+        problems += find_area_mistakes(where, camera)
+        for window, hours in camera.schedule.items():
+            problems += _explain(f"{where}schedule.{dump_key(window)}", check_weekly_hours, hours)
+    for name, rule in settings.rules.items():
+        problems += find_rule_mistakes(name, rule, settings.camera, settings.receivers)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     if webhook:
-        problems += _explain("events.webhook.url", check_webhook_url, webhook.url)
+        problems += _explain("events.webhook.url", check_http_address, webhook.url)
     if mqtt:
         problems += _explain("events.mqtt.host", check_host, mqtt.host)
+    problems += _find_receiver_mistakes(settings)
     return problems
 
 
-def _explain(key: str, check: Callable[[str], object], value: str) -> list[str]:
+def _find_receiver_mistakes(settings: Settings) -> list[str]:
+    """What is wrong with the receivers of alerts."""
+    problems = []
+    for name, notify in settings.notify.items():
+        if not is_receiver_name(name):
+            problems.append(
+                f"notify.{in_a_line(name[:40])}: the name of a receiver must be 1 to 40 letters, digits, - or _"
+            )
+        if not re.match(r"(env|file):.", notify.url):
+            problems.append(
+                f"notify.{in_a_line(name[:40])}.url: write env:NAME or file:PATH, where the Apprise URL is, because it "
+                "contains secrets"
+            )
+    address, webhook = settings.alert_pictures.address, settings.events.webhook
+    if address:
+        problems += _explain("alert_pictures.address", partial(check_http_address, what="the address"), address)
+    elif webhook and webhook.picture != "none" and webhook.picture_as == "url" and not console_address(settings.web):
+        problems.append(
+            "events.webhook.picture_as: links lead to the console, which other machines cannot reach: set [web] host "
+            'and password_file, or alert_pictures.address if a proxy serves it, or write picture_as = "inline"'
+        )
+    return problems
+
+
+class HasPolygons(Protocol):
+    """The settings of a camera, or a part of them."""
+
+    @property
+    def zones(self) -> Mapping[str, Polygon]: ...
+
+    @property
+    def masks(self) -> Mapping[str, Polygon]: ...
+
+
+def find_area_mistakes(where: str, camera: HasPolygons) -> list[str]:
+    """What is wrong with the zones and masks of ``camera``. Each sentence starts with ``where`` ("camera.door.")."""
+    problems = []
+    for kind, polygons in (("zones", camera.zones), ("masks", camera.masks)):
+        problems += [f"{where}{kind}.{problem}" for problem in _find_polygon_mistakes(polygons)]
+        if len(polygons) > MOST_POLYGONS:
+            problems.append(f"{where}{kind}: a camera may have {MOST_POLYGONS} of them, not {len(polygons)}")
+    return problems
+
+
+def _find_polygon_mistakes(polygons: Mapping[str, Polygon]) -> list[str]:
+    problems = []
+    for name, polygon in polygons.items():
+        shown = in_a_line(dump_key(name[:40]))
+        if not name.strip() or find_hidden(name) or len(name) > MOST_NAME:
+            problems.append(f"{shown}: the name must be visible text, at most {MOST_NAME} characters")
+        if flaw := find_flaw(polygon.points):
+            problems.append(f"{shown}.points: {flaw}")
+    return problems
+
+
+def _explain(key: str, check: Callable[[T], object], value: T) -> list[str]:
     try:
         check(value)
     except InputError as error:
@@ -76,4 +147,8 @@ def hide_secrets(settings: Settings) -> Settings:
     events = settings.events
     if events.webhook:
         events = replace(events, webhook=replace(events.webhook, url=mask_address(events.webhook.url)))
-    return replace(settings, camera=cameras, events=events)
+    receivers = {
+        name: one if re.match(r"(env|file):", one.url) else replace(one, url="…")
+        for name, one in settings.notify.items()
+    }
+    return replace(settings, camera=cameras, events=events, notify=receivers)

@@ -11,24 +11,32 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
+from ..core.weekly import WeeklyHours
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
+from ..gallery.reviews import Review
 from ..inference.frames import Frame
 from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
+from ..tracking.zones import Points
 from .appearance_log import LoggedAppearance
+from .camera_changes import CameraArea, SwitchState
 from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
+from .gallery_health import GalleryHealth
 from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 
 
 @dataclass(frozen=True, eq=False)
 class WatchedFrame:
-    """A frame that was processed, and the faces that were tracked in it."""
+    """A frame that was processed, and the faces that were tracked in it. ``hidden``: polygons that must be black
+    wherever the picture is shown; corners as fractions of its width and height."""
 
     frame: Frame
     faces: tuple[VisibleFace, ...]
+    hidden: tuple[Points, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class CameraHealth:
     pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
                 for a recording, of which every frame is processed
     decoder     how an RTSP camera's video is decoded: "hardware (h264_rkmpp)" or "software"; "" for other cameras
+    on          false while the camera is switched off: no picture is read then, which is not a problem
     """
 
     name: str
@@ -65,6 +74,26 @@ class CameraHealth:
     skipped: int = 0
     pace: str = ""
     decoder: str = ""
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class CameraSetup:
+    """Which parts of a camera's picture count, and when it is on.
+
+    area          in effect now
+    area_source   "console" if it was changed there, otherwise "configuration"
+    area_changed  when it was changed in the console, as text; "" if it was not
+    switch        whether it is on, and until when
+    schedule      of the configuration: the hours in which it is on, by name; empty: always
+    """
+
+    name: str
+    area: CameraArea
+    area_source: str
+    area_changed: str
+    switch: SwitchState
+    schedule: Mapping[str, WeeklyHours]
 
 
 @dataclass(frozen=True)
@@ -156,12 +185,20 @@ class Setting:
     changed: str = ""
 
 
+class SettingsError(InputError):
+    """Settings cannot be changed as asked. ``problems``: a sentence for each wrong one, which starts with its key."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
 class CameraService(Protocol):
     """The camera service, as the console sees it.
 
     Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide``,
-    ``detect``, ``identify``, ``compare`` and ``forget``. ``source`` is the name of a camera; an unknown name raises
-    KeyError. Times are seconds since 1970, UTC.
+    ``detect``, ``identify``, ``compare``, ``gallery_health`` and ``forget``. ``source`` is the name of a camera; an
+    unknown name raises KeyError. Times are seconds since 1970, UTC.
     """
 
     @property
@@ -172,13 +209,32 @@ class CameraService(Protocol):
         """The cameras by name, in the order of the configuration."""
 
     def latest(self, source: str) -> WatchedFrame | None:
-        """Return the newest frame that was processed. None before the first one."""
+        """Return the newest frame that was processed. None before the first one, and while the camera is off."""
+
+    def camera_setup(self, source: str) -> CameraSetup:
+        """Return which parts of the camera's picture count, and when it is on."""
+
+    def change_area(self, source: str, area: CameraArea | None) -> None:
+        """Change the zones, masks and minimum size of faces, now and for the next start. None: back to the
+        configuration. Raises InputError, and changes nothing, if something is wrong."""
+
+    def switch_camera(self, source: str, on: bool | None) -> None:
+        """Switch a camera on or off, now and after the next start. It holds until the schedule changes the next time;
+        without a schedule, until somebody switches it again. None: the schedule decides. Raises InputError if the
+        camera is a recording."""
 
     def face(self, appearance: str) -> bytes | None:
         """Return the aligned face of the best shot as PNG. None if no picture is stored."""
 
     def appearances(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
         """Return the last stage of each appearance, newest start first.
 
@@ -187,7 +243,23 @@ class CameraService(Protocol):
             before: Only appearances that started earlier.
             person: Only this person (an id of the gallery); "" for unknown people.
             source: Only this camera.
+            since: Only appearances that started then or later.
+            until: Only appearances that started earlier.
         """
+
+    def review(self, appearance: str, person: str | None) -> Review:
+        """Store who this appearance was: the person with this id; None for nobody who is enrolled. Raises KeyError if
+        the log has no such appearance, InputError if there is no such person."""
+
+    def ignore_seen(self, appearance: str) -> None:
+        """Put the face of an appearance on the ignore list. Raises InputError if its embedding is not stored."""
+
+    def gallery_health(self) -> GalleryHealth:
+        """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""
+
+    def delete_appearances(self, ids: Sequence[str]) -> int:
+        """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that
+        lasts is logged again when it changes."""
 
     def enroll(
         self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
@@ -229,6 +301,10 @@ class CameraService(Protocol):
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
         that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
 
+    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
+        """Return the JPEG to which a link of an alert leads. None if the link is not ours or has expired, or if the
+        picture was deleted."""
+
     def health(self) -> Health:
         """Return the current state of the service."""
 
@@ -243,4 +319,4 @@ class CameraService(Protocol):
 
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
         """Change settings by their keys, now and for the next start. None: back to the configuration. Raises
-        InputError that names the wrong ones, and changes nothing, if one is wrong."""
+        SettingsError, and changes nothing, if one is wrong."""

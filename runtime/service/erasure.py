@@ -18,21 +18,25 @@ from enum import Enum
 from pathlib import Path
 
 from ..core.errors import InputError, RkfaceError, WorkError
-from ..events import Outbox, OutboxInUseError, Sink, find_outboxes
+from ..events import Outbox, OutboxInUseError, PictureStore, Sink, find_outboxes
 from ..gallery import backup
+from ..gallery.companions import Companion, companion_path
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person
+from .alert_pictures import erase_from_pictures
 from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
 from .settings import Events, Keep
 
-FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf)
+FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf, known_faces=math.inf, embeddings=math.inf)
 PATIENCE = 3.0  # seconds to wait for receivers before the report says that they could not be told yet
 SENT_BEFORE = {
     "stdout": "lines that were written to stdout before (for example into the systemd journal)",
     "file": "lines that were written to {file} and its older parts before",
     "webhook": "events that the webhook received before",
+    "hub": "events at the hub before",
     "mqtt": "events that subscribers of the broker received before",
+    "notify": "messages and pictures that {name} sent before",
 }
 
 
@@ -133,6 +137,7 @@ def finish_at_start(gallery: Gallery) -> Iterator[str]:
         yield str(error)
     if backup.forgotten(gallery):
         yield from erase_from_old_log(gallery).left
+        yield from _erase_from_pictures(gallery).left
         yield from erase_from_outboxes(gallery).left
 
 
@@ -190,6 +195,19 @@ def erase_from_outboxes(gallery: Gallery) -> StageReport:
     return StageReport(ErasureStage.OUTBOXES, tuple(done), tuple(left))
 
 
+def _erase_from_pictures(gallery: Gallery) -> StageReport:
+    """Stage OUTBOXES for the pictures of alerts beside ``gallery``."""
+    path = companion_path(gallery.path, Companion.ALERT_PICTURES)
+    if not path.exists():
+        return StageReport(ErasureStage.OUTBOXES)
+    try:
+        with PictureStore(path) as pictures, AppearanceLog(log_path(gallery.path)) as log:
+            erase_from_pictures(gallery, pictures, log)
+    except RkfaceError as error:
+        return StageReport(ErasureStage.OUTBOXES, left=(str(error),))
+    return StageReport(ErasureStage.OUTBOXES, (f"{path}: no picture of an alert shows a forgotten person",))
+
+
 def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> None:
     """Stages OUTBOXES and RECEIVERS for sinks of this process: they remove ``forgotten`` people (ids, with the times)
     from events that wait, and tell their receivers. Returns at once; the sinks' threads do it."""
@@ -199,19 +217,17 @@ def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> N
 
 def _erase_beside(gallery: Gallery) -> list[StageReport]:
     """The stages after the backups, with the files beside ``gallery``."""
+    pictures = _erase_from_pictures(gallery)  # first: the log says whom they show
     own = _erase_from_log_at(log_path(gallery.path), lambda log: erase_from_log(gallery, log, FOREVER))
     logs = [erase_from_old_log(gallery), own]
+    outboxes = [pictures, erase_from_outboxes(gallery)]
     if not any(log.done for log in logs):
-        return [*logs, erase_from_outboxes(gallery)]
+        return [*logs, *outboxes]
     told = (
         "receivers of events are told to delete their data about the person: by the running service within seconds, "
         "or by the next `rkface run`"
     )
-    return [
-        *logs,
-        erase_from_outboxes(gallery),
-        StageReport(ErasureStage.RECEIVERS, (told,)),
-    ]
+    return [*logs, *outboxes, StageReport(ErasureStage.RECEIVERS, (told,))]
 
 
 def _report_copies(copies: Iterable[backup.Left]) -> StageReport:
@@ -228,14 +244,17 @@ def _wait_for_sink(sink: Sink, until: float, events: Events) -> list[StageReport
     told = sink.wait_until_told(max(0.0, until - time.monotonic()))
     state = sink.state()
     name, problem = state.name, state.error or "no answer"
-    sent = SENT_BEFORE.get(name, "events that it received before").format(file=events.file)
-    remains = f"{sent} may name the person"
+    sent = SENT_BEFORE.get(name.partition(".")[0], "events that it received before")
+    shown = name.startswith("notify.") or getattr(getattr(events, name, None), "picture", "none") != "none"
+    remains = f"{sent.format(file=events.file, name=name)} may name {'or show ' if shown else ''}the person"
     if erased:
         broker = ", and no message that the broker retains" if name == "mqtt" else ""
         outbox = StageReport(ErasureStage.OUTBOXES, (f"{name}: no waiting event names a forgotten person{broker}",))
     else:
         later = "data about the person is removed as soon as the disk and the receiver allow it"
         outbox = StageReport(ErasureStage.OUTBOXES, left=(f"{name}: {later} ({problem})",))
+    if name.startswith("notify."):  # people cannot be told to delete anything
+        return [outbox, StageReport(ErasureStage.RECEIVERS, left=(remains,))]
     if told:
         done = f"{name}: was told to delete its data about the person"
         return [outbox, StageReport(ErasureStage.RECEIVERS, (done,), (remains,))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..events import PictureStore
 from ..gallery.companions import Companion, companion_path
 from ..gallery.gallery import Gallery
 from .appearance_log import AppearanceLog
@@ -22,7 +23,11 @@ def find_logs(gallery: Path) -> list[Path]:
 
 
 def encrypt_log_beside(gallery: Gallery) -> None:
-    """Encrypt the faces in the log beside ``gallery`` if the gallery is encrypted; see ``AppearanceLog.encrypt``."""
+    """Encrypt the faces in the log beside ``gallery`` if the gallery is encrypted; see ``AppearanceLog.encrypt``.
+    Pictures of alerts that are not encrypted are deleted."""
+    pictures = companion_path(gallery.path, Companion.ALERT_PICTURES)
+    if pictures.exists():
+        PictureStore(pictures, lambda: gallery.cipher).close()
     for path in find_logs(gallery.path):
         with AppearanceLog(path, lambda: gallery.cipher) as log:
             log.encrypt()

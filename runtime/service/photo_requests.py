@@ -45,8 +45,9 @@ class PhotoFace:
 
 @dataclass(frozen=True)
 class IdentifiedFace(PhotoFace):
-    """``person`` is who it is: the first of ``matches``, if its cosine reaches the threshold and the face has no flaw;
-    otherwise null. ``matches`` are the most similar people of the gallery, whatever their cosine."""
+    """``person`` is who it is: the first of ``matches``, if its cosine reaches the threshold, or the person's own
+    one if that is higher, and the face has no flaw; otherwise null. ``matches`` are the most similar people of the
+    gallery, whatever their cosine."""
 
     person: Match | None
     matches: tuple[Match, ...]
@@ -121,7 +122,7 @@ def identify_photo(
     found = search(pipeline.embed(crops), people) if measured else []
     faces = []
     for face, matches in zip(measured, found, strict=True):
-        sure = not face.flaw and matches and matches[0].cosine >= threshold and look.sure
+        sure = not face.flaw and matches and matches[0].counts(threshold) and look.sure
         faces.append(IdentifiedFace(**vars(face), person=matches[0] if sure else None, matches=tuple(matches)))
     reason = None
     if not any(face.person for face in faces):
@@ -194,7 +195,8 @@ def _why_no_good_face(look: PhotoFaces, faces: Sequence[PhotoFace]) -> str | Non
 
 
 def _why_unknown(faces: Sequence[IdentifiedFace], threshold: float) -> str:
-    best = max((face.matches[0].cosine for face in faces if face.matches and not face.flaw), default=None)
-    if best is None:
+    found = [face.matches[0] for face in faces if face.matches and not face.flaw]
+    if not found:
         return "the gallery is empty: enroll people first"
-    return f"unknown: the highest cosine is {best:.3f}, {threshold:.3f} is needed"
+    best = max(found, key=lambda match: match.cosine)
+    return f"unknown: the highest cosine is {best.cosine:.3f}, {best.needed(threshold):.3f} is needed"

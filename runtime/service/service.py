@@ -16,26 +16,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import RkfaceError
+from ..core.errors import InputError, RkfaceError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..enrollment.stored_crop import encode_crop
-from ..events import BoardReport
+from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
+from ..gallery.ignored import ignore_face
 from ..gallery.match import Match
+from ..gallery.people import embedding_identity
+from ..gallery.reviews import Review
 from ..inference.cores import LONGEST_HANG, RETRIES
 from ..inference.frames import Result
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
-from ..tracking.visit import RecognitionRules
+from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import erasure, live_settings, old_files, photo_requests
+from . import erasure, gallery_health, live_settings, old_files, photo_requests
+from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog, LoggedAppearance
+from .camera_changes import CameraArea
 from .camera_worker import CameraWorker, open_camera_worker
-from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
+from .console_protocol import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .enrollment_requests import EnrollmentRequests, OfferedShot
+from .gallery_health import GalleryHealth, QualityCheck
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .log_files import log_path
@@ -43,9 +49,19 @@ from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
-from .startup import check_library, lock_gallery, open_gallery, open_service_scheduler, open_sinks
+from .sighting import Sighting
+from .startup import (
+    check_library,
+    follow_hub,
+    lock_gallery,
+    open_gallery,
+    open_links,
+    open_pictures,
+    open_service_scheduler,
+    open_sinks,
+)
 from .systemd import notify, watchdog_seconds
-from .watchers import Watchers
+from .watchers import Watchers, hidden_masks, watched_area
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 PRUNE_INTERVAL = 60.0  # seconds between two deletions of old appearances
@@ -74,7 +90,8 @@ class Service:
     ) -> None:
         self._live = live_settings.load_changes(settings)
         self._settings = self._live.current
-        self._changing, self._photo_lock = threading.Lock(), threading.Lock()
+        self._changing, self._switching, self._photo_lock = threading.Lock(), threading.Lock(), threading.Lock()
+        self._switches = SwitchRequests()
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -94,8 +111,15 @@ class Service:
             with self.problems.of("old files"):
                 old_files.take_over(settings)
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
-            self.sinks = open_sinks(settings, opened, forgotten, self._report)
+            self._pictures = open_pictures(settings, opened)
+            if self._pictures is not None:
+                self._pictures.erase(forgotten)
+            self._links = open_links(settings, self._pictures)
+            self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures, switches=self._switches)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
+            for name, worker in self.workers.items():
+                worker.switch(self._live.is_on(name, time.time()))  # before its thread opens the device
+                worker.hide(hidden_masks(settings.camera[name]))
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
             check_library(self.pipeline)
@@ -103,14 +127,38 @@ class Service:
                 worker.note_detector(self.pipeline.manifest.longest_side)
             self._photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
             self._watch_pipeline = self.scheduler.pipeline()
+            self._identity = embedding_identity(self.pipeline.manifest)
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
+            if self._pictures is not None:
+                self._pictures.use_cipher(lambda: self.gallery.cipher)  # it may be encrypted at any time
             self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
             with self.problems.of("appearances"):
                 self._log.encrypt()
-            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems)
-            self.watchers = Watchers(self.workers, self._watch_pipeline, self._search, self._rules())
+            self.watchers = Watchers(
+                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+            )
+            self._alert_pictures = AlertPictures(
+                self._pictures,
+                self._log,
+                self.watchers,
+                self.watchers.shots,
+                self.problems,
+                frame_side=self.pipeline.manifest.longest_side,
+            )
+            self._check_quality = QualityCheck(self.gallery)
+            self._publisher = Publisher(
+                self.gallery,
+                self._log,
+                self.sinks,
+                self.problems,
+                pictures=self._alert_pictures,
+                rules=lambda: self._settings.rules,
+            )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.hub = opened.enter_context(
+                follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
+            )
             self._parts = Parts(
                 started=self.started,
                 machine=read_machine(),
@@ -121,6 +169,7 @@ class Service:
                 watchers=self.watchers,
                 sinks=self.sinks,
                 problems=self.problems,
+                hub=self.hub,
             )
             self._threads = [
                 self._thread("watch", self._watch_results),
@@ -172,9 +221,31 @@ class Service:
         return self.workers[source].latest
 
     def appearances(
-        self, limit: int = 50, before: float | None = None, person: str | None = None, source: str | None = None
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
     ) -> list[LoggedAppearance]:
-        return self._log.newest(limit, before, person, source)
+        return self._log.newest(limit, before, person, source, since=since, until=until)
+
+    def review(self, appearance: str, person: str | None) -> Review:
+        return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
+
+    def ignore_seen(self, appearance: str) -> None:
+        sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
+        ignore_face(self.gallery, [sample] if sample else [])
+
+    def gallery_health(self) -> GalleryHealth:
+        threshold = self._rules().match
+        quality = self._check_quality(threshold)
+        return gallery_health.read_gallery_health(self.gallery, self._log, threshold, quality)
+
+    def delete_appearances(self, ids: Sequence[str]) -> int:
+        return self._log.delete(ids)
 
     def face(self, appearance: str) -> bytes | None:
         shots = self.watchers.shots(appearance)
@@ -221,13 +292,19 @@ class Service:
     def guide(self, source: str) -> Guidance:
         latest = self.latest(source)
         if latest is None:
-            return Guidance(False, "The camera has not delivered a picture yet.")
+            off = not self.workers[source].on
+            return Guidance(False, f"The camera {'is switched off' if off else 'has not delivered a picture yet'}.")
         return self._enrollment.guide(latest.frame)
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
             copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
         return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+
+    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
+        if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
+            return None
+        return self._pictures.read(id)
 
     def health(self) -> Health:
         return read_health(self._parts, read_clocks())
@@ -250,6 +327,29 @@ class Service:
         if self._settings.recognition != before.recognition:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
+
+    def camera_setup(self, source: str) -> CameraSetup:
+        return self._live.camera_setup(source, time.time())
+
+    def change_area(self, source: str, area: CameraArea | None) -> None:
+        worker, watcher = self.workers[source], self.watchers[source]
+        with self._changing:
+            live = self._live.with_area(source, area, time.time())
+            live_settings.save_changes(live)
+            self.problems.clear("settings")
+            self._live, self._settings = live, live.current
+            watcher.watch_area(watched_area(self._camera_settings(source)))
+            worker.hide(hidden_masks(self._camera_settings(source)))
+        log.info("camera %s: zones and masks changed", source)
+
+    def switch_camera(self, source: str, on: bool | None) -> None:
+        if self.workers[source].camera.recording:
+            raise InputError(f"camera {source} is a recording, of which every picture is read: it cannot be switched")
+        with self._changing:
+            self._live = self._live.with_switch(source, on, time.time())
+            with self.problems.of("settings"):  # a full disk must not keep the camera on
+                live_settings.save_changes(self._live)
+        self._switch_cameras()
 
     # The threads.
 
@@ -276,18 +376,22 @@ class Service:
         for result in results:
             self._last_result = time.monotonic()
             self.failed_frames += result.error is not None
-            yield result
             source = result.frame.source
+            if self.workers[source].on:
+                self._alert_pictures.note_result(result, self.workers[source].hidden)
+                yield result
             self.workers[source].note_result(result, self.watchers[source])  # its watcher has processed it by now
 
     def _keep_house(self) -> None:
         """Do everything that must be done from time to time."""
         interval = min(HOUSEKEEPING_INTERVAL, (watchdog_seconds() or 3 * HOUSEKEEPING_INTERVAL) / 3)
         while not self._stop.wait(interval):
+            self._take_switch_requests()
             for name, worker in self.workers.items():
                 worker.sample()
                 if not worker.pending:  # no frames arrive: the camera may be away
                     self._publish(self.watchers[name], self.watchers[name].tick())
+            self._publisher.tick(self._visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
                 if self._people.poll():
@@ -299,6 +403,27 @@ class Service:
             frames_wait = any(worker.pending for worker in self.workers.values())
             if not frames_wait or time.monotonic() - self._last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")
+
+    def _take_switch_requests(self) -> None:
+        """Switch cameras as the broker asks for, and as their schedules say."""
+        for name, on in self._switches.take().items():
+            try:
+                self.switch_camera(name, on)
+            except (KeyError, InputError) as error:
+                log.warning("a command to switch camera %s was ignored: %s", name, error)
+        with self.problems.of("schedule"):
+            self._switch_cameras()
+
+    def _switch_cameras(self) -> None:
+        with self._switching:
+            switched = [
+                worker for name, worker in self.workers.items() if worker.switch(self._live.is_on(name, time.time()))
+            ]
+            for worker in switched:
+                log.info("camera %s: switched %s", worker.name, "on" if worker.on else "off")
+                self._publish(self.watchers[worker.name], self.watchers[worker.name].close())
+        if switched:
+            self._switches.note_switched()
 
     def _thread(self, name: str, work: Callable[..., None], *arguments: Any) -> threading.Thread:
         def run() -> None:
@@ -318,6 +443,9 @@ class Service:
         rules = self._settings.recognition.rules(self.pipeline.thresholds)
         return self._settings.liveness.rules(rules, self._watch_pipeline.liveness)
 
+    def _camera_settings(self, camera: str) -> CameraSettings:
+        return self._settings.camera[camera]
+
     def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
         """Search the gallery. While it cannot be read, everybody is unknown, and health reports the problem."""
         with self.problems.of("search"):
@@ -325,12 +453,23 @@ class Service:
         return [[] for _ in vectors]
 
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
-        def read_face(appearance: Appearance) -> bytes | None:
-            shots = watcher.shots(appearance.id) if self._settings.keep.unknown_faces else ()
-            return encode_crop(shots[0].crop, self.pipeline.crop) if shots else None
+        def read_sighting(appearance: Appearance) -> Sighting:
+            keep = self._settings.keep
+            pictures = keep.known_faces if appearance.match else keep.unknown_faces
+            shots = watcher.shots(appearance.id) if pictures or keep.embeddings else ()
+            if not shots:
+                return Sighting()
+            face = encode_crop(shots[0].crop, self.pipeline.crop) if pictures else None
+            return Sighting(face, fuse(shots) if keep.embeddings else None, self._identity)
 
         for appearance in appearances:
-            self._publisher.publish(appearance, read_face)
+            self._publisher.publish(appearance, read_sighting)
+
+    def _visible_appearances(self) -> frozenset[str]:
+        """The ids of the appearances of all people who are in view now."""
+        return frozenset(
+            face.appearance for watcher in self.watchers.values() for face in watcher.visible_faces() if face.appearance
+        )
 
     def _restart_visits(self) -> None:
         """End all visits, and start new ones with the current rules."""
@@ -347,6 +486,14 @@ class Service:
         """The state of this board for Home Assistant."""
         return report_board(self.health()) if self._ready else None
 
+    def _describe(self) -> dict[str, object]:
+        """The state of this board for the hub."""
+        if not self._ready:
+            return {}
+        health = self.health()
+        waiting = sum(sink.waiting for sink in health.sinks)
+        return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
+
     def _note_changed_settings(self) -> None:
         """Report what the file with changes of the console says, and what in it cannot be used."""
         with self.problems.of("settings"):
@@ -358,6 +505,9 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
+        self._alert_pictures.prune(
+            self.gallery
+        )  # before the sinks, which withdraw those that are gone, and before the log
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

@@ -7,13 +7,16 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from ..alerts.rule import Rule
 from ..core.addresses import mask_address
 from ..core.text import in_a_line
 from ..core.toml import Range
 from ..core.turns import Turn
+from ..core.weekly import WeeklyHours
 from ..gallery.companions import default_path
 
 if TYPE_CHECKING:
@@ -28,11 +31,27 @@ DAY = 86_400.0
 Share = Annotated[float, Range(0, 1)]
 Days = Annotated[float, Range(0, 3650)]
 Port = Annotated[int, Range(0, 65_535)]
+PictureKind = Literal["none", "face", "frame"]
+Picture = Annotated[
+    PictureKind,
+    "picture with each alert: none, face, or frame (the whole picture, with all other faces blurred); docs/events.md",
+]
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """A part of a camera's picture."""
+
+    points: Annotated[
+        tuple[tuple[Share, ...], ...],
+        "corners in order, such as [[0, 0], [0.5, 0], [0.5, 1]]: fractions of the picture's width and height, as it is "
+        "after `rotate`",
+    ]
 
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """One camera: its source, the format to request, and how often to look for faces."""
+    """One camera: its source, the format to request, how often to look for faces, and where and when."""
 
     source: Annotated[
         str,
@@ -60,6 +79,21 @@ class CameraSettings:
     near: Annotated[
         bool, "also find faces that fill the picture: look a second time while no face is found or one is cut off"
     ] = False
+    min_face: Annotated[
+        Share, "ignore faces lower than this fraction of the picture's height, such as 0.1; 0: ignore none"
+    ] = 0.0
+    hide_masks: Annotated[bool, "black out the masks in the pictures that the console shows and that alerts send"] = (
+        False
+    )
+    zones: Annotated[
+        dict[str, Polygon], "parts of the picture with names: an appearance says in which of them its face was"
+    ] = field(default_factory=dict)
+    masks: Annotated[dict[str, Polygon], "parts of the picture in which faces are ignored"] = field(
+        default_factory=dict
+    )
+    schedule: Annotated[
+        dict[str, WeeklyHours], "when the camera is on, each with a name of your choice; without any: always"
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +138,10 @@ class WebhookSettings:
     url: Annotated[str, "URL of the receiver"]
     secret: Annotated[str, "signs each event: env:NAME or file:PATH; empty: no signature"] = ""
     ca: Annotated[Path | None, "file with certificates to trust instead of the system's"] = None
+    picture: Picture = "none"
+    picture_as: Annotated[
+        Literal["inline", "url"], "inline: as base64 in the event; url: as a link to the console that expires"
+    ] = "inline"
 
 
 @dataclass(frozen=True)
@@ -121,6 +159,35 @@ class MqttSettings:
     protocol: Annotated[Literal["5", "3.1.1"], 'version of MQTT: "5" or "3.1.1"'] = "5"
     prefix: Annotated[str, "start of all topics"] = "rkface"
     discovery_root: Annotated[str, "topic of Home Assistant's MQTT discovery; empty: send it nothing"] = "homeassistant"
+    picture: Picture = "none"
+
+
+@dataclass(frozen=True)
+class NotifySettings:
+    """Alerts as messages to people, by Apprise (mail, ntfy, Telegram, …); needs rkface[notify]."""
+
+    url: Annotated[str, "env:NAME or file:PATH of the Apprise URL, which contains secrets"]
+    picture: Picture = "none"
+
+
+@dataclass(frozen=True)
+class AlertPictureSettings:
+    """Pictures of alerts, while they wait for receivers and while links to them work."""
+
+    hours: Annotated[float, Range(0.1, 168), "hours to keep them; the same for links and for the broker's snapshot"] = (
+        24.0
+    )
+    megabytes: Annotated[float, Range(1, 1000), "space on the disk, at most; then the oldest are deleted"] = 32.0
+    address: Annotated[
+        str, "address of the console in links, such as https://faces.example.org; empty: as [web] says"
+    ] = ""
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """The hub of many boards: people come from it, and events go to it; needs rkface[hub] (docs/hub.md)."""
+
+    address: Annotated[str, "what `rkface hub add-board` printed, as env:NAME or file:PATH"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +208,17 @@ class Keep:
     unknown_faces: Annotated[
         Days, "days to keep the best shot of people who were not recognized, to enroll them from; 0: keep none"
     ] = 1.0
+    known_faces: Annotated[
+        Days, "days to keep the best shot of people who were recognized, to compare it with the gallery; 0: keep none"
+    ] = 0.0
+    embeddings: Annotated[
+        Days, "days to keep the embedding of each appearance, to find strangers who come again; 0: keep none"
+    ] = 0.0
+    reviews: Annotated[
+        Days,
+        "days to keep what users said about appearances, with the embedding if the log had it; time while no service "
+        "runs does not count",
+    ] = 365.0
 
 
 @dataclass(frozen=True)
@@ -193,8 +271,30 @@ class Settings:
     recognition: Recognition = Recognition()
     liveness: Liveness = Liveness()
     events: Events = Events()
+    notify: dict[str, NotifySettings] = field(default_factory=dict)
+    alert_pictures: AlertPictureSettings = AlertPictureSettings()
+    rules: dict[str, Rule] = field(default_factory=dict)
     keep: Keep = Keep()
+    hub: Annotated[HubSettings | None, "one directory of people for many boards (docs/hub.md)"] = None
     web: Web = Web()
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Names of the receivers of events that are configured, as ``Delivery.name``. Rules name them."""
+        events = self.events
+        used = {"stdout": events.stdout, "file": events.file, "webhook": events.webhook, "mqtt": events.mqtt} | {
+            "hub": self.hub
+        }
+        return (*(name for name, one in used.items() if one), *(f"notify.{name}" for name in self.notify))
+
+
+def console_address(web: Web) -> str:
+    """The address of the web console for other machines; "" if it is not served to them."""
+    installed = all(find_spec(name) for name in ("fastapi", "uvicorn"))
+    if not web.enabled or not installed or not web.port or web.host in ("localhost", "::1") or web.host[:4] == "127.":
+        return ""
+    host = platform.node() if web.host in ("0.0.0.0", "::", "") else web.host
+    return f"http{'s' if web.certificate else ''}://{f'[{host}]' if ':' in host else host}:{web.port}/"
 
 
 def named_cameras(specs: Sequence[str], rotate: Turn = 0, *, near: bool = False) -> dict[str, CameraSettings]:

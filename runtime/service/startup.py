@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
-from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 
@@ -16,16 +14,41 @@ from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError, WorkError
 from ..core.installed import runtime_library
 from ..core.versions import older_library
-from ..events import BoardReport, Broker, Channel, Delivery, LinesFile, LinesStream, Mqtt, Outbox, Webhook, read_secret
+from ..events import (
+    BoardReport,
+    Broker,
+    Channel,
+    Delivery,
+    Limits,
+    LinesFile,
+    LinesStream,
+    Mqtt,
+    Outbox,
+    PictureKind,
+    PictureLimits,
+    PictureLinks,
+    PictureStore,
+    Push,
+    SwitchRequests,
+    Webhook,
+    delete_pictures,
+    read_secret,
+)
 from ..gallery.companions import Companion, companion_path
-from ..gallery.encryption import key_from_environment, read_key
+from ..gallery.encryption import Cipher, Key, NoCipher, key_from_environment, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import embedding_identity
+from ..hub.client import HubClient
+from ..hub.lease import Lease
+from ..hub.push import HubEvents
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
 from ..tracking.watch import detect_for_tracking
 from .erasure import erase_from_sinks, finish_at_start
-from .settings import MqttSettings, Settings, Web
+from .settings import MqttSettings, NotifySettings, Settings, console_address
+
+# Of alerts that wait for a person: nobody wants to read them after a day.
+MESSAGES = Limits(bytes=4 << 20, seconds=86_400.0)
 
 log = getLogger("rkface.service")
 
@@ -83,8 +106,7 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
     """Open the gallery, or create it. Deletions that a power cut interrupted are finished, here and in outboxes that no
     sink has open. Raises InputError if it holds embeddings of another model, or is encrypted with another key."""
     identity, path = embedding_identity(pipeline.manifest), settings.gallery
-    key = read_key(settings.key) if settings.key else key_from_environment()
-    with Gallery(path, identity, create=True, key=key) as gallery:
+    with Gallery(path, identity, create=True, key=_read_key(settings)) as gallery:
         gallery.refresh()  # loads the index now, not at the first search
         gallery.check_identity()
         for problem in finish_at_start(gallery):
@@ -92,30 +114,82 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
         yield gallery
 
 
+@contextmanager
+def follow_hub(
+    settings: Settings, gallery: Gallery, on_change: Callable[[], None], describe: Callable[[], dict[str, object]]
+) -> Iterator[HubClient | None]:
+    """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as
+    the lease of this board lasts. ``on_change`` and ``describe``: see ``HubClient``."""
+    if settings.hub is None:
+        yield None
+        return
+    lease = Lease(gallery)
+    gallery.may_name = lease.may_name
+    with HubClient(read_secret(settings.hub.address), gallery, lease, on_change, describe) as client:
+        yield client
+
+
+def _read_key(settings: Settings) -> Key | None:
+    return read_key(settings.key) if settings.key else key_from_environment()
+
+
 def open_sinks(
     settings: Settings,
     opened: ExitStack,
     forgotten: Mapping[str, float],
     report: Callable[[], BoardReport | None] = lambda: None,
+    pictures: PictureStore | None = None,
+    *,
+    switches: SwitchRequests | None = None,
 ) -> list[Delivery]:
-    """Open the sinks of ``settings.events``, which ``opened`` closes. They never name ``forgotten`` people (ids, with
-    the times), and tell their receivers about them. Outboxes are beside the gallery. ``report`` returns the
-    state of the board, if it is known. Raises InputError if a secret, a certificate or an address cannot be used."""
+    """Open the sinks of ``settings.events`` and ``settings.notify``, which ``opened`` closes. They never name
+    ``forgotten`` people (ids, with the times), and tell their receivers about them. Outboxes are beside the gallery.
+    ``report`` returns the state of the board, if it is known. ``pictures`` are those of alerts. ``switches`` takes
+    commands that switch cameras. Raises InputError if a secret, a certificate or an address cannot be used."""
     sinks = []
-    for sink in _sinks(settings, report):
+    for sink in _sinks(settings, report, pictures, switches):
         erase_from_sinks(forgotten, [sink])  # before its threads start
         sinks.append(opened.enter_context(sink))
     return sinks
 
 
-def _sinks(settings: Settings, report: Callable[[], BoardReport | None]) -> Iterator[Delivery]:
+def open_pictures(settings: Settings, opened: ExitStack) -> PictureStore | None:
+    """Open the pictures of alerts beside the gallery, which ``opened`` closes; None if no receiver gets any. Pictures
+    of earlier runs are then deleted. Raises WorkError if their file cannot be opened, and InputError if the key of the
+    gallery cannot be read."""
+    receivers = [settings.events.webhook, settings.events.mqtt, *settings.notify.values()]
+    if all(one is None or one.picture == "none" for one in receivers):
+        delete_pictures(companion_path(settings.gallery, Companion.ALERT_PICTURES))
+        return None
+    key = _read_key(settings)
+    cipher = Cipher(key.value) if key else NoCipher()
+    limits = PictureLimits(3600 * settings.alert_pictures.hours, int(settings.alert_pictures.megabytes * (1 << 20)))
+    path = companion_path(settings.gallery, Companion.ALERT_PICTURES)
+    return opened.enter_context(PictureStore(path, lambda: cipher, limits))
+
+
+def open_links(settings: Settings, pictures: PictureStore | None) -> PictureLinks | None:
+    """What makes and checks links to the pictures of alerts; None if no receiver gets links."""
+    webhook = settings.events.webhook
+    if pictures is None or webhook is None or webhook.picture == "none" or webhook.picture_as != "url":
+        return None
+    address = settings.alert_pictures.address or console_address(settings.web)
+    return PictureLinks(pictures.link_key(), address, pictures.limits.seconds)
+
+
+def _sinks(
+    settings: Settings,
+    report: Callable[[], BoardReport | None],
+    pictures: PictureStore | None,
+    switches: SwitchRequests | None,
+) -> Iterator[Delivery]:
     events = settings.events
 
-    def delivery(name: str, channel: Channel, address: str, *, stored: bool) -> Delivery:
+    def delivery(name: str, channel: Channel, address: str, *, stored: bool, picture: PictureKind = "none") -> Delivery:
         folder = companion_path(settings.gallery, Companion.EVENTS, name)
         # Each receiver has a file of its own. Its name is a digest of the address, which may be a secret.
         told_file = folder / f"told-{sha256(address.encode(errors='surrogateescape')).hexdigest()[:16]}"
-        return Delivery(name, channel, Outbox(folder) if stored else None, told_file=told_file)
+        return Delivery(name, channel, Outbox(folder) if stored else None, told_file=told_file, picture=picture)
 
     if events.stdout:
         yield delivery("stdout", LinesStream(), "", stored=False)
@@ -123,14 +197,36 @@ def _sinks(settings: Settings, report: Callable[[], BoardReport | None]) -> Iter
         yield delivery("file", LinesFile(events.file), str(events.file.absolute()), stored=False)
     if events.webhook:
         secret = read_secret(events.webhook.secret) if events.webhook.secret else ""
-        webhook = Webhook(events.webhook.url, secret, ca=events.webhook.ca)
-        yield delivery("webhook", webhook, events.webhook.url, stored=True)
+        links = open_links(settings, pictures)
+        webhook = Webhook(events.webhook.url, secret, ca=events.webhook.ca, pictures=pictures, links=links)
+        yield delivery("webhook", webhook, events.webhook.url, stored=True, picture=events.webhook.picture)
     if events.mqtt:
         address = f"{events.mqtt.host}:{events.mqtt.port}/{events.mqtt.prefix}"
-        yield delivery("mqtt", _open_mqtt(events.mqtt, settings, report), address, stored=True)
+        mqtt = _open_mqtt(events.mqtt, settings, report, pictures, switches)
+        yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
+    if settings.hub:
+        address = read_secret(settings.hub.address)
+        yield delivery("hub", HubEvents(address), address, stored=True)
+    for name, notify in settings.notify.items():
+        yield _open_push(f"notify.{name}", notify, settings, pictures)
 
 
-def _open_mqtt(mqtt: MqttSettings, settings: Settings, report: Callable[[], BoardReport | None]) -> Mqtt:
+def _open_push(name: str, notify: NotifySettings, settings: Settings, pictures: PictureStore | None) -> Delivery:
+    try:
+        push = Push(read_secret(notify.url), pictures)
+    except InputError as error:
+        raise InputError(f"{name}.url ({notify.url}): {error}") from error
+    outbox = Outbox(companion_path(settings.gallery, Companion.EVENTS, name), MESSAGES)
+    return Delivery(name, push, outbox, picture=notify.picture, only_alerts=True)
+
+
+def _open_mqtt(
+    mqtt: MqttSettings,
+    settings: Settings,
+    report: Callable[[], BoardReport | None],
+    pictures: PictureStore | None,
+    switches: SwitchRequests | None,
+) -> Mqtt:
     password = read_secret(mqtt.password) if mqtt.password else ""
     broker = Broker(
         mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
@@ -145,13 +241,6 @@ def _open_mqtt(mqtt: MqttSettings, settings: Settings, report: Callable[[], Boar
         retained_file=companion_path(settings.gallery, Companion.EVENTS, "mqtt") / f"retained-{digest}",
         console=console_address(settings.web),
         report=report,
+        switches=switches,
+        pictures=pictures if mqtt.picture != "none" else None,
     )
-
-
-def console_address(web: Web) -> str:
-    """The address of the web console for other machines; "" if it is not served to them."""
-    installed = all(find_spec(name) for name in ("fastapi", "uvicorn"))
-    if not web.enabled or not installed or not web.port or web.host in ("localhost", "::1") or web.host[:4] == "127.":
-        return ""
-    host = platform.node() if web.host in ("0.0.0.0", "::", "") else web.host
-    return f"http{'s' if web.certificate else ''}://{f'[{host}]' if ':' in host else host}:{web.port}/"

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..inference.pipeline import Pipeline
 from ..tracking.visit import RecognitionRules, Shot
 from ..tracking.watcher import Search, Watcher
+from ..tracking.zones import Points, WatchedArea
+from .settings import CameraSettings
 
 
 class Watchers(Mapping[str, Watcher]):
-    """The current watcher of each camera, by the camera's name. Watchers may be replaced while results arrive."""
+    """The current watcher of each camera, by the camera's name. Watchers may be replaced while results arrive.
 
-    def __init__(self, cameras: Iterable[str], pipeline: Pipeline, search: Search, rules: RecognitionRules) -> None:
-        self._pipeline, self._search = pipeline, search
+    ``settings`` returns the current settings of a camera."""
+
+    def __init__(
+        self,
+        cameras: Iterable[str],
+        pipeline: Pipeline,
+        search: Search,
+        rules: RecognitionRules,
+        settings: Callable[[str], CameraSettings],
+    ) -> None:
+        self._pipeline, self._search, self._settings = pipeline, search, settings
         self._present = {camera: self._open(camera, rules) for camera in cameras}
 
     def __getitem__(self, camera: str) -> Watcher:
@@ -36,4 +47,19 @@ class Watchers(Mapping[str, Watcher]):
         return next((shots for watcher in self.values() if (shots := watcher.shots(appearance))), ())
 
     def _open(self, camera: str, rules: RecognitionRules) -> Watcher:
-        return Watcher(camera, self._pipeline, self._search, rules, liveness=self._pipeline.liveness)
+        area = watched_area(self._settings(camera))
+        return Watcher(camera, self._pipeline, self._search, rules, liveness=self._pipeline.liveness, area=area)
+
+
+def hidden_masks(settings: CameraSettings) -> tuple[Points, ...]:
+    """The polygons that must be black in the pictures that are shown."""
+    return tuple(one.points for one in settings.masks.values()) if settings.hide_masks else ()
+
+
+def watched_area(settings: CameraSettings) -> WatchedArea:
+    """The zones, masks and minimum size of ``settings``."""
+    return WatchedArea(
+        {name: one.points for name, one in settings.zones.items()},
+        [one.points for one in settings.masks.values()],
+        settings.min_face,
+    )

@@ -32,6 +32,7 @@ class Appearance:
     frames     number of frames in which the face was seen
     liveness   0 (a picture of a face) to 1 (a live face); None without a liveness model, which is the default
     live       whether ``liveness`` reaches its threshold; None without a liveness model
+    zones      names of the camera's zones in which the face was so far, in the order in which it entered them
     """
 
     id: str
@@ -48,14 +49,19 @@ class Appearance:
     frames: int
     liveness: float | None = None
     live: bool | None = None
+    zones: tuple[str, ...] = ()
 
     def as_event(self) -> dict[str, Any]:
         """Return the appearance as an event, ready for JSON. It contains no embedding and no picture."""
-        return {"schema": SCHEMA, "version": VERSION, **asdict(self)}
+        event = {"schema": SCHEMA, "version": VERSION, **asdict(self)}
+        if self.match:
+            del event["match"]["threshold"]  # a setting of the gallery: it is not part of the event
+        return event
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Appearance:
         """Return the appearance that ``as_event`` turned into ``event``. Fields of later versions are ignored."""
         values = {field.name: event[field.name] for field in fields(Appearance) if field.name in event}
         match = values["match"]
-        return Appearance(**{**values, "match": Match(**match) if match else None, "box": tuple(values["box"])})
+        lists = {"box": tuple(values["box"]), "zones": tuple(values.get("zones", ()))}
+        return Appearance(**{**values, **lists, "match": Match(**match) if match else None})

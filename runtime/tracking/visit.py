@@ -101,6 +101,7 @@ class VisitReport:
     """What was last reported of a visit.
 
     person   id of the person, None for an unknown person
+    zones    in which the face was
     quality  of the best shot at that time
     time     when, in seconds of the watcher's clock
     """
@@ -108,6 +109,7 @@ class VisitReport:
     person: str | None
     quality: float
     time: float
+    zones: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -126,6 +128,7 @@ class Visit:
     mixed          its track touches another track, and may switch to another person
     check          its track was mixed: the identity must be checked again
     reported       what was last reported; None before the start of the appearance was reported
+    zones          names of the zones in which the face was, in the order in which it entered them
     """
 
     id: str
@@ -143,6 +146,7 @@ class Visit:
     mixed: bool = False
     check: bool = False
     reported: VisitReport | None = None
+    zones: tuple[str, ...] = ()
 
     @property
     def best(self) -> Shot:
@@ -174,11 +178,17 @@ class Visit:
         self.shots = sorted([*self.shots, *shots], key=lambda shot: -shot.quality)[:most]
         self.fused = fuse(self.shots)
 
+    def enter(self, zones: Sequence[str]) -> None:
+        """Note that the face is in ``zones``."""
+        if new := tuple(zone for zone in zones if zone not in self.zones):
+            self.zones += new
+
     def absorb(self, other: Visit, most: int) -> None:
         """Take over the shots, the frames and the track of ``other``, which turned out to be the same visit."""
         self.add(other.shots, other.last_embedded, most)
         self.embedded = other.embedded  # its track is embedded as often as any new track
         self.frames += other.frames
+        self.enter(other.zones)
         self.begun, self.seen = min(self.begun, other.begun), max(self.seen, other.seen)
         self.track, self.mixed, self.check = other.track, other.mixed, False
 
@@ -201,19 +211,20 @@ class Visit:
             late = now - min(shot.time for shot in self.shots) >= rules.decide
             return len(self.shots) >= rules.enough and (match is not None or late)
         better = self.best.quality >= rules.better * self.reported.quality
-        return _person(match) != self.reported.person or (better and now - self.reported.time >= rules.decide)
+        changed = _person(match) != self.reported.person or self.zones != self.reported.zones
+        return changed or (better and now - self.reported.time >= rules.decide)
 
     def report(self, now: float, rules: RecognitionRules, ended: bool = False) -> Appearance:
         """Return the appearance as it is now, and note that it was reported."""
         best, match = self.best, self.reportable_match(rules)
         stage: Literal["start", "update", "end"] = "end" if ended else "update" if self.reported else "start"
-        self.reported = VisitReport(_person(match), best.quality, now)
+        self.reported = VisitReport(_person(match), best.quality, now, self.zones)
         return Appearance(
             id=self.id, source=self.source, stage=stage, match=match, threshold=rules.match,
             started=self.begun + self.utc_offset, best=best.time + self.utc_offset,
             ended=self.seen + self.utc_offset if ended else 0.0,
             box=best.box, score=best.score, quality=best.quality, frames=self.frames, liveness=self.liveness,
-            live=self.is_live(rules),
+            live=self.is_live(rules), zones=self.zones,
         )  # fmt: skip
 
 
@@ -232,10 +243,13 @@ def decide(current: Match | None, found: Sequence[Match], threshold: float, hyst
 
     It is nobody if all cosines are below ``threshold``. But a person who was named before keeps the name while the
     cosine is at most ``hysteresis`` below the threshold, and loses it only to a person who reaches the threshold and is
-    nearer by ``hysteresis``.
+    nearer by ``hysteresis``. For a person with a threshold of their own, the higher one counts; nobody else is named in
+    place of a nearest person who does not reach it.
     """
-    best = found[0] if found and found[0].cosine >= threshold else None
+    best = found[0] if found else None
     held = next((match for match in found if current and match.person == current.person), None)
-    if held is None or held.cosine < threshold - hysteresis:
-        return best
-    return best if best and best.cosine >= held.cosine + hysteresis else held
+    if best and held and held.cosine >= held.needed(threshold) - hysteresis:
+        nearer = best.cosine >= threshold and best.cosine >= held.cosine + hysteresis
+        if not nearer:
+            return held
+    return best if best and best.counts(threshold) else None

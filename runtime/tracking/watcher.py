@@ -22,6 +22,7 @@ from .best_shot import BestShots, Candidate, to_shares
 from .track import REACH, Tracker, Tracks
 from .visit import RecognitionRules, Shot, Visit
 from .visits import Visits
+from .zones import EVERYWHERE, WatchedArea
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
 
@@ -52,7 +53,7 @@ class WatchState:
     """Counts since the watcher was created; only ``open`` is about now.
 
     frames       frames processed
-    faces        sure faces in them
+    faces        sure faces in them, without those that are ignored
     embeddings   faces embedded
     failures     frames whose faces could not be embedded
     unjudged     frames whose faces were embedded, but whose liveness could not be judged
@@ -60,6 +61,7 @@ class WatchState:
     glimpses     visits that ended before anything could be reported
     slips        tracks that switched from one person to another
     open         visits that are open now
+    ignored      sure faces in masks, and sure faces that are too small
     """
 
     frames: int
@@ -71,6 +73,7 @@ class WatchState:
     glimpses: int
     slips: int
     open: int
+    ignored: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,7 @@ class Watcher:
         search: ``Gallery.search``, or a function like it.
         rules: The default is the default rules with the bundle's thresholds.
         liveness: Judges the faces that are embedded: ``pipeline.liveness``, or None.
+        area: Zones, and which faces to ignore; ``watch_area`` changes it.
         to_utc: Turns the time of a frame into seconds since 1970.
         monotonic: The clock that measures how long no frame has arrived.
     """
@@ -111,10 +115,13 @@ class Watcher:
         rules: RecognitionRules | None = None,
         *,
         liveness: LivenessModel | None = None,
+        area: WatchedArea = EVERYWHERE,
         to_utc: Callable[[float], float] = lambda moment: moment - time.monotonic() + time.time(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._frames = self._faces = self._embeddings = self._failures = self._unjudged = 0
+        self._frames = self._faces = self._embeddings = self._failures = self._unjudged = self._ignored = 0
+        self._area = area
+        self._zones: list[tuple[str, ...]] = []  # of each face in the frame
         self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
         self._rules = rules or RecognitionRules.of(pipeline.thresholds)
         self._to_utc, self._monotonic = to_utc, monotonic
@@ -136,8 +143,8 @@ class Watcher:
             self._updated = self._monotonic()
             self._advance_clock(frame.time)
             self._frames += 1
-            self._faces += int((faces.scores >= self._rules.sure).sum())
             size = (frame.image.shape[1], frame.image.shape[0])
+            faces = self._without_ignored(faces, size)
             # Old positions mean nothing in a picture of another size; the visits stay open. A smaller version of the
             # same picture (``Frame.full``) has no faces, and so no positions.
             if size != self._size and frame.full is None:
@@ -146,6 +153,7 @@ class Watcher:
             passed, self._framed = self._now - self._framed, self._now
             self._tracks = tracks = self._tracker.update(faces, self._now)
             self._release(tracks.gone)
+            self._zones = self._area.zones_of(faces.boxes, *size)
             for index in np.flatnonzero(tracks.confirmed & (tracks.faces >= 0)).tolist():
                 self._note_seen(tracks, index, frame.image, faces, passed)
             self._embed_due(tracks.slow)
@@ -173,6 +181,11 @@ class Watcher:
             self._release(self._tracker.clear())
             self._tracks = None
             return self._visits.close(self._now)
+
+    def watch_area(self, area: WatchedArea) -> None:
+        """Use these zones, masks and this minimum size from now on. Visits that last keep the zones that they have."""
+        with self._lock:
+            self._area = area
 
     def search_again(self) -> None:
         """Search the gallery again for everybody who is here, because it has changed. The next call of ``update`` or
@@ -213,6 +226,7 @@ class Watcher:
             glimpses=self._visits.glimpses,
             slips=self._visits.slips,
             open=len(self._visits),
+            ignored=self._ignored,
         )
 
     def shots(self, appearance: str) -> tuple[Shot, ...]:
@@ -220,6 +234,14 @@ class Watcher:
         Shots are biometric data."""
         with self._lock:
             return self._visits.shots(appearance)
+
+    def _without_ignored(self, faces: Faces, size: tuple[int, int]) -> Faces:
+        sure = int((faces.scores >= self._rules.sure).sum())
+        faces = self._area.counted(faces, *size)
+        counted = int((faces.scores >= self._rules.sure).sum())
+        self._faces += counted
+        self._ignored += sure - counted
+        return faces
 
     def _advance_clock(self, moment: float) -> None:
         if self._last is not None:
@@ -242,6 +264,8 @@ class Watcher:
         face for an embedding."""
         track, face = int(tracks.ids[index]), int(tracks.faces[index])
         visit = self._visits.note_seen(tracks, index, self._now, self._utc_offset)
+        if self._area.zones:
+            visit.enter(self._zones[face])
         touching = bool(tracks.touching[index])
         if touching:
             visit.mixed = True
@@ -280,7 +304,10 @@ class Watcher:
             one = each.candidate
             self._best_shots.drop(each.track)
             shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
-            touched.append(self._visits.add(each.track, shot, self._now, self._utc_offset))
+            visit = self._visits.add(each.track, shot, self._now, self._utc_offset)
+            if self._area.zones and not visit.zones:  # a new visit: the shot shows another person
+                visit.enter(*self._area.zones_of(np.array([one.box])))
+            touched.append(visit)
         self._name(touched)
         joined = [self._visits.join_earlier(visit, self._now, slow=slow) for visit in touched]
         self._name([earlier for earlier in joined if earlier is not None])

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..events import picture_links
 from . import scopes
 from .accounts import Accounts, scopes_of
 from .clients import client_of
@@ -140,6 +141,8 @@ class AccessMiddleware:
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
                 # No cache may store the API's answers. Our own files may be stored, but must be checked each time.
+                if _is_link(scope.get("method", ""), scope["path"]):  # dashboards of other sites show it
+                    headers["cross-origin-resource-policy"] = "cross-origin"
                 headers["cache-control"] = "no-store" if scope["path"].startswith("/v1") else "no-cache"
             await send(message)
 
@@ -179,13 +182,18 @@ class AccessMiddleware:
 
 def _scope_refusal(caller: ApiClient | None, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
     """HTTP status and reason if ``caller`` may not send this request."""
-    if path == SESSION_PATH or not path.startswith(("/v1", "/metrics")):
+    if path == SESSION_PATH or not path.startswith(("/v1", "/metrics")) or _is_link(method, path):
         return None
     if caller is None:
         wrong = headers.get("authorization", "").lower().startswith("bearer ")
         return 401, "this token is wrong, or was revoked" if wrong else "sign in first"
     needed = needed_scope(method, path)
     return None if needed in caller.scopes else (403, f"{caller.who} may not do this: it needs the scope {needed!r}")
+
+
+def _is_link(method: str, path: str) -> bool:
+    """Whether the request is for a picture of an alert, which checks the signature in the link itself."""
+    return method in SAFE_METHODS and path.startswith(picture_links.PATH)
 
 
 def _has_csrf_token(caller: ApiClient | None, headers: Headers) -> bool:

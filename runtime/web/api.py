@@ -11,12 +11,15 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import AwareDatetime
 
 from ..core.errors import InputError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.match import Match
 from ..gallery.people import Person
+from ..gallery.people_search import find_people, select_page
+from ..gallery.split import move_samples
 from ..service.appearance_log import LoggedAppearance
 from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
 from ..service.enrollment_requests import OfferedShot
@@ -25,15 +28,19 @@ from ..vision.image import decode_image
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, ServiceDependency, WorkloadDependency
 from .photo_bodies import photo_body, read_photos
 from .schemas import (
+    AppearanceChoice,
     AppearanceEnrollment,
+    DeletedAppearances,
     MergeTarget,
     NewName,
     PersonDetails,
+    PersonSearch,
+    SampleMove,
     StoredSample,
     Text,
 )
 from .uploads import MAX_PIXELS, UPLOAD, read_upload
-from .wire import Cursor, Limit, Page, page_of, read_number, write_cursor
+from .wire import Cursor, Limit, Page, read_number, read_place, write_cursor
 
 NEAREST = 3  # other people who look similar
 REFUSED: dict[int | str, dict[str, Any]] = {422: {"description": "refused: `verdict` says why; or a wrong request"}}
@@ -46,13 +53,23 @@ router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 def list_people(service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[Person]:
     """The enrolled people, in the order of enrollment."""
     # A cursor must not contain a name: it is in the address of the request, which proxies log.
-    return page_of(service.gallery.people(), lambda one: (one.created, one.id), limit, cursor)
+    people = select_page(service.gallery, limit + 1, read_place(cursor, float))
+    last = people[:limit][-1] if len(people) > limit else None
+    return Page(items=people[:limit], next=write_cursor([last.created, last.id]) if last else None)
+
+
+@router.post("/people/search", tags=["people"])
+def search_people(service: ServiceDependency, body: PersonSearch) -> Page[Person]:
+    """People by a part of their name, sorted by name. It changes nothing; it is a POST because addresses of requests,
+    which proxies log, must not contain names."""
+    people, after = find_people(service.gallery, body.text, body.limit, read_place(body.cursor, str))
+    return Page(items=people, next=write_cursor(after) if after else None)
 
 
 @router.get("/people/{id}", tags=["people"], responses=NOT_FOUND)
 def get_person(service: ServiceDependency, id: str) -> PersonDetails:
     """One person with all samples, and the people who look most similar."""
-    person = _find_person(service, id)
+    person = find_person(service, id)
     samples = service.gallery.samples(person)
     identity = service.gallery.identity
     vectors = [sample.embedding for sample in samples if sample.identity == identity]
@@ -71,38 +88,45 @@ def get_person(service: ServiceDependency, id: str) -> PersonDetails:
 @router.patch("/people/{id}", tags=["people"], responses=NOT_FOUND)
 def rename_person(service: ServiceDependency, id: str, body: NewName) -> Person:
     """Change the name. The id never changes."""
-    service.gallery.rename(_find_person(service, id), body.name)
-    return _find_person(service, id)
+    service.gallery.rename(find_person(service, id), body.name)
+    return find_person(service, id)
 
 
 @router.post("/people/{id}/merge", tags=["people"], responses=NOT_FOUND)
 def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Person:
     """Merge a person who was enrolled twice: all samples move to the person ``into``."""
-    service.gallery.merge(_find_person(service, id), _find_person(service, body.into))
-    return _find_person(service, body.into)
+    service.gallery.merge(find_person(service, id), find_person(service, body.into))
+    return find_person(service, body.into)
+
+
+@router.post("/people/{id}/split", tags=["people"], responses=NOT_FOUND)
+def split_person(service: ServiceDependency, id: str, body: SampleMove) -> Person:
+    """Give some samples to another person: two people were enrolled as one, or a photo shows somebody else. Returns the
+    person who gets them. Existing backups still contain them as samples of this person."""
+    return move_samples(service.gallery, find_person(service, id), body.samples, body.name)
 
 
 @router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND | BUSY)
 async def forget_person(service: ServiceDependency, workload: WorkloadDependency, id: str) -> ErasureReport:
     """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
-    return await workload.slow.run(lambda: service.forget(_find_person(service, id).id))
+    return await workload.slow.run(lambda: service.forget(find_person(service, id).id))
 
 
 @router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=NOT_FOUND)
 def remove_sample(service: ServiceDependency, id: str, sample: int) -> Person:
     """Delete one sample, such as a photo of somebody else. Existing backups still contain it."""
-    person = _find_person(service, id)
+    person = find_person(service, id)
     if sample not in [one.id for one in service.gallery.samples(person)]:
         raise HTTPException(404, "this sample does not exist, or no longer exists")
     service.gallery.remove_samples(person, [sample])
-    return _find_person(service, id)
+    return find_person(service, id)
 
 
 @router.get("/people/{id}/face", tags=["people"], responses=PNG | NOT_FOUND, response_class=Response)
 def get_person_face(service: ServiceDependency, id: str, sample: int | None = None) -> Response:
     """The aligned face of one sample as PNG; without ``sample``, the one of best quality."""
     samples = [
-        one for one in service.gallery.samples(_find_person(service, id)) if one.crop and sample in (None, one.id)
+        one for one in service.gallery.samples(find_person(service, id)) if one.crop and sample in (None, one.id)
     ]
     if not samples:
         raise HTTPException(404, "no picture is stored")
@@ -160,16 +184,26 @@ async def enroll_from_appearance(
 
 @router.get("/appearances", tags=["appearances"])
 def list_appearances(
+    *,
     service: ServiceDependency,
     limit: Annotated[int, Query(ge=1, le=200, description="how many, at most; a few more if they start together")] = 50,
     cursor: Cursor = None,
     person: Annotated[str | None, Query(description="a person's id; empty for unknown people only")] = None,
     source: Annotated[str | None, Query(description="a camera's name")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="only those that started then or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="only those that started earlier")] = None,
 ) -> Page[LoggedAppearance]:
     """Newest first."""
     before = read_number(cursor, float)
-    found = service.appearances(limit, before, person, source)
+    since_seconds, until_seconds = (time.timestamp() if time else None for time in (since, until))
+    found = service.appearances(limit, before, person, source, since=since_seconds, until=until_seconds)
     return Page(items=found, next=write_cursor([found[-1].started]) if len(found) >= limit else None)
+
+
+@router.post("/appearances/delete", tags=["appearances"])
+def delete_appearances(service: ServiceDependency, body: AppearanceChoice) -> DeletedAppearances:
+    """Delete appearances from the log, with their pictures. Events that were sent, and reviews, stay."""
+    return DeletedAppearances(service.delete_appearances(body.appearances))
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
@@ -238,7 +272,7 @@ def find_camera(service: CameraService, name: str) -> CameraHealth:
         raise HTTPException(404, f"there is no camera {name!r}") from None
 
 
-def _find_person(service: CameraService, id: str) -> Person:
+def find_person(service: CameraService, id: str) -> Person:
     """Raises HTTPException 404 if there is no person with this id."""
     try:
         person = service.gallery.person(id)

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..core.errors import RkfaceError
 from .access import SESSION_PATH, Access, ApiClient
-from .scopes import PHOTO_PATHS, SAFE_METHODS
+from .scopes import PHOTO_PATHS, SAFE_METHODS, SEARCH_PATHS
 
 log = logging.getLogger("rkface.web")
 
@@ -33,7 +33,7 @@ class AuditMiddleware:
         await self._app(scope, receive, sending)
         path = scope["path"]
         changed = scope["type"] == "http" and scope["method"] not in SAFE_METHODS and status < 400
-        if changed and path != SESSION_PATH and path not in PHOTO_PATHS and "endpoint" in scope:
+        if changed and path != SESSION_PATH and path not in PHOTO_PATHS | SEARCH_PATHS and "endpoint" in scope:
             endpoint: Callable[..., object] = scope["endpoint"]
             caller: ApiClient | None = scope["state"]["caller"]
             await note(self._access, caller.who if caller else "", endpoint.__name__, address_of(scope))

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from ..events import picture_links
 from .access import SESSION_PATH, TOKEN_HEADER
 from .scopes import SAFE_METHODS, needed_scope
 from .wire import TIMES, Problem
@@ -61,6 +62,9 @@ def _is_number(schema: dict[str, Any]) -> bool:
 def _add_security(path: str, method: str, operation: dict[str, Any]) -> None:
     if path == SESSION_PATH:
         operation["security"] = [] if method in ("GET", "POST") else [{"session": [], "csrf": []}]
+        return
+    if path.startswith(picture_links.PATH):
+        operation["security"] = []  # the signature in the link is enough
         return
     session: dict[str, Any] = {"session": []} if method in SAFE_METHODS else {"session": [], "csrf": []}
     operation["security"] = [{"token": [needed_scope(method, path)]}, session]

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..core.errors import InputError, RkfaceError
+from ..service.console_protocol import SettingsError
 from .access import SECURITY_HEADERS
 from .places import RETRY_AFTER
 from .wire import problem
@@ -112,6 +113,14 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RkfaceError)
     def refuse_rkface_error(_: Request, error: RkfaceError) -> Response:
         return problem(400 if isinstance(error, InputError) else 503, str(error))
+
+    @app.exception_handler(SettingsError)
+    def refuse_settings(_: Request, error: SettingsError) -> Response:
+        errors = [
+            {"type": "value_error", "loc": ("body", key), "msg": text.removeprefix(f"{key} ")}
+            for key, text in error.problems.items()
+        ]
+        return problem(400, str(error), errors=errors)
 
     @app.exception_handler(RequestValidationError)
     def refuse_invalid_request(_: Request, error: RequestValidationError) -> Response:

@@ -8,10 +8,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from ..enrollment.enroll import Verdict
 from ..gallery.match import Match
 from ..gallery.people import Person
+from ..gallery.reviews import Outcome, Review
 from .accounts import Token
 from .scopes import Role, Scope
+from .wire import LARGEST, MOST
 
 
 def check_text(text: str) -> str:
@@ -84,6 +87,24 @@ class MergeTarget:
 
 
 @dataclass(frozen=True)
+class PersonSearch:
+    """``text``: words that the name contains, without regard to accents and case; empty: everybody. ``cursor``:
+    ``next`` of the page before."""
+
+    text: Annotated[Text, Field(max_length=200)] = ""
+    limit: Annotated[int, Field(ge=1, le=MOST)] = 50
+    cursor: Annotated[Text | None, Field(max_length=3000)] = None
+
+
+@dataclass(frozen=True)
+class SampleMove:
+    """``samples``: numbers of samples of the person. ``name``: who gets them; a new person if nobody has this name."""
+
+    name: PersonName
+    samples: Annotated[tuple[Annotated[int, Field(ge=1, lt=LARGEST)], ...], Field(min_length=1, max_length=MOST)]
+
+
+@dataclass(frozen=True)
 class AppearanceEnrollment:
     """Enroll the person of a current appearance, or of one that has just ended. ``shots``: exactly these pictures, by
     their ids from ``GET /v1/appearances/{id}/shots``; without them, the best ones now. ``force``: even if the person
@@ -93,6 +114,60 @@ class AppearanceEnrollment:
     appearance: Text
     force: bool = False
     shots: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
+
+
+@dataclass(frozen=True)
+class AppearanceChoice:
+    """``appearances``: ids."""
+
+    appearances: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MOST)]
+
+
+@dataclass(frozen=True)
+class DeletedAppearances:
+    """``deleted``: how many of them were in the log."""
+
+    deleted: int
+
+
+@dataclass(frozen=True)
+class OwnThreshold:
+    """``threshold``: the minimum cosine at which this person is recognized; null: that of the service."""
+
+    threshold: Annotated[float, Field(ge=0, le=1)] | None
+
+
+@dataclass(frozen=True)
+class NewReview:
+    """Who an appearance was.
+
+    ``person``: the id; null: nobody who is enrolled. ``add``: also make the face a sample of this person. ``ignore``:
+    also put the face of nobody on the ignore list, so that it is not taken for anybody again; the appearance log must
+    have kept its embedding.
+    """
+
+    person: Text | None
+    add: bool = False
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
+class ReviewedAppearance:
+    """A review. ``outcome``: what the camera did, as the user says."""
+
+    review: Review
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class ReviewResult:
+    """A review that was stored. ``verdict``: on the face that became a sample, with ``add``; null without. ``ignored``:
+    whether the face was put on the ignore list."""
+
+    review: Review
+    outcome: Outcome
+    verdict: Verdict | None
+    ignored: bool
 
 
 @dataclass(frozen=True)

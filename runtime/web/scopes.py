@@ -14,7 +14,7 @@ EXPLAINED: dict[Scope, str] = {
     "metrics": "read /metrics and /v1/health, which contain neither names nor pictures",
     "read": "see people, appearances, pictures, health and settings",
     "identify": "detect, compare and identify the faces in photos",
-    "enroll": "enroll, rename and merge people, and remove samples",
+    "enroll": "enroll, rename, merge and split people, remove samples, and say who an appearance was",
     "admin": "everything: also forget people, change settings, and manage users and tokens",
 }
 ROLES: dict[Role, frozenset[Scope]] = {
@@ -26,12 +26,14 @@ ROLES: dict[Role, frozenset[Scope]] = {
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 METRICS_PATHS = frozenset({"/metrics", "/v1/health"})
 PHOTO_PATHS = frozenset({"/v1/detect", "/v1/compare", "/v1/identify"})
+SEARCH_PATHS = frozenset({"/v1/people/search"})  # they read, but names must not be in addresses, which proxies log
 # The second is the path of rkface 0.1.
 ENROLLMENT_PHOTO_PATHS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/photo"})
 ADMIN_PREFIXES = ("/v1/tokens", "/v1/users", "/v1/audit")
 _ENROLL = re.compile(
-    r"(POST) /v1/enrol(l?)ments/.*|(PATCH) /v1/people/[^/]+|(POST) /v1/people/[^/]+/merge|"
-    r"(DELETE) /v1/people/[^/]+/samples/[^/]+"
+    r"(POST) /v1/enrol(l?)ments/.*|(PATCH) /v1/people/[^/]+|(POST) /v1/people/[^/]+/(merge|split)|"
+    r"(DELETE) /v1/people/[^/]+/samples/[^/]+|(PUT) /v1/people/[^/]+/threshold|"
+    r"(PUT|DELETE) /v1/appearances/[^/]+/review"
 )
 
 
@@ -44,6 +46,8 @@ def needed_scope(method: str, path: str) -> Scope:
         return "metrics" if path in METRICS_PATHS else "read"
     if method == "POST" and path in PHOTO_PATHS:
         return "identify"
+    if method == "POST" and path in SEARCH_PATHS:
+        return "read"
     return "enroll" if _ENROLL.fullmatch(f"{method} {path}") else "admin"
 
 

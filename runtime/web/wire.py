@@ -14,13 +14,16 @@ from fastapi import HTTPException, Query
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
+from ..core.text import readable
+
 # Fields with seconds since 1970. Each has a neighbor with the same time as text, such as "started_at". 0: not yet.
-TIMES = frozenset({"started", "ended", "created", "changed", "used", "time", "error_time"})
+TIMES = frozenset({"started", "ended", "created", "changed", "used", "time", "error_time", "until"})
 MOST = 1000  # entries of a page
 
 LARGEST = 2**62  # of a number in a cursor
 
 Item = TypeVar("Item")
+Key = TypeVar("Key", float, str)
 Number = TypeVar("Number", int, float)
 Limit = Annotated[int, Query(ge=1, le=MOST, description="how many entries, at most")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next` of the page before")]
@@ -101,10 +104,27 @@ def read_number(cursor: str | None, kind: type[Number]) -> Number | None:
     place = read_cursor(cursor)
     if place is None:
         return None
-    if len(place) != 1 or type(place[0]) is not kind or not abs(place[0]) < LARGEST:
+    if len(place) != 1 or not _is_usable(place[0], kind):
         raise _wrong_cursor()
     number: Number = place[0]
     return number
+
+
+def read_place(cursor: str | None, kind: type[Key]) -> tuple[Key, str] | None:
+    """A number or text, and an id, in ``cursor``. Raises HTTPException 422 if it contains something else, or what
+    SQLite cannot hold."""
+    place = read_cursor(cursor)
+    if place is None:
+        return None
+    if len(place) != 2 or not _is_usable(place[0], kind) or not _is_usable(place[1], str):
+        raise _wrong_cursor()
+    return place[0], place[1]
+
+
+def _is_usable(value: Any, kind: type[Any]) -> bool:
+    if kind is str:
+        return isinstance(value, str) and readable(value) == value  # JSON can contain half a character
+    return type(value) is kind and bool(abs(value) < LARGEST)
 
 
 def read_cursor(cursor: str | None) -> list[Any] | None:

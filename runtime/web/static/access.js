@@ -6,7 +6,7 @@ import { confirm, dateTime, h, showMessage } from "./dom.js";
 const SCOPES = {
   read: "See people, appearances, pictures, health and settings",
   identify: "Detect, compare and identify the faces in photos",
-  enroll: "Enroll, rename and merge people, remove samples",
+  enroll: "Enroll, rename, merge and split people, remove samples",
   admin: "Everything",
   metrics: "Only /metrics and health",
 };

@@ -38,7 +38,7 @@ async function send(method, path, body) {
 }
 
 // Sends a request and returns the JSON of the answer, or the verdict on a photo that was refused. Throws an Error with a
-// message for the user.
+// message for the user; its `errors` are the wrong fields of the request, each with `loc` and `msg` (RFC 9457).
 export async function call(method, path, body) {
   let answer = await sendPatiently(method, path, body);
   if (answer.status === 403 && path !== "/session") {  // after a restart of the service, the token is a different one
@@ -51,16 +51,11 @@ export async function call(method, path, body) {
   }
   const json = answer.status === 204 ? null : await answer.json().catch(() => null);
   if (json?.verdict) return json.verdict;
-  if (!answer.ok) throw new Error(json?.detail || `${answer.status} ${answer.statusText}`);
+  if (!answer.ok) throw Object.assign(new Error(json?.detail || `${answer.status} ${answer.statusText}`), { errors: json?.errors ?? [] });
   return json;
 }
 
 export const get = (path) => call("GET", path);
-
-// Everybody who is enrolled, by name.
-export async function getPeople() {
-  return (await getAll("/people")).sort((one, other) => one.name.localeCompare(other.name));
-}
 
 // All entries of a list that comes in pages.
 export async function getAll(path) {

@@ -1,24 +1,29 @@
 // The page: shows one of the views, or the form to sign in.
 
+import { readAddress } from "./address.js";
 import { call, get, getSession, signIn } from "./api.js";
 import { h, showMessage } from "./dom.js";
 import * as access from "./access.js";
 import * as appearances from "./appearances.js";
+import * as gallery from "./gallery.js";
+import * as cameras from "./cameras.js";
 import * as health from "./health.js";
 import * as live from "./live.js";
 import * as people from "./people.js";
 import * as settings from "./settings.js";
 
-const views = { live, people, appearances, health, settings, access };
+const views = { live, people, appearances, gallery, cameras, health, settings, access };
 const main = document.getElementById("view");
+const menu = document.getElementById("menu");
 const signOut = document.getElementById("sign-out");
 let leave = () => {};  // stops the current view
 let turn = 0;  // counts changes of the view, to notice if one was overtaken by the next
 
 async function showView() {
   const mine = ++turn;
-  const [, view, argument] = location.hash.split("/");
-  const name = view in views ? view : "live";
+  const { view, argument, filters } = readAddress();
+  const name = Object.hasOwn(views, view) ? view : "live";
+  openMenu(false);
   leave();
   leave = () => {};
   for (const link of document.querySelectorAll("nav a")) {
@@ -29,13 +34,17 @@ async function showView() {
   const place = h("div");
   let stop = () => {};
   try {
-    stop = await views[name].show(place, argument && decodeURIComponent(argument)) || stop;
+    stop = await views[name].show(place, argument, filters) || stop;
   } catch (error) {
     place.replaceChildren(h("p", { class: "problem" }, error.message));
   }
   if (mine !== turn) return stop();  // meanwhile the user opened another view or signed out
   leave = stop;
   main.replaceChildren(place);
+}
+
+function openMenu(open) {  // on a narrow screen; on a wide one, the links are always shown
+  menu.setAttribute("aria-expanded", String(open));
 }
 
 function showSignIn() {
@@ -85,6 +94,12 @@ window.addEventListener("busy", ({ detail }) => {
   else main.replaceChildren(h("p", { role: "status" }, text));  // no view is shown yet: the service is starting
 });
 document.getElementById("skip").addEventListener("click", () => main.focus());
+menu.addEventListener("click", () => openMenu(menu.getAttribute("aria-expanded") !== "true"));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || menu.getAttribute("aria-expanded") !== "true") return;
+  openMenu(false);
+  menu.focus();
+});
 signOut.addEventListener("click", async () => {
   try { await call("DELETE", "/session"); } catch (error) { showMessage(error.message); }
   showSignIn();

@@ -27,7 +27,7 @@ function sections(health) {
     h("section", { class: "card" }, h("h2", {}, "Cameras"), table(
       ["Camera", "State", "Resolution", "Analyzed", "Latency", "Dropped", "Reconnects", "Last error"],
       health.cameras.map((one) => [
-        one.name, state(one.connected, "connected", "no picture"),
+        one.name, one.on ? state(one.connected, "connected", "no picture") : "switched off",
         one.width ? `${one.width}×${one.height}${one.decoder ? `, ${one.decoder} decoding` : ""}` : "–",
         `${one.fps.toFixed(1)} of ${one.offered.toFixed(1)} fps${one.pace ? ` (${one.pace})` : ""}`,
         `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,
@@ -46,7 +46,7 @@ const state = (good, yes, no) => h("span", { class: good ? "known" : "bad" }, go
 const facts = (all) => h("dl", {}, Object.entries(all).filter(([, value]) => value)
   .flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
-const table = (heads, rows) => h("div", { class: "scroll" }, h("table", {},
+const table = (heads, rows) => h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Table" }, h("table", {},
   h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", { class: place === row.length - 1 ? "wide" : "" },
     cell instanceof Node ? cell : String(cell))))))));

@@ -45,8 +45,8 @@ export async function show(main) {
   return () => { stop(); stopListening(); };
 }
 
-// Shows `camera` until the returned function is called. `updateList(faces)` shows the same as a list, for the keyboard and
-// screen readers.
+// Shows `camera` until the returned function is called. `updateList(faces, bitmap)` shows the same as a list, for the
+// keyboard and screen readers.
 function follow(camera, picture, state, updateList) {
   let socket, timer, silence, stopped = false, faces = [];
   // A board that loses power does not close the connection. One that works sends something every two seconds.
@@ -74,14 +74,16 @@ function follow(camera, picture, state, updateList) {
         const message = JSON.parse(data);
         faces = message.present;
         if (message.fresh) return;  // the picture follows
-        state.textContent = "No picture from the camera.";
+        state.textContent = message.on ? "No picture from the camera." : "This camera is switched off.";
+        if (!message.on) clear(picture);
+        updateList(faces, null);
       } else {
         const bitmap = await createImageBitmap(data).catch(() => null);
         if (stopped) return;
+        updateList(faces, bitmap);
         if (bitmap) draw(picture, bitmap, faces);
         state.textContent = "";
       }
-      updateList(faces);
       if (socket.readyState === WebSocket.OPEN) socket.send("next");
     };
   };
@@ -91,6 +93,11 @@ function follow(camera, picture, state, updateList) {
   };
   connect();
   return () => { stopped = true; clearTimeout(timer); clearTimeout(silence); socket.close(); };
+}
+
+function clear(canvas) {
+  canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  canvas.setAttribute("aria-label", "The camera is switched off");
 }
 
 function draw(canvas, bitmap, faces) {
@@ -112,10 +119,10 @@ function draw(canvas, bitmap, faces) {
     const label = (match ? match.name : appearance ? "unknown" : "") + (live === false && appearance ? ", not live" : "");
     if (!label) continue;
     const wide = context.measureText(label).width + size * 0.6;
-    const left = Math.min(Math.max(0, x1), width - wide), top = y1 > size * 1.5 ? y1 - size * 1.4 : y2;
+    const left = Math.max(0, Math.min(x1, width - wide)), top = y1 > size * 1.5 ? y1 - size * 1.4 : y2;
     context.fillRect(left, top, wide, size * 1.4);
     context.fillStyle = "#10231a";
-    context.fillText(label, left + size * 0.3, top + size);
+    context.fillText(label, left + size * 0.3, top + size, width - size * 0.6);
   }
   const names = faces.filter((one) => one.appearance).map((one) =>
     (one.match ? one.match.name : "an unknown person") + (one.live === false ? " (not live)" : ""));

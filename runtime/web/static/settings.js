@@ -4,9 +4,11 @@
 import { call, getAll } from "./api.js";
 import { h, showMessage } from "./dom.js";
 
+const SECTIONS = { recognition: "Recognition", keep: "Stored data" };  // others are called as in the configuration
+
 export async function show(main) {
   const settings = await getAll("/settings");
-  const fields = settings.map((one) => ({ ...one, input: input(one) }));
+  const fields = settings.map((one) => ({ ...one, input: input(one), problem: h("span", { class: "bad", id: `${one.key}-problem` }) }));
   const reset = async (one) => {
     try {
       await call("PATCH", "/settings", { [one.key]: null });
@@ -15,20 +17,49 @@ export async function show(main) {
       showMessage(`${one.label}: ${one.configured} again`);
     } catch (error) { showMessage(error.message); }
   };
-  main.replaceChildren(h("h1", {}, "Settings"), settings.length ? h("form", { class: "card", novalidate: "", onsubmit: async (event) => {
+  const save = async (event) => {
     event.preventDefault();
-    const empty = fields.find((one) => Number.isNaN(read(one)));
-    if (empty) { empty.input.focus(); return showMessage(`${empty.label}: enter a number`); }
+    fields.forEach((one) => mark(one, ""));
+    const empty = fields.filter((one) => Number.isNaN(read(one)));
+    if (empty.length) return markAll(empty.map((one) => [one, "must be a number"]));
     const changed = fields.filter((one) => read(one) !== one.value).map((one) => [one.key, read(one)]);
     if (!changed.length) return showMessage("No changes to save");
     try {
       await call("PATCH", "/settings", Object.fromEntries(changed));
       await show(main);
       showMessage("Saved");
-    } catch (error) { showMessage(error.message); }
-  } },
-  fields.map((one) => h("p", {}, h("label", { for: one.key }, one.label, h("span", { class: "faint" }, one.help)), one.input, origin(one, reset))),
-  h("button", { class: "main" }, "Save")) : h("p", {}, "There are no settings to change."));
+    } catch (error) {
+      const wrong = (error.errors ?? []).map(({ loc, msg }) => [fields.find((one) => one.key === loc[1]), msg]).filter(([one]) => one);
+      if (wrong.length) markAll(wrong);
+      else showMessage(error.message);
+    }
+  };
+  main.replaceChildren(h("h1", {}, "Settings"), settings.length ? h("form", { novalidate: "", onsubmit: save },
+    Object.entries(Object.groupBy(fields, (one) => one.key.split(".")[0])).map(([table, group]) =>
+      h("fieldset", { class: "card" }, h("legend", {}, SECTIONS[table] ?? table[0].toUpperCase() + table.slice(1)),
+        group.map((one) => field(one, reset)))),
+    h("button", { class: "main" }, "Save")) : h("p", {}, "There are no settings to change."));
+}
+
+function field(one, reset) {
+  one.input.addEventListener("input", () => mark(one, ""));
+  one.input.setAttribute("aria-describedby", `${one.key}-help ${one.key}-problem`);
+  return h("div", { class: "field" },
+    h("label", { for: one.key }, one.label), h("span", { class: "faint help", id: `${one.key}-help` }, one.help),
+    one.input, one.problem, origin(one, reset));
+}
+
+// Marks the fields that are wrong, and goes to the first of them. Each message calls the field what the page calls it.
+function markAll(wrong) {
+  for (const [one, problem] of wrong) mark(one, problem);
+  wrong[0][0].input.focus();
+  showMessage(wrong.map(([one, problem]) => `${one.label} ${problem}`).join(". "));
+}
+
+function mark(one, problem) {
+  one.problem.textContent = problem && `${one.label} ${problem}`;
+  if (problem) one.input.setAttribute("aria-invalid", "true");
+  else one.input.removeAttribute("aria-invalid");
 }
 
 // Where the value comes from, if it is not the default, with a button to undo a change.

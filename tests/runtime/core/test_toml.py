@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.core.toml import Range, describe_fields, dump, load_file, load_table
+from rkface.runtime.core.toml import Range, describe_fields, load_file, load_table
+from rkface.runtime.core.toml_writer import dump
 
 
 @dataclass(frozen=True)

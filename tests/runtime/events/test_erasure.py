@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rkface.runtime.alerts.alert import Alert
 from rkface.runtime.events import Backoff, Broker, Delivery, Limits, Mqtt, Outbox
 from rkface.runtime.events.channel import UndeliveredError
 from rkface.runtime.events.event import anonymize, encode
@@ -24,7 +25,7 @@ from .mosquitto import Listener
 from .test_delivery import AT_ONCE, Endpoint, FullDisk
 from .test_old_spool import line, write_spool
 from .test_outbox import full_disk
-from .world import ADA, PATIENCE, Log, event
+from .world import ADA, PATIENCE, Log, appearance, event
 
 GRACE = Match("p-2", "Grace Höpper\n", 0.66)
 DOOR, YARD = "rkface/board/door/person", "rkface/board/yard/person"
@@ -53,6 +54,17 @@ def on_disk(folder):
 
 def who(events):
     return [event["match"] and event["match"]["name"] for event in events]
+
+
+def test_a_waiting_alert_about_a_forgotten_person_names_nobody_and_loses_the_picture():
+    ada, grace = (
+        Alert("night", ("mqtt",), appearance(1, match=match)).as_event({"png": "face"}) for match in (ADA, GRACE)
+    )
+    assert anonymize(encode(grace), GONE) == encode(grace)
+    told = json.loads(anonymize(encode(ada), GONE))
+    assert told["appearance"] == json.loads(encode(event(1, match=None)))
+    assert (told["rule"], told["id"], told["picture"]) == ("night", ada["id"], None)
+    assert told["event"] != json.loads(encode(ada))["event"] and b"Ada" not in encode(told)
 
 
 def test_an_event_that_names_a_forgotten_person_becomes_one_of_an_unknown_person():

@@ -8,14 +8,15 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
+from rkface.runtime.alerts.alert import Alert
 from rkface.runtime.events.deletion_notices import as_event
 from rkface.runtime.events.event import encode
 
-from .world import appearance
+from .world import appearance, reference
 
 SCHEMAS = {
     name: json.loads((files("rkface.runtime.events") / f"{name}.schema.json").read_text(encoding="utf-8"))
-    for name in ("appearance", "forgotten")
+    for name in ("appearance", "alert", "forgotten")
 }
 SCHEMA = SCHEMAS["appearance"]
 DOCS = (Path(__file__).resolve().parents[3] / "docs/events.md").read_text(encoding="utf-8")
@@ -23,10 +24,11 @@ DOCS = (Path(__file__).resolve().parents[3] / "docs/events.md").read_text(encodi
 
 def test_the_json_of_an_appearance():
     assert json.loads(encode(appearance(1, "end").as_event())) == {
-        "schema": "rkface.appearance", "version": 1, "event": "f77f6498773cb0aba738be691b6dfd50",
+        "schema": "rkface.appearance", "version": 1, "event": "e42d6686a8d6ecb26c38939ed471eef2",
         "id": "a-1", "source": "door", "stage": "end", "match": {"person": "p-1", "name": "Ada", "cosine": 0.71},
         "threshold": 0.4, "started": 1780000001.0, "best": 1780000001.5, "ended": 1780000004.0,
         "box": [0.1, 0.2, 0.3, 0.4], "score": 0.9, "quality": 0.8, "frames": 7, "liveness": None, "live": None,
+        "zones": [],
     }  # fmt: skip
 
 
@@ -49,6 +51,13 @@ def test_appearances_follow_their_schema(stage, match):
 
 def test_notices_follow_their_schema():
     check(SCHEMAS["forgotten"], json.loads(encode(as_event("p-1", 1780000100.5))))
+
+
+@pytest.mark.parametrize("picture", [None, reference("0" * 32), {**reference("0" * 32, "frame"), "data": "/9j/"}])
+def test_alerts_follow_their_schema(picture):
+    event = json.loads(encode(Alert("night", ("mqtt",), appearance(1)).as_event(picture)))
+    check(SCHEMAS["alert"], event)
+    assert event["appearance"] == json.loads(encode(appearance(1).as_event()))  # as its own event has it
 
 
 def check(schema, event):

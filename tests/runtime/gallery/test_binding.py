@@ -14,6 +14,7 @@ from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.enrollment.import_export import reembed_gallery
 from rkface.runtime.gallery import schema
 from rkface.runtime.gallery.backup import back_up, encrypt_gallery, finish, forget
+from rkface.runtime.gallery.backup_files import is_good
 from rkface.runtime.gallery.encryption import Cipher, make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.integrity import find_problems
@@ -91,6 +92,10 @@ def old(path, key):
         database.execute(f"PRAGMA application_id = {schema.APPLICATION}")
         database.commit()
     return path
+
+
+def test_a_backup_of_an_older_version_still_counts_as_good(old):
+    assert is_good(old)
 
 
 def change(path, *statements):

@@ -17,10 +17,12 @@ from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import embedding_identity
 from rkface.runtime.gallery.restore import restore
 from rkface.runtime.inference.pipeline import open_bundle
-from rkface.runtime.service.appearance_log import PNG, AppearanceLog
+from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.log_files import OLD_FILE, log_path
 from rkface.runtime.service.settings import Settings
+from rkface.runtime.service.sighting import PNG, Sighting
 from rkface.runtime.service.startup import open_gallery
+from rkface.runtime.vision.embed import unit
 
 from ..service.test_appearance_log import seen
 from .conftest import ONE, crop_of, names, sample, traces, vector
@@ -203,6 +205,7 @@ def test_the_encrypt_command(path, tmp_path, capsys, monkeypatch):
 
 
 FACE = PNG + np.random.default_rng(7).bytes(20_000)  # of an unknown person
+VECTOR = unit(np.random.default_rng(8).normal(size=128).astype(np.float32))  # its embedding
 
 
 @pytest.fixture(params=["name of today", "name of earlier versions"])
@@ -213,13 +216,13 @@ def log(path, request):
     file = log_path(path) if request.param == "name of today" else path.with_name(OLD_FILE)
     with AppearanceLog(file) as log:
         for id in "abc":
-            log.record(seen(id), FACE)
+            log.record(seen(id), Sighting(FACE, VECTOR, "model"))
     return file
 
 
 def is_readable(log):
     files = b"".join(path.read_bytes() for path in log.parent.glob(f"{log.name}*"))
-    return any(FACE[place : place + 16] in files for place in range(0, len(FACE), 500))
+    return any(FACE[place : place + 16] in files for place in range(0, len(FACE), 500)) or VECTOR.tobytes() in files
 
 
 def test_faces_in_the_appearance_log_are_encrypted_with_the_gallery(path, log, tmp_path, capsys):
@@ -234,13 +237,14 @@ def test_faces_in_the_appearance_log_are_encrypted_with_the_gallery(path, log, t
         assert [opened.face(id) for id in "abc"] == [FACE] * 3
         opened.encrypt()  # a second time: nothing changes
         assert opened.face("a") == FACE
+        assert np.array_equal(opened.embeddings("model").vectors, [VECTOR] * 3)
 
 
 def test_interrupted_encryption_of_the_appearance_log_is_finished_later(path, log, key, capsys, monkeypatch):
     with Gallery(path) as gallery:
         encrypt_gallery(gallery, key)  # then the power failed
     command = ["gallery", "check", "--key", str(key.path), "--gallery", str(path)]
-    monkeypatch.setattr("rkface.runtime.service.appearance_log.BUSY", 0.05)
+    monkeypatch.setattr("rkface.runtime.service.appearance_tables.BUSY", 0.05)
     with closing(sqlite3.connect(log, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM appearance").fetchall()

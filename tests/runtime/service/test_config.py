@@ -1,21 +1,31 @@
 """Settings from TOML: every mistake is reported, with a suggestion, and nothing is used in part."""
 
+import json
 import platform
+import re
+import shutil
+import subprocess
 from argparse import ArgumentParser
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
+from typing import get_args, get_origin
 
+import jsonschema
 import pytest
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.cli.run import run, run_settings
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Thresholds
-from rkface.runtime.core.toml import dump
+from rkface.runtime.core.toml import describe_fields, load_table, read_toml
+from rkface.runtime.core.toml_writer import dump, list_keys
+from rkface.runtime.core.weekly import WeeklyHours
 from rkface.runtime.service import config
 from rkface.runtime.service.settings import (
     CameraSettings,
     Events,
     MqttSettings,
+    Polygon,
     Recognition,
     Settings,
     Web,
@@ -32,7 +42,17 @@ FULL = Settings(
     device='door "7"\n\\',
     camera={
         "yard": CameraSettings("rtsp://u:p@h/1", decoder="h264", rate=5.0),
-        "front door": CameraSettings("/dev/video0", loop=True, looks=5.0, motion=True),
+        "front door": CameraSettings(
+            "/dev/video0",
+            loop=True,
+            looks=5.0,
+            motion=True,
+            min_face=0.1,
+            hide_masks=True,
+            zones={'my "steps"': Polygon(((0.0, 0.5), (1.0, 0.5), (0.25, 1.0)))},
+            masks={"street": Polygon(((0.0, 0.0), (1.0, 0.0), (1.0, 0.1)))},
+            schedule={"away": WeeklyHours(("mon", "sun"), ("22:00-06:00",), "Europe/Warsaw")},
+        ),
     },
     events=Events(False, Path("/tmp/e.jsonl"), WebhookSettings("https://h/", "env:SECRET"), MqttSettings("broker")),
     web=Web(password_file=Path("/etc/rkface/password")),
@@ -63,7 +83,7 @@ def test_dumped_settings_read_back_the_same(tmp_path, settings, explain):
     assert config.read_settings(path) == settings
 
 
-@pytest.mark.parametrize(
+MISTAKES = pytest.mark.parametrize(
     ("content", "said"),
     [
         ("bundel = 'x'", "unknown key bundel: did you mean bundle?"),
@@ -84,6 +104,9 @@ def test_dumped_settings_read_back_the_same(tmp_path, settings, explain):
         ("[camera]\ndoor = '/dev/video0'", "camera.door is '/dev/video0', but must be a table: [camera.door]"),
     ],
 )
+
+
+@MISTAKES
 def test_each_mistake_is_reported_with_a_suggestion(problems, content, said):
     assert problems(content) == [said]
 
@@ -116,6 +139,72 @@ def test_every_setting_has_a_help_text():
         assert before.startswith("# ") or " = " not in line or line.startswith("#"), line
 
 
+def every_key(kind, where=""):
+    """The keys of everything that a file may contain; NAME stands for the name of a table."""
+    for name, info in describe_fields(kind).items():
+        inner = get_args(info.type)[1] if get_origin(info.type) is dict else info.type
+        named = f"{where}{name}" + (".NAME" if get_origin(info.type) is dict else "")
+        if is_dataclass(inner):
+            yield from every_key(inner, f"{named}.")
+        else:
+            yield named
+
+
+@pytest.fixture
+def shown(tmp_path, capsys):
+    """What `rkface config show FILE` prints for an empty file, with every line that does not count made to count."""
+    (tmp_path / "empty.toml").write_text("")
+    assert main(["config", "show", str(tmp_path / "empty.toml")]) == 0
+    path = tmp_path / "rkface.toml"
+    path.write_text(re.sub(r"^#(?! )", "", capsys.readouterr().out, flags=re.MULTILINE))
+    return path
+
+
+@pytest.fixture
+def schema(tmp_path, capsys):
+    """The file that `rkface config schema` prints."""
+    assert main(["config", "schema"]) == 0
+    path = tmp_path / "rkface.schema.json"
+    path.write_text(capsys.readouterr().out)
+    return path
+
+
+def test_every_key_is_shown_also_of_tables_that_are_not_there(shown):
+    table = read_toml(shown)
+    assert set(list_keys(table)) == set(every_key(Settings))
+    problems = []
+    assert load_table(Settings, table, problems) and problems == [], "each example is a valid value"
+
+
+def test_the_schema_for_editors_accepts_what_is_shown(shown, schema):
+    jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(read_toml(shown))
+
+
+@MISTAKES
+def test_the_schema_for_editors_finds_the_same_mistakes(schema, tmp_path, content, said):
+    path = tmp_path / "wrong.toml"
+    path.write_text(content.replace("nan", "1e9"))  # JSON has no NaN
+    problems = []
+    load_table(Settings, table := read_toml(path), problems)
+    assert jsonschema.Draft7Validator(json.loads(schema.read_text())).is_valid(table) == (not problems), said
+
+
+@pytest.mark.skipif(shutil.which("taplo") is None, reason="needs taplo (pip install taplo)")
+def test_taplo_checks_a_configuration_that_names_the_schema(shown, schema):
+    """As an editor does: the first line of the file names its schema."""
+
+    folder = shown.parent
+
+    def check(content):
+        shown.write_text(f"#:schema ./{schema.name}\n{content}")
+        return subprocess.run(["taplo", "check", shown.name], check=False, cwd=folder, capture_output=True, text=True)
+
+    right = shown.read_text()
+    assert (found := check(right)).returncode == 0, found.stderr
+    wrong = check(right.replace("unknown_faces =", "unknown_face ="))
+    assert wrong.returncode != 0 and "unknown_face" in wrong.stderr
+
+
 def test_the_threshold_of_the_bundle_is_the_default():
     thresholds = Thresholds(0.5, 0.4, 0.37)
     assert Recognition().rules(thresholds).match == 0.37
@@ -142,8 +231,6 @@ def test_cameras_of_the_command_line_get_names():
 
 
 def test_the_commands(tmp_path, capsys):
-    from rkface.runtime.cli.main import main
-
     path = tmp_path / "rkface.toml"
     assert main(["config", "show"]) == 0
     path.write_text(capsys.readouterr().out)
@@ -184,3 +271,77 @@ def test_the_configuration_of_a_release_is_beside_its_bundle(tmp_path):
 def test_home_assistant_gets_the_address_of_a_console_that_other_machines_can_reach(web, address):
     pytest.importorskip("fastapi")
     assert console_address(web) == address
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("zones.steps.points = [[0, 0], [1, 1], [1, 0], [0, 1]]", "zones.steps.points: the edges from corner 1"),
+        ("zones.steps.points = [[0, 0], [1, 1]]", "zones.steps.points: a polygon needs 3 corners or more, not 2"),
+        (
+            "masks.street.points = [[0, 0], [10, 0], [0, 1]]",
+            "masks.street.points[1][0] is 10.0, but must be from 0 to 1",
+        ),
+        ("zones.steps.points = [0]", "zones.steps.points[0] is 0, but must be a list"),
+        ("zones.steps = [[0, 0]]", "zones.steps is [[0, 0]], but must be a table"),
+        ("zones.steps.points = []", "a polygon needs 3 corners or more, not 0"),
+        ("zones.' '.points = [[0, 0], [1, 0], [0, 1]]", "the name must be visible text"),
+        ("min_face = 60", "min_face is 60.0, but must be from 0 to 1"),
+        ("schedule.night.hours = ['22-6']", "schedule.night: '22-6' are no hours of a day"),
+        ("schedule.night.days = ['monday']", "schedule.night.days[0] is 'monday', but must be one of mon, tue"),
+        ("schedule.night.time_zone = 'Warsaw'", "schedule.night: there is no time zone 'Warsaw'"),
+    ],
+)
+def test_zones_and_schedules_that_cannot_be_used_are_explained(problems, content, said):
+    [problem] = problems(f"[camera.door]\nsource = '0'\n{content}")
+    assert problem.startswith("camera.door.") and said in problem
+
+
+def test_a_camera_may_have_a_limited_number_of_zones(problems):
+    zones = "".join(f"zones.z{number}.points = [[0, 0], [1, 0], [0, 1]]\n" for number in range(17))
+    [problem] = problems(f"[camera.door]\nsource = '0'\n{zones}")
+    assert "camera.door.zones: a camera may have 16 of them, not 17" in problem
+
+
+RECEIVERS = """
+[events.webhook]
+url = "https://example.org/hook"
+picture = "face"
+picture_as = "url"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[notify.phone]\n", "notify.phone.url is missing"),
+        ('[notify.phone]\nurl = "ntfy://tk_12345@host/topic"\n', "notify.phone.url: write env:NAME or file:PATH"),
+        ('[notify.phone]\nurl = "env:"\n', "notify.phone.url: write env:NAME or file:PATH"),
+        ('[notify."a/b"]\nurl = "env:A"\n', "notify.a/b: the name of a receiver must be 1 to 40 letters, digits"),
+        ('[notify.phone]\nurl = "env:A"\npicture = "body"\n', "notify.phone.picture is 'body', but must be one of"),
+        ('[events.mqtt]\nhost = "h"\npicture = true\n', "events.mqtt.picture is True, but must be one of"),
+        (RECEIVERS, "events.webhook.picture_as: links lead to the console, which other machines cannot reach"),
+        (f'{RECEIVERS}\n[alert_pictures]\naddress = "board:8080"\n', "alert_pictures.address: the address"),
+        ("[alert_pictures]\nhours = 1000\n", "alert_pictures.hours is 1000.0, but must be"),
+    ],
+)
+def test_mistakes_about_receivers_of_alerts_are_explained(tmp_path, text, problem):
+    path = tmp_path / "rkface.toml"
+    path.write_text(text)
+    found, problems = config.check_settings(path)
+    assert found is None and len(problems) == 1 and problem in problems[0], problems
+    assert "tk_12345" not in problems[0]
+
+
+def test_receivers_of_alerts_are_read_and_shown_without_secrets(tmp_path):
+    path = tmp_path / "rkface.toml"
+    path.write_text(
+        f'{RECEIVERS}\n[alert_pictures]\naddress = "https://faces.example"\n'
+        '[notify.phone]\nurl = "env:PHONE"\npicture = "frame"\n'
+    )
+    settings = config.read_settings(path)
+    assert settings.notify["phone"].picture == "frame" and settings.receivers == ("stdout", "webhook", "notify.phone")
+    leaked = replace(settings, notify={"phone": replace(settings.notify["phone"], url="ntfy://tk_12345@host/topic")})
+    assert (
+        "tk_12345" not in repr(config.hide_secrets(leaked)) and config.hide_secrets(settings).notify == settings.notify
+    )

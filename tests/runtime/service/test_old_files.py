@@ -19,6 +19,7 @@ from rkface.runtime.service import erasure, old_files
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.log_files import log_path
 from rkface.runtime.service.settings import Events, Settings, WebhookSettings
+from rkface.runtime.service.sighting import Sighting
 
 from .test_appearance_log import seen
 
@@ -43,7 +44,7 @@ class Site:
         """Log and queue an appearance of each of ``people``: by id of the appearance, the id of the person or None."""
         with AppearanceLog(self.old_log) as log:
             for id, person in people.items():
-                log.record(seen(id, person), None if person else b"face")
+                log.record(seen(id, person), Sighting(None if person else b"face", np.float32([1, 0]), "model"))
         with closing(Outbox(self.old_outbox)) as outbox:
             outbox.append([encode(seen(id, person).as_event()) for id, person in people.items()])
 
@@ -111,6 +112,7 @@ def test_the_only_gallery_takes_over_everything_once(site):
         assert not site.old_log.exists() and not site.old_outbox.exists()
     with AppearanceLog(log_path(site.folder / "a.sqlite")) as log:
         assert log.face("2") == b"face"
+        assert log.embeddings("model").ids == ("1", "2", "3")
     folder = site.folder / "a.sqlite.events-webhook"
     assert (folder / "told-1").read_text().split() == ["x", "y"]
     assert json.loads((folder / "retained-1").read_text()) == ["rkface/board/door/person"]

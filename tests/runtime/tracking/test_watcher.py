@@ -4,6 +4,8 @@ Faces are squares of noise whose blue channel encodes the person. The stand-in f
 that person's vector with noise, about as much as between real photos. All other parts are the real ones.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.tracking.visit import RecognitionRules, decide
 from rkface.runtime.tracking.watch import watch_results
 from rkface.runtime.tracking.watcher import Watcher
+from rkface.runtime.tracking.zones import WatchedArea
 from rkface.runtime.vision import align as alignment
 from rkface.runtime.vision.embed import unit
 from rkface.runtime.vision.liveness import crop_around
@@ -28,6 +31,22 @@ UTC = 1_800_000_000.0
 PEOPLE = unit(np.random.default_rng(0).normal(size=(30, 128)).astype(np.float32))
 PATTERN = np.random.default_rng(1).integers(60, 200, (SIDE // 4, SIDE // 4), np.uint8).repeat(4, 0).repeat(4, 1)
 WIDTH, HEIGHT = 1280, 720
+
+
+@cache
+def wall(width, height):
+    """A picture of nobody; shared by all frames, because filling one takes as long as watching it."""
+    image = np.full((height, width, 3), 90, np.uint8)
+    image.setflags(write=False)
+    return image
+
+
+@cache
+def face(who, sharp):
+    square = np.stack([np.full_like(PATTERN, 20 + 7 * who), PATTERN, PATTERN], axis=-1)
+    if not sharp:
+        square[..., 1:] = np.linspace(60, 200, SIDE).astype(np.uint8)[:, None]
+    return square
 
 
 class Pipe:
@@ -82,15 +101,13 @@ class Camera:
         frame."""
         for number in range(max(1, round(seconds / step))):
             width, height = self.size
-            image = np.full((height, width, 3), 90, np.uint8)
+            image = wall(width, height)
+            image = image.copy() if people else image
             corners = []
             for who, x, y, *speed in people:
                 dx, dy = speed or (0, 0)
                 left, top = round(x + number * dx - SIDE / 2), round(y + number * dy - SIDE / 2)
-                square = np.stack([np.full_like(PATTERN, 20 + 7 * who), PATTERN, PATTERN], axis=-1)
-                if not sharp:
-                    square[..., 1:] = np.linspace(60, 200, SIDE).astype(np.uint8)[:, None]
-                image[top : top + SIDE, left : left + SIDE] = square
+                image[top : top + SIDE, left : left + SIDE] = face(who, sharp)
                 corners.append((left, top))
             corners = np.array(corners, np.float32).reshape(-1, 2)
             boxes = np.concatenate([corners, corners + SIDE], axis=1)
@@ -498,3 +515,57 @@ def test_failed_frames_are_logged_and_skipped(caplog):
     assert list(watch_results(results, {"door": camera.watcher})) == []
     assert camera.watcher.state.frames == 1
     assert "door: frame 7 failed: the NPU coughed" in caplog.text
+
+
+LEFT = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
+RIGHT = [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]
+BOTTOM = [[0, 0.5], [1, 0.5], [1, 1], [0, 1]]
+
+
+def test_an_appearance_says_in_which_zones_its_face_was():
+    camera = Camera(area=WatchedArea({"street": RIGHT, "door": LEFT, "steps": BOTTOM}))
+    camera.see((1, 200, 200), seconds=2)
+    assert [one.zones for one in camera.told] == [("door",)]
+    camera.see((1, 200, 200, 12, 0), seconds=6)  # it walks to the right
+    assert camera.told[-1].stage == "update" and camera.told[-1].zones == ("door", "street")
+    camera.see(seconds=20)
+    assert camera.told[-1].stage == "end" and camera.told[-1].zones == ("door", "street")
+    assert len(camera.by_visit()) == 1 and len({one.zones for one in camera.told}) == 2
+
+
+def test_a_visit_that_is_continued_keeps_its_zones():
+    camera = Camera(area=WatchedArea({"street": RIGHT, "door": LEFT}))
+    camera.see((1, 1000, 300), seconds=2)
+    camera.see(seconds=3)
+    camera.see((1, 200, 300), seconds=2)
+    camera.see(seconds=20)
+    [visit] = camera.by_visit()
+    assert visit[-1].zones == ("street", "door")
+
+
+def test_where_frames_are_few_the_zone_of_the_only_shot_counts():
+    camera = Camera(area=WatchedArea({"door": LEFT}))
+    for _ in range(4):
+        camera.see((1, 200, 200), step=1.0)
+    camera.see(step=1.0, seconds=40)
+    assert {one.zones for one in camera.told} == {("door",)}
+
+
+def test_faces_in_masks_and_small_faces_are_neither_tracked_nor_embedded():
+    camera = Camera(area=WatchedArea(masks=[RIGHT], min_face=SIDE / HEIGHT))
+    camera.see((0, 1000, 300), (1, 300, 300), seconds=2)
+    assert camera.watcher.tracked_faces == 1 and set(camera.pipe.embedded) == {1}
+    assert camera.watcher.state.ignored == 20 and camera.watcher.state.faces == 20
+    camera.watcher.watch_area(WatchedArea(min_face=(SIDE + 1) / HEIGHT))
+    camera.see((0, 1000, 300), (2, 300, 500), seconds=3)
+    assert camera.watcher.tracked_faces == 0 and set(camera.pipe.embedded) == {1}
+    camera.watcher.watch_area(WatchedArea())
+    camera.see((0, 1000, 300), seconds=2)
+    assert set(camera.pipe.embedded) == {0, 1}
+
+
+def test_a_turned_or_resized_picture_has_the_same_zones():
+    camera = Camera(area=WatchedArea({"door": LEFT}, masks=[RIGHT]))
+    camera.size = (640, 360)
+    camera.see((1, 160, 160), (0, 480, 160), seconds=2)
+    assert [one.zones for one in camera.told] == [("door",)] and set(camera.pipe.embedded) == {1}

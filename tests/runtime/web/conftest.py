@@ -84,10 +84,10 @@ def pictures(cast, tmp_path_factory):
 
 
 @contextmanager
-def running(folder, pictures, opening=open_demo, **settings):
+def running(folder, pictures, opening=open_demo, rate=RATE, **settings):
     settings = Settings(
         gallery=folder / "gallery.sqlite",
-        camera={"door": CameraSettings(str(pictures), rate=RATE, hold=0.0, loop=True)},
+        camera={"door": CameraSettings(str(pictures), rate=rate, hold=0.0, loop=True)},
         recognition=Recognition(window=0.5),
         **{"events": Events(stdout=False)} | settings,
     )
@@ -182,6 +182,12 @@ def portraits(cast):
     """Photos of the first person, as JPEG."""
     name = next(iter(cast.cast))
     return [cv2.imencode(".jpg", image)[1].tobytes() for image in cast.portraits(name, 3)]
+
+
+@pytest.fixture(scope="session")
+def portraits_of_two(cast):
+    """Two photos of each of two people, H×W×3."""
+    return [cast.portraits(name, 2) for name in list(cast.cast)[:2]]
 
 
 def eventually(look, what, timeout=60.0):

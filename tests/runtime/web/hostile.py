@@ -100,6 +100,7 @@ def requests(app, known, token):
         "recognition.window",
         "keep.appearances",
         "keep.unknown_faces",
+        "keep.embeddings",
         "recognition.",
         ".",
     ]

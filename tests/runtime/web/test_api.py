@@ -110,6 +110,36 @@ def test_a_person_who_is_enrolled_under_another_name_is_noticed(client, ada, por
     assert client.get(f"/v1/people/{eve['id']}").status_code == 404
 
 
+def test_people_are_found_by_a_part_of_their_name(client, ada, portraits):
+    for name in ("Łukasz Ada", "Beth"):
+        enroll(client, name, portraits[2], force=True)
+
+    def search(**body):
+        answer = client.post("/v1/people/search", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert [one["name"] for one in search(text="ADA")["items"]] == ["Ada", "Łukasz Ada"]
+    first = search(text="ada", limit=1)
+    assert search(text="ada", limit=1, cursor=first["next"]) | {"items": 0} == {"items": 0, "next": None}
+    assert [one["name"] for one in search()["items"]] == ["Ada", "Beth", "Łukasz Ada"]
+    for cursor in ("x", "WzEsICJ4Il0=", "WyJcdWQ4MDAiLCAieCJd", "WyJ4Il0="):  # [1, "x"], half a character, ["x"]
+        assert client.post("/v1/people/search", json={"cursor": cursor}).status_code == 422
+    assert client.post("/v1/people/search", content=b'{"text": "\\ud800"}').status_code == 422
+    forget(client, "Łukasz Ada", "Beth")
+
+
+def test_samples_of_somebody_else_are_given_to_that_person(client, ada, portraits):
+    samples = [one["id"] for one in client.get(f"/v1/people/{ada['id']}").json()["samples"]]
+    path = f"/v1/people/{ada['id']}/split"
+    eve = client.post(path, json={"name": "Eve", "samples": samples[:1]}).json()
+    assert (eve["name"], eve["samples"]) == ("Eve", 1)
+    assert [one["id"] for one in client.get(f"/v1/people/{eve['id']}").json()["samples"]] == samples[:1]
+    for body, status in (({"samples": samples[1:]}, 400), ({"samples": [2**70]}, 422), ({"samples": []}, 422)):
+        assert client.post(path, json={"name": "Eve"} | body).status_code == status
+    assert client.post("/v1/people/nobody/split", json={"name": "Eve", "samples": [1]}).status_code == 404
+
+
 @pytest.fixture
 def strangers(cast):
     """Photos of the second person, as images."""
@@ -241,6 +271,23 @@ def test_appearances_are_sent_as_events_and_listed(client, ada):
     assert client.get(f"/v1/appearances/{with_face[0]['id']}/face").content[:4] == b"\x89PNG"
 
 
+def test_appearances_of_a_day_are_listed_and_chosen_ones_deleted(client, service):
+    def ended():
+        return [one for one in client.get("/v1/appearances").json()["items"] if one["stage"] == "end"][:2]
+
+    found = eventually(lambda: len(some := ended()) == 2 and some, "two appearances")
+    newest, older = found
+    listed = client.get("/v1/appearances", params={"since": older["started_at"], "until": newest["started_at"]}).json()
+    assert older["id"] in [one["id"] for one in listed["items"]]
+    assert newest["id"] not in [one["id"] for one in listed["items"]]
+    for wrong in ("yesterday", "2026-11-29T10:00:00"):  # without a time zone
+        assert client.get("/v1/appearances", params={"since": wrong}).status_code == 422
+    chosen = {"appearances": [older["id"], "nothing"]}
+    assert client.post("/v1/appearances/delete", json=chosen).json() == {"deleted": 1}
+    assert older["id"] not in [one["id"] for one in client.get("/v1/appearances").json()["items"]]
+    assert client.post("/v1/appearances/delete", json={"appearances": []}).status_code == 422
+
+
 def test_exactly_the_pictures_that_were_shown_are_enrolled(client):
     def offered():
         for one in client.get("/v1/appearances", params={"person": ""}).json()["items"]:
@@ -270,7 +317,10 @@ def test_settings_change_together_or_not_at_all(client):
         return {one["key"]: one["value"] for one in client.get("/v1/settings").json()["items"]}["recognition.window"]
 
     assert window() == 0.5
-    assert client.patch("/v1/settings", json={"recognition.window": 0.7, "no.such": 1}).status_code == 400
+    refused = client.patch("/v1/settings", json={"recognition.window": 0.7, "no.such": 1})
+    assert refused.status_code == 400
+    said = [(one["loc"], one["msg"]) for one in refused.json()["errors"]]
+    assert said == [(["body", "no.such"], "cannot be changed while the service runs")]  # a page marks this field
     assert window() == 0.5
     assert client.patch("/v1/settings", json={"recognition.window": 0.7}).status_code == 200
     assert window() == 0.7

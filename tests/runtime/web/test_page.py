@@ -3,6 +3,8 @@
 Screenshots are written to the folder $RKFACE_SCREENSHOTS, if it is set.
 """
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from . import chromium
 from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
-HASHES = ("#/live", "#/people", "#/appearances", "#/health", "#/settings", "#/access")
+HASHES = ("#/live", "#/people", "#/appearances", "#/gallery", "#/cameras", "#/health", "#/settings", "#/access")
 
 
 @pytest.fixture
@@ -81,7 +83,8 @@ def test_enroll_appear_forget(page, address, service, photos, shot):
 
     # Both are in the list of appearances, by name.
     page.click("nav a", "Appearances")
-    page.choose("#person", "Bela")
+    page.choose("#person", "A person…")
+    page.click("dialog button", "Bela")
     page.until(
         "document.querySelectorAll('main li').length > 0 && "
         "[...document.querySelectorAll('main li a')].every((one) => one.innerText === 'Bela')"
@@ -96,7 +99,8 @@ def test_enroll_appear_forget(page, address, service, photos, shot):
     page.shows("quality", "main ul")
     page.until("[...document.querySelectorAll('main img')].every((one) => one.complete && one.naturalWidth === 112)")
     shot("person")
-    page.click("main ul button", "Remove")
+    page.click("main ul.grid li input[type=checkbox]")
+    page.click("main button", "Remove")
     page.click("dialog button", "Remove")
     page.until("document.querySelectorAll('main ul.grid li').length === 1")
     assert service.gallery.people()[0].samples == 1
@@ -247,13 +251,48 @@ def test_with_the_keyboard_only(page, address):
     page.click("main form button[type=button]", "Reset")
     page.shows("again", "#message")
     assert page.run("document.querySelector('main form').innerText.includes('Changed here')") is False
-    page.fill("[id='recognition.match']", "7")
-    page.press("Enter")
-    page.until(
-        "document.getElementById('message').innerText.includes('recognition.match')"
-    )  # the message names the wrong setting
     page.run("document.getElementById('skip').click()")
     assert page.run("document.activeElement.id") == "view"
+
+
+def test_a_wrong_setting_is_marked_and_called_as_the_page_calls_it(page, address, shot):
+    page.open(f"{address}/#/settings")
+    page.shows("Recognition", "legend")
+    match, window = (f"document.getElementById('recognition.{name}')" for name in ("match", "window"))
+    page.fill("[id='recognition.match']", "7")
+    page.fill("[id='recognition.window']", "-1")
+    page.press("Enter")
+    page.shows("Match threshold (cosine) is 7.0, but must be from 0 to 1", "#message")
+    marked = "[...document.querySelectorAll('[aria-invalid=true]')].map((one) => one.id).join()"
+    assert page.run(marked) == "recognition.match,recognition.window"
+    assert page.run("document.activeElement.id") == "recognition.match", "the first wrong field"
+    for one in (match, window):  # a screen reader reads the message with the field
+        described = f"{one}.getAttribute('aria-describedby').split(' ')"
+        assert "must be from" in page.run(f"{described}.map((id) => document.getElementById(id).innerText).join()")
+    assert "recognition." not in page.run("document.body.innerText"), "the page does not speak of keys"
+    shot("settings-wrong")
+    page.fill("[id='recognition.match']", "0.5")
+    assert page.run(marked) == "recognition.window", "the mark goes when the value changes"
+    page.run(f"{window}.value = ''; 1")
+    page.click("button.main")
+    page.shows("Gone after (seconds) must be a number", "main form")
+    assert page.run("fetch('/v1/settings').then((one) => one.json()).then(({ items }) => items[0].source)") == "default"
+
+
+def test_on_a_phone_the_views_are_in_a_menu(page, address):
+    page.look(360, 780, phone=True)
+    page.open(f"{address}/#/health")
+    open_ = "document.getElementById('views').checkVisibility()"
+    assert page.run(open_) is False
+    page.click("#menu")
+    assert page.run(open_) is True
+    page.press("Escape")
+    assert page.run(open_) is False and page.run("document.activeElement.id") == "menu"
+    page.press("Enter")
+    page.click("nav a", "People")
+    page.until("document.querySelector('main h1').innerText === 'People'")
+    assert page.run(open_) is False
+    page.look(1280, 800)
 
 
 def test_every_view_fits_a_phone_in_light_and_dark(page, address, shot):
@@ -318,3 +357,17 @@ def test_the_page_waits_for_the_service_to_start(page, service):
         page.shows("The service is starting. Trying again")
         with console.show(service):
             page.shows("In front of the camera")
+
+
+def test_a_phone_can_install_the_page(page, address):
+    page.open(address)
+    manifest = page.call("Page.getAppManifest")
+    assert manifest["errors"] == [] and manifest["url"].endswith("/static/manifest.webmanifest")
+    for icon in json.loads(manifest["data"])["icons"]:
+        found = page.run(
+            f"(async () => {{ const one = new Image(); one.src = '{icon['src']}'; await one.decode(); "
+            "return one.naturalWidth + 'x' + one.naturalHeight; })()"
+        )
+        assert found == icon["sizes"], icon
+    assert page.call("Page.getInstallabilityErrors")["installabilityErrors"] == []
+    assert page.problems == []
