@@ -241,6 +241,17 @@ def test_a_command_deletes_pictures_of_alerts_and_removes_the_person_from_messag
     assert not any(ada.name.encode() in path.read_bytes() for path in outbox.iterdir())
 
 
+def test_a_stranger_who_was_named_in_the_log_afterwards_is_erased_from_pictures(gallery, tmp_path):
+    (ada, _) = gallery.people()
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        id = pictures.add(b"\xff\xd8\xff", "a-7", None)
+    with AppearanceLog(tmp_path / "gallery.sqlite.appearances") as log:
+        log.record(appearance_of(ada, 7))
+    erasure.forget_by_command(gallery, [ada])
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        assert not pictures.has(id)
+
+
 def test_a_receiver_that_is_a_person_is_not_said_to_have_been_told(gallery):
     (ada, _), phone = gallery.people(), FakeSink("notify.phone")
     report = erasure.report_in_service(gallery, [], [phone], Events())
