@@ -26,7 +26,8 @@ from ..gallery.people import Person
 from .alert_pictures import erase_from_pictures
 from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
-from .settings import Events, Keep
+from .receiver_settings import Events
+from .settings import Keep
 
 FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf, known_faces=math.inf, embeddings=math.inf)
 PATIENCE = 3.0  # seconds to wait for receivers before the report says that they could not be told yet
@@ -201,8 +202,8 @@ def _erase_from_pictures(gallery: Gallery) -> StageReport:
     if not path.exists():
         return StageReport(ErasureStage.OUTBOXES)
     try:
-        with PictureStore(path) as pictures:
-            erase_from_pictures(gallery, pictures)
+        with PictureStore(path) as pictures, AppearanceLog(log_path(gallery.path)) as log:
+            erase_from_pictures(gallery, pictures, log)
     except RkfaceError as error:
         return StageReport(ErasureStage.OUTBOXES, left=(str(error),))
     return StageReport(ErasureStage.OUTBOXES, (f"{path}: no picture of an alert shows a forgotten person",))
@@ -217,9 +218,10 @@ def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> N
 
 def _erase_beside(gallery: Gallery) -> list[StageReport]:
     """The stages after the backups, with the files beside ``gallery``."""
+    pictures = _erase_from_pictures(gallery)  # first: the log says whom they show
     own = _erase_from_log_at(log_path(gallery.path), lambda log: erase_from_log(gallery, log, FOREVER))
     logs = [erase_from_old_log(gallery), own]
-    outboxes = [_erase_from_pictures(gallery), erase_from_outboxes(gallery)]
+    outboxes = [pictures, erase_from_outboxes(gallery)]
     if not any(log.done for log in logs):
         return [*logs, *outboxes]
     told = (

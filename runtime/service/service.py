@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..alerts.rule import Rule
 from ..core.errors import InputError, RkfaceError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
@@ -34,8 +35,10 @@ from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import erasure, gallery_health, live_settings, old_files, photo_requests
+from . import alert_rules, erasure, gallery_health, live_settings, old_files, photo_requests
+from .alert_history import AlertHistory
 from .alert_pictures import AlertPictures
+from .alert_rules import RuleState, RuleTrial
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_worker import CameraWorker, open_camera_worker
@@ -139,10 +142,11 @@ class Service:
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
+                self._log,
                 self.watchers,
                 self.watchers.shots,
                 self.problems,
-                self.pipeline.manifest.longest_side,
+                frame_side=self.pipeline.manifest.longest_side,
             )
             self._check_quality = QualityCheck(self.gallery)
             self._publisher = Publisher(
@@ -235,6 +239,8 @@ class Service:
         return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
 
     def ignore_seen(self, appearance: str) -> None:
+        if self._log.find(appearance) is None:
+            raise KeyError(appearance)
         sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
         ignore_face(self.gallery, [sample] if sample else [])
 
@@ -326,6 +332,22 @@ class Service:
         if self._settings.recognition != before.recognition:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
+
+    def rules(self) -> Sequence[RuleState]:
+        live = self._live
+        sent = AlertHistory(self._log).counts()
+        return alert_rules.list_rules(live.current, live.configured.rules, live.rules, self.gallery, sent)
+
+    def change_rule(self, name: str, rule: Rule | None) -> None:
+        with self._changing:
+            live = self._live.with_rule(name, rule)
+            live_settings.save_changes(live)
+            self.problems.clear("settings")
+            self._live, self._settings = live, live.current
+        log.info("rule %s: changed", name)
+
+    def try_rule(self, rule: Rule, days: float) -> RuleTrial:
+        return alert_rules.try_rule(rule, self.gallery, self._log, days)
 
     def camera_setup(self, source: str) -> CameraSetup:
         return self._live.camera_setup(source, time.time())
@@ -504,7 +526,9 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
-        self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
+        self._alert_pictures.prune(
+            self.gallery
+        )  # before the sinks, which withdraw those that are gone, and before the log
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()
