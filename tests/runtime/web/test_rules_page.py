@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, r
 
 
 def unexpected(page):
-    """Problems except refused rules, and the picture of Ada, of whom there is none."""
+    """Problems except refused rules, and the missing picture of Ada."""
     return [one for one in page.problems if "/v1/rules/" not in one and not one.endswith("/face")]
 
 
