@@ -126,7 +126,12 @@ class Service:
             with self.problems.of("appearances"):
                 self._log.encrypt()
             self.watchers = Watchers(
-                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+                self.workers,
+                self._watch_pipeline,
+                self._search,
+                self._rules(),
+                settings=self._camera_settings,
+                anchor_cosines=self._anchor_cosines,
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
@@ -241,7 +246,13 @@ class Service:
         least = self._rules().match if threshold is None else threshold
         with self._photo_lock:
             return photo_requests.identify_photo(
-                self._photo_pipeline, self.gallery.search, image, least, people=people, aligned=aligned
+                self._photo_pipeline,
+                self.gallery.search,
+                image,
+                least,
+                people=people,
+                aligned=aligned,
+                anchor_cosines=self.gallery.anchor_cosines,
             )
 
     def compare(
@@ -369,6 +380,12 @@ class Service:
         with self.problems.of("search"):
             return self.gallery.search(vectors, people)
         return [[] for _ in vectors]
+
+    def _anchor_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How similar each face is to the ignore list. While it cannot be read, nobody is ignored."""
+        with self.problems.of("search"):
+            return self.gallery.anchor_cosines(vectors)
+        return np.full(len(vectors), -1, np.float32)
 
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def read_sighting(appearance: Appearance) -> Sighting:
