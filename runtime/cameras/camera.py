@@ -102,7 +102,8 @@ class Camera:
         self._announced = False  # whether the log has the size of this connection
         self._stream: Stream | None = None
         self._state = CameraState(source)
-        self._closed = threading.Event()
+        self._closed, self._on = threading.Event(), True
+        self._control = threading.Condition()  # notified when one of the two changes
         self._reading = threading.Lock()
 
     @property
@@ -114,6 +115,27 @@ class Camera:
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return self._closed.is_set()
+
+    @property
+    def on(self) -> bool:
+        """Whether the camera is switched on (``switch``)."""
+        return self._on
+
+    @property
+    def wanted(self) -> bool:
+        """Whether pictures are wanted now: the camera is on, and not closed."""
+        return self._on and not self.closed
+
+    def switch(self, on: bool) -> None:
+        """Switch the camera on or off. While it is off, its device or connection is released, and ``read`` waits.
+
+        Returns immediately. The thread that reads releases the device after the picture for which it waits, at the
+        latest after the timeout of a device that does not answer (10 seconds). A video or a folder starts again from
+        its beginning.
+        """
+        with self._control:
+            self._on = on
+            self._control.notify_all()
 
     def read(
         self, wanted: Callable[[float], bool] | None = None, least: Callable[[], int] | None = None
@@ -128,19 +150,22 @@ class Camera:
 
         Returns:
             The frame, with an H×W×3 uint8 BGR image. None after the last frame of a file, folder or pipe, and after
-            ``close``.
+            ``close``. While the camera is switched off, no frame.
 
         Raises:
             InputError: A file cannot be read. A live camera never raises: ``state`` and the log contain its problem.
         """
         with self._reading:
             while not self.closed:
+                if not self._on:
+                    self._rest()
+                    continue
                 try:
                     stream = self._stream or self._open()
                     moment = stream.grab()
                     if self._realtime:
-                        self._closed.wait(max(0.0, moment - time.monotonic()))
-                    if wanted is not None and not wanted(moment):
+                        self._pause(moment - time.monotonic())
+                    if not self._on or (wanted is not None and not wanted(moment)):
                         self._count_frame()
                         continue
                     reduced = self._reduce(stream, least() if least else 0)
@@ -152,11 +177,11 @@ class Camera:
                     self._drop_stream()
                     if self._live:
                         self._wait_after_loss(f"{self._state.source}: the stream ended")
-                    elif not (self._loop and self._state.frames):
+                    elif self._on and not (self._loop and self._state.frames):
                         return None
                 except (RkfaceError, OSError, cv2.error) as error:
                     self._drop_stream()
-                    if not self._live:
+                    if self._on and not self._live:
                         raise
                     self._wait_after_loss(str(error))
                 else:
@@ -178,7 +203,9 @@ class Camera:
 
         A device or address that does not answer can delay this by up to 10 seconds, until its own timeout.
         """
-        self._closed.set()
+        with self._control:
+            self._closed.set()
+            self._control.notify_all()
         with self._reading:
             self._drop_stream()
 
@@ -189,6 +216,20 @@ class Camera:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for so many seconds, or until no picture is wanted."""
+        with self._control:
+            self._control.wait_for(lambda: not self.wanted, max(0.0, seconds))
+
+    def _rest(self) -> None:
+        """Release the device, and wait until the camera is switched on or closed."""
+        self._drop_stream()
+        self._failures, self._announced = 0, False
+        self._state = replace(self._state, connected=False, error="")
+        log.info("%s: switched off", self._state.source)
+        with self._control:
+            self._control.wait_for(lambda: self._on or self.closed)
 
     def _open(self) -> Stream:
         self._stream = stream = self._open_stream(self)
@@ -237,13 +278,15 @@ class Camera:
             )
 
     def _wait_after_loss(self, error: str) -> None:
+        if not self._on:
+            return
         delay = self._retries[min(self._failures, len(self._retries) - 1)]
         if self._state.error != error:  # logged once, not every ten seconds for a whole night
             log.warning("%s; trying again", error)
         self._failures += 1
         self._announced = False
         self._state = replace(self._state, connected=False, error=error, reconnects=self._state.reconnects + 1)
-        self._closed.wait(delay)
+        self._pause(delay)
 
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None

@@ -78,14 +78,14 @@ def open_camera(
     played = partial(live, live=False, recording=not loop, loop=loop, realtime=realtime)
     if source == "-":
         stdin = sys.stdin.fileno()
-        return live("stdin", lambda camera: JpegPipe(stdin, lambda: not camera.closed), live=False)
+        return live("stdin", lambda camera: JpegPipe(stdin, lambda: camera.wanted), live=False)
     network = re.match(r"(?i)(rtsps?|https?)://", source) is not None
     if network:
         check_network_address(source)
     check_decoder(source, decoder)
     if re.match(r"(?i)rtsps?://", source):
         rtsp = RtspCamera(source, shown, decoder)
-        return live(shown, lambda camera: rtsp.open(lambda: not camera.closed))
+        return live(shown, lambda camera: rtsp.open(lambda: camera.wanted))
     if network or " ! " in source:
         if not network and not has_gstreamer():
             raise InputError(

@@ -180,4 +180,18 @@ def _find_sources(live: LiveSettings, file: Path) -> dict[str, str]:
             when = f" at {one.changed}" if one.changed else ""
             path = changes_path(live.configured.gallery)
             sources[one.key] = f"changed in the console{when} ({path}); otherwise {one.configured}"
+    return sources | _find_camera_sources(live)
+
+
+def _find_camera_sources(live: LiveSettings) -> dict[str, str]:
+    """Where zones, masks and the minimum size come from that were changed in the console."""
+    from ..core.toml_writer import dump_key, list_keys
+    from ..service.live_settings import changes_path
+
+    sources: dict[str, str] = {}
+    for name, change in live.cameras.camera.items():
+        if change.area:
+            note = f"changed in the console at {change.area_time} ({changes_path(live.configured.gallery)})"
+            where = f"camera.{dump_key(name)}."
+            sources |= dict.fromkeys(list_keys(asdict(change.area), where), note)
     return sources

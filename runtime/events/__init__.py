@@ -7,6 +7,7 @@ with Delivery("webhook", Webhook(url, secret), Outbox(folder)) as sink:
 from .alert_picture import PictureKind
 from .backoff import Backoff
 from .broker import Broker
+from .camera_commands import SwitchRequests
 from .channel import Channel, Sink, SinkState
 from .delivery import Delivery
 from .event import anonymize, encode
@@ -42,6 +43,7 @@ __all__ = [
     "Push",
     "Sink",
     "SinkState",
+    "SwitchRequests",
     "Webhook",
     "anonymize",
     "delete_pictures",

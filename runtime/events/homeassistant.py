@@ -7,6 +7,8 @@
 ``<prefix>/<device>/<camera>/person``         the person seen last, JSON, retained
 ``<prefix>/<device>/<camera>/presence``       ON while somebody is in view, otherwise OFF, retained
 ``<prefix>/<device>/<camera>/state``          connection and detections per second, JSON, retained
+``<prefix>/<device>/<camera>/switch``         ON, or OFF while the camera is switched off, retained
+``<prefix>/<device>/<camera>/switch/set``     commands to the board: ON or OFF
 ``<prefix>/<device>/<camera>/alert``          every alert
 ``<prefix>/<device>/<camera>/snapshot``       the picture of the last alert, JPEG, retained until it expires
 ``homeassistant/<component>/<object>/config`` one retained message for each entity
@@ -24,6 +26,7 @@ from ..core.files import parse_json
 from .event import to_json
 
 ONLINE, OFFLINE = b"online", b"offline"
+ON, OFF = b"ON", b"OFF"
 STRANGER = "stranger"  # not "unknown": Home Assistant takes that for a sensor without a value
 
 # The attributes of an alert in Home Assistant. Its filter `to_json` makes any name safe.
@@ -72,16 +75,31 @@ class Topics:
         """A filter for the person seen last by each camera, also by cameras that were removed."""
         return f"{self.prefix}/{topic_name(self.device)}/+/person"
 
+    @property
+    def commands(self) -> str:
+        """A filter for the commands that switch cameras."""
+        return f"{self.prefix}/{topic_name(self.device)}/+/switch/set"
+
     def camera(self, source: str, what: str) -> str:
         return f"{self.prefix}/{topic_name(self.device)}/{topic_name(source)}/{what}"
 
 
 @dataclass(frozen=True)
 class CameraReport:
-    """The state of a camera: whether frames arrive, and how many of them are searched for faces each second."""
+    """The state of a camera: whether frames arrive, how many of them are searched for faces each second, and whether
+    the camera is switched on."""
 
     connected: bool
     looks: float
+    on: bool = True
+
+    def messages(self, source: str, topics: Topics) -> list[Message]:
+        """The messages with this state. While a camera is switched off, Home Assistant shows its connection as
+        unknown, not as a problem."""
+        connected = ("ON" if self.connected else "OFF") if self.on else None
+        state = to_json({"connected": connected, "looks": round(self.looks, 1)})
+        switch = Message(topics.camera(source, "switch"), ON if self.on else OFF, retain=True)
+        return [Message(topics.camera(source, "state"), state, retain=True), switch]
 
 
 @dataclass(frozen=True)
@@ -102,14 +120,7 @@ class BoardReport:
             "frames": self.frames,
             "events": self.events,
         }
-        cameras = [
-            Message(
-                topics.camera(source, "state"),
-                to_json({"connected": "ON" if one.connected else "OFF", "looks": round(one.looks, 1)}),
-                retain=True,
-            )
-            for source, one in self.cameras.items()
-        ]
+        cameras = [message for source, one in self.cameras.items() for message in one.messages(source, topics)]
         return [Message(topics.state, to_json(board), retain=True), *cameras]
 
 
@@ -146,7 +157,7 @@ class Presence:
 
 def presence(source: str, somebody: bool, topics: Topics) -> Message:
     """The message that says whether somebody is in view of a camera."""
-    return Message(topics.camera(source, "presence"), b"ON" if somebody else b"OFF", retain=True)
+    return Message(topics.camera(source, "presence"), ON if somebody else OFF, retain=True)
 
 
 def without_people(payload: bytes, people: Collection[str]) -> bytes:
@@ -167,13 +178,15 @@ def without_people(payload: bytes, people: Collection[str]) -> bytes:
 class Discovery:
     """How Home Assistant learns of the board and its cameras. ``root``: the prefix of discovery topics. ``console``:
     the address of the web console; "" if other machines cannot reach one. ``support``: the address of rkface's own
-    page, where to ask for help. ``alerts``: whether there are alerts. ``snapshots``: whether they have pictures."""
+    page, where to ask for help. ``switches``: whether cameras can be switched on and off. ``alerts``: whether there are
+    alerts. ``snapshots``: whether they have pictures."""
 
     topics: Topics
     root: str
     version: str
     console: str = ""
     support: str = ""
+    switches: bool = False
     alerts: bool = False
     snapshots: bool = False
 
@@ -197,8 +210,9 @@ class Discovery:
         ]  # fmt: skip
 
     def camera(self, source: str) -> list[Message]:
-        """The messages that announce a camera as a device: the person seen last, presence, alerts and the picture of
-        the last one, and for diagnosis, when that person was seen, whether frames arrive, and detections per second."""
+        """The messages that announce a camera as a device: the person seen last, presence, the switch, alerts and the
+        picture of the last one, and for diagnosis, when that person was seen, whether frames arrive, and detections per
+        second."""
         board = f"rkface_{topic_name(self.topics.device)}"
         base = f"{board}_{topic_name(source)}"
         device = {
@@ -209,7 +223,12 @@ class Discovery:
         }
         person, state = self.topics.camera(source, "person"), self.topics.camera(source, "state")
         diagnosis = {"state_topic": state, "entity_category": "diagnostic"}
+        switch = self._entity("switch", base, "switch", device, {
+            "name": "Camera", "icon": "mdi:cctv", "state_topic": self.topics.camera(source, "switch"),
+            "command_topic": self.topics.camera(source, "switch/set"),
+        })  # fmt: skip
         return [
+            *([switch] if self.switches else []),
             self._entity("sensor", base, "person", device, {
                 "name": "Last person", "icon": "mdi:account", "state_topic": person,
                 "value_template": "{{ value_json.name }}", "json_attributes_topic": person,

@@ -23,6 +23,7 @@ from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
 from .alert_picture import is_alert, read_picture
 from .broker import Broker, RetainedTopics
+from .camera_commands import CommandReader, SwitchRequests
 from .channel import RefusedError, UndeliveredError
 from .event import OutgoingEvent, to_json
 from .homeassistant import (
@@ -38,12 +39,11 @@ from .homeassistant import (
     topic_name,
     without_people,
 )
-from .mqtt_connection import BrokerConnection
+from .mqtt_connection import BrokerConnection, Subscription
 from .picture_store import PictureStore
 
 READING = 1.0  # seconds that a broker has to send what it retains
 REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least
-SUBSCRIBE_ATTEMPTS = 3  # to the retained messages, until we assume that the broker never allows it
 MOST_PAYLOAD, MOST_TOPICS = 64 * 1024, 10_000  # bytes and number of the retained messages about people that we note
 
 log = logging.getLogger("rkface.events")
@@ -55,8 +55,8 @@ class Mqtt:
     Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker.
     ``retained_file``: remembers where messages are retained, so that those of renamed and removed cameras are
     withdrawn. ``console``: see ``Discovery``. ``report`` returns the state of the board; None while it is not known.
-    ``alerts``: whether to announce alerts to Home Assistant. ``pictures``: where the pictures of alerts are; None if
-    the broker gets none.
+    ``switches``: where to pass commands that switch cameras; None if they cannot be switched. ``alerts``: whether to
+    announce alerts to Home Assistant. ``pictures``: where the pictures of alerts are; None if the broker gets none.
     Raises InputError if paho-mqtt is missing or certificates cannot be used.
     """
 
@@ -72,6 +72,7 @@ class Mqtt:
         retained_file: Path | None = None,
         console: str = "",
         report: Callable[[], BoardReport | None] = lambda: None,
+        switches: SwitchRequests | None = None,
         alerts: bool = False,
         pictures: PictureStore | None = None,
     ) -> None:
@@ -83,12 +84,15 @@ class Mqtt:
         self._topics = Topics(prefix.strip("/"), device)
         root = discovery_root.strip("/")
         release = package_version(("rkface",)) or ""
-        snapshots = alerts and pictures is not None
-        self._discovery = (
-            Discovery(self._topics, root, release, console, _support(), alerts, snapshots) if root else None
-        )
+        about = {"switches": switches is not None, "alerts": alerts, "snapshots": alerts and pictures is not None}
+        self._discovery = Discovery(self._topics, root, release, console, _support(), **about) if root else None
         self._pictures = pictures
         self._snapshots: dict[str, str] = {}  # by topic: the id of the picture that is retained there
+        self._people = Subscription(
+            self._topics.people, "messages of an earlier run there may still name a forgotten person"
+        )
+        self._commands = Subscription(self._topics.commands, "cameras cannot be switched over MQTT")
+        self._reader = CommandReader(self._topics, switches) if switches else None
         self._stored = RetainedTopics(retained_file)
         self._search = not self._stored.known  # for messages of earlier runs, which stored no topics
         self._report, self._report_due = report, 0.0
@@ -96,8 +100,6 @@ class Mqtt:
         self._retained: dict[str, Message] = {}  # by topic: published again on each new connection
         self._at_broker: dict[str, bytes] = {}  # retained payloads as far as we know, also those of earlier runs
         self._forgotten: Collection[str] = ()
-        self._failed_subscriptions = 0
-        self._subscribed = False
         self._presence = Presence()
         if self._discovery:
             self._retained.update({message.topic: message for message in self._discovery.board()})
@@ -107,6 +109,8 @@ class Mqtt:
         self._wake: Callable[[], None] = lambda: None
         name, availability = f"rkface-{topic_name(device)}", self._topics.availability
         self._connection = BrokerConnection(broker, name, availability, timeout, self._note_message)
+        if switches:
+            switches.when_switched(self._report_soon)
 
     def maintain(self, wake: Callable[[], None]) -> bool:
         if self._forgotten:
@@ -115,7 +119,6 @@ class Mqtt:
         self._wake = wake
         if not self._connection.open:
             self._connection.drop()
-            self._subscribed = False
             self._connection.connect(wake)
             online = Message(self._topics.availability, ONLINE, retain=True)
             self._stored.add([online.topic, *self._retained])
@@ -126,7 +129,9 @@ class Mqtt:
                 raise UndeliveredError(str(error)) from error
             self._report_due = 0.0
         if self._forgotten or self._search:
-            self._subscribe()
+            self._connection.keep(self._people)
+        if self._reader:
+            self._connection.keep(self._commands)
         if self._forgotten:
             self._overwrite_retained()
         self._snapshots = {topic: id for topic, id in self._snapshots.items() if self._has_picture(id)}
@@ -200,30 +205,22 @@ class Mqtt:
     @property
     def _used(self) -> set[str]:
         """The topics on which messages of this run are retained."""
-        cameras = {self._topics.camera(source, what) for source in self._sources for what in ("person", "state")}
+        cameras = {
+            self._topics.camera(source, what) for source in self._sources for what in ("person", "state", "switch")
+        }
         return {self._topics.availability, self._topics.state, *self._retained, *self._snapshots, *cameras}
 
-    def _subscribe(self) -> None:
-        """Ask the broker for the retained messages about people, also of earlier runs and of removed cameras.
+    def _report_soon(self) -> None:
+        self._report_due = 0.0
+        self._wake()
 
-        A broker may refuse. Some (AWS IoT) close the connection instead, so that the number of attempts is limited."""
-        if self._subscribed or self._failed_subscriptions >= SUBSCRIBE_ATTEMPTS:
+    def _note_message(self, topic: str, payload: bytes, retained: bool) -> None:
+        """A command, or a message that the broker retains, has arrived. What cannot be ours is ignored: it would fill
+        the memory."""
+        if topic.endswith("/switch/set"):
+            if self._reader:
+                self._reader.read(topic, payload, retained, list(self._sources))
             return
-        self._failed_subscriptions += 1
-        try:
-            self._subscribed = self._connection.subscribe(self._topics.people)
-        finally:
-            if self._subscribed:
-                self._failed_subscriptions = 0
-            elif self._failed_subscriptions == SUBSCRIBE_ATTEMPTS:
-                log.warning(
-                    "%s does not let us read %s: messages of an earlier run there may still name a forgotten person",
-                    self._broker.place,
-                    self._topics.people,
-                )
-
-    def _note_message(self, topic: str, payload: bytes) -> None:
-        """A message that the broker retains has arrived. What cannot be ours is ignored: it would fill the memory."""
         with self._changed:
             if len(payload) > MOST_PAYLOAD or (topic not in self._at_broker and len(self._at_broker) >= MOST_TOPICS):
                 return
@@ -240,7 +237,7 @@ class Mqtt:
         for topic in found if self._search else []:
             camera = topic.split("/")[-2]
             announced = self._discovery.camera(camera) if self._discovery else []
-            states = [self._topics.camera(camera, what) for what in ("person", "presence", "state")]
+            states = [self._topics.camera(camera, what) for what in ("person", "presence", "state", "switch")]
             self._stored.add([*states, *(message.topic for message in announced)])
         gone = self._stored.unused(used)
         if gone:
@@ -253,9 +250,11 @@ class Mqtt:
     def _publish_report(self) -> None:
         if time.monotonic() < self._report_due:
             return
+        self._report_due = time.monotonic() + REPORT_EVERY  # before the state is read: it may change meanwhile
         report = self._report()
-        if report is not None:
-            self._report_due = time.monotonic() + REPORT_EVERY
+        if report is None:
+            self._report_due = 0.0
+        else:
             messages = report.messages(self._topics)
             self._stored.add(message.topic for message in messages)
             self._publish_or_warn(messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -22,14 +23,26 @@ KEEPALIVE = (
 # Reason codes of a PUBACK (MQTT 5, 3.4.2.1) that blame the message: topic name or payload format invalid. All others
 # depend on the broker's load or settings, which may change.
 REFUSED = (0x90, 0x99)
+SUBSCRIBE_ATTEMPTS = 3  # until we assume that the broker never allows it
+
+log = logging.getLogger("rkface.events")
+
+
+class Subscription:
+    """Messages that this client wants on ``topics``. ``refused``: what the log says if the broker never allows it."""
+
+    def __init__(self, topics: str, refused: str) -> None:
+        self.topics, self.refused = topics, refused
+        self.granted = False  # on this connection
+        self.failures = 0  # in a row
 
 
 class BrokerConnection:
     """The connection of one client to ``broker``. One thread uses it.
 
     ``availability``: the topic of the last will. ``timeout``: seconds for each exchange. ``on_message`` is called with
-    the topic and the payload of each message that arrives, in another thread. Raises InputError if certificates cannot
-    be used.
+    the topic and the payload of each message that arrives, and whether it was retained, in another thread. Raises
+    InputError if certificates cannot be used.
     """
 
     def __init__(
@@ -38,7 +51,7 @@ class BrokerConnection:
         client_id: str,
         availability: str,
         timeout: float,
-        on_message: Callable[[str, bytes], None],
+        on_message: Callable[[str, bytes, bool], None],
     ) -> None:
         self._broker, self._client_id, self._availability = broker, client_id, availability
         self._timeout, self._on_message = timeout, on_message
@@ -48,6 +61,7 @@ class BrokerConnection:
         self._answer: str | None = None  # the broker's answer to CONNECT; "": accepted
         self._acknowledged: dict[int, int] = {}  # reason codes, by message id
         self._granted: bool | None = None  # the broker's answer to SUBSCRIBE
+        self._kept: list[Subscription] = []
         self.broken = ""  # why the connection ended
 
     @property
@@ -88,7 +102,7 @@ class BrokerConnection:
             self._note(granted=not any(reason.is_failure for reason in reasons))
 
         def received(_client: Client, _data: Any, message: Any) -> None:
-            self._on_message(message.topic, message.payload)
+            self._on_message(message.topic, message.payload, message.retain)
 
         def acknowledged(_client: Client, _data: Any, message: int, reason: Any, _properties: Any) -> None:
             with self._changed:
@@ -114,11 +128,27 @@ class BrokerConnection:
             self.drop()
             raise UndeliveredError(f"{self._broker.place}: {trouble}")
 
-    def subscribe(self, topics: str) -> bool:
-        """Ask for messages on ``topics``. Returns whether the broker allows it; raises UndeliveredError if it ends the
-        connection instead."""
+    def keep(self, subscription: Subscription) -> None:
+        """Subscribe, unless that is done. A broker may refuse. Some (AWS IoT) close the connection instead, and
+        UndeliveredError is raised, so that the number of attempts is limited."""
+        if subscription.granted or subscription.failures >= SUBSCRIBE_ATTEMPTS:
+            return
+        subscription.failures += 1
+        try:
+            subscription.granted = self._subscribe(subscription.topics)
+        finally:
+            if subscription.granted:
+                subscription.failures = 0
+                self._kept.append(subscription)
+            elif subscription.failures == SUBSCRIBE_ATTEMPTS:
+                log.warning(
+                    "%s does not let us read %s: %s", self._broker.place, subscription.topics, subscription.refused
+                )
+
+    def _subscribe(self, topics: str) -> bool:
         if self._client is None:
             return False
+        self._granted = None
         self._client.subscribe(topics, qos=1)
         with self._changed:
             self._changed.wait_for(lambda: self._granted is not None or self.broken, self._timeout)
@@ -174,6 +204,9 @@ class BrokerConnection:
     def drop(self) -> None:
         """End the connection without DISCONNECT, so that the broker publishes the last will."""
         client, self._client = self._client, None
+        for subscription in self._kept:
+            subscription.granted = False
+        self._kept.clear()
         if client is None:
             return
         client.on_disconnect = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,7 +16,9 @@ from ..inference.frames import Result
 from ..tracking.appearance import Appearance
 from ..tracking.visit import Shot
 from ..tracking.watcher import VisibleFace, Watcher
+from ..tracking.zones import Points
 from ..vision.blur import blur_faces
+from ..vision.draw import black_out
 from .problems import Problems
 
 SAME = 0.5  # minimum overlap (IoU) of a detected face with the track that it continues
@@ -56,12 +58,13 @@ class AlertPictures:
     ) -> None:
         self._store, self._watchers, self._shots, self._problems = store, watchers, shots, problems
         self._frame_side = min(frame_side, FRAME_SIDE)
-        self._results: dict[str, Result] = {}
+        self._results: dict[str, tuple[Result, tuple[Points, ...]]] = {}
 
-    def note_result(self, result: Result) -> None:
-        """Keep the frame of ``result`` until the next one of its camera. Call it before the watcher processes it."""
+    def note_result(self, result: Result, hidden: tuple[Points, ...] = ()) -> None:
+        """Keep the frame of ``result`` until the next one of its camera. Call it before the watcher processes it.
+        ``hidden``: masks that must be black in pictures."""
         if self._store is not None and result.faces is not None:
-            self._results[result.frame.source] = result
+            self._results[result.frame.source] = result, hidden
 
     def note_match(self, appearance: Appearance) -> None:
         """If the person of ``appearance`` was unknown in an alert, forgetting the person now deletes the picture."""
@@ -102,10 +105,11 @@ class AlertPictures:
 
     def _draw(self, appearance: Appearance, kind: PictureKind) -> tuple[PictureKind, NDArray[np.uint8] | None]:
         """The picture. If the person is not seen in the newest frame, it is the face of the best shot."""
-        result = self._results.get(appearance.source)
+        result, hidden = self._results.get(appearance.source, (None, ()))
         visible = self._watchers[appearance.source].visible_faces()
         found = find_in_frame(result, visible, appearance.id) if result else None
         if found is not None:
+            found = replace(found, image=black_out(found.image, hidden))
             return kind, draw_face(found) if kind == "face" else draw_frame(found, self._frame_side)
         shots = self._shots(appearance.id)
         return "face", shots[0].crop if shots else None

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from ..cameras.camera import Camera
@@ -16,6 +16,7 @@ from ..cameras.picture_check import PictureCheck
 from ..cameras.v4l2_device import CaptureFormat
 from ..inference.frames import Frame, Result
 from ..tracking.watcher import Watcher
+from ..tracking.zones import Points
 from .console_protocol import CameraHealth, WatchedFrame
 from .settings import CameraSettings
 
@@ -56,6 +57,7 @@ class CameraWorker:
         self.name = camera.name
         self.camera = camera
         self.latest: WatchedFrame | None = None
+        self.hidden: tuple[Points, ...] = ()  # of ``WatchedFrame``, of the next frames
         self.ended = False
         self.processed = self.dropped = 0
         self._every = camera.recording
@@ -75,6 +77,26 @@ class CameraWorker:
         picture is needed."""
         if self._gate is not None:
             self._gate.side = side
+
+    @property
+    def on(self) -> bool:
+        """Whether the camera is switched on."""
+        return self.camera.on
+
+    def switch(self, on: bool) -> bool:
+        """Switch the camera on or off, unless it is a recording. Returns whether that is a change."""
+        if on == self.camera.on or self.camera.recording:
+            return False
+        self.camera.switch(on)
+        self._paced = 0  # rates of the time without pictures say nothing about the camera
+        self.latest = None
+        return True
+
+    def hide(self, polygons: tuple[Points, ...]) -> None:
+        """Have these polygons hidden wherever the picture is shown, also in the latest one."""
+        self.hidden = polygons
+        if latest := self.latest:
+            self.latest = replace(latest, hidden=polygons)
 
     @property
     def pending(self) -> int:
@@ -98,7 +120,7 @@ class CameraWorker:
 
     def note_result(self, result: Result, watcher: Watcher) -> None:
         """Note the faces in the frame of ``result``, after ``watcher`` has processed it."""
-        self.latest = WatchedFrame(result.frame, watcher.visible_faces())
+        self.latest = WatchedFrame(result.frame, watcher.visible_faces(), self.hidden) if self.on else None
         self.processed += 1
         self.dropped += result.dropped
         if self._gate is not None:
@@ -125,7 +147,7 @@ class CameraWorker:
         seconds = max(last.time - first.time, 1e-3)
         return CameraHealth(
             self.name,
-            state.connected and not self.ended,
+            state.connected and self.on and not self.ended,
             width=state.size[0] or None,
             height=state.size[1] or None,
             fps=(last.processed - first.processed) / seconds,
@@ -138,11 +160,14 @@ class CameraWorker:
             skipped=self._gate.skipped if self._gate else 0,
             pace=self._gate.state if self._gate else "",
             decoder=state.decoder,
+            on=self.on,
         )
 
     def problem(self) -> str:
         """Return what is wrong with the camera now, as a sentence, and what to do; "" if nothing is."""
         state = self.camera.state()
+        if not self.on:
+            return ""
         if self.ended:
             return f"Camera {self.name} has ended. Restart the service to read it again."
         if not state.connected and state.error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
@@ -19,11 +19,11 @@ from ..core.toml import list_problems, load_file, load_table, read_toml
 from ..core.toml_writer import dump_key
 from ..core.weekly import check_weekly_hours
 from ..gallery.companions import is_receiver_name
-from .settings import CameraSettings, Polygon, Settings, console_address
+from .settings import Polygon, Settings, console_address
 
 T = TypeVar("T")
 MOST_NAME = 100  # characters of the name of a camera or zone
-MOST_POLYGONS = 32  # zones, and masks, of a camera
+MOST_POLYGONS = 16  # zones, and masks, of a camera
 
 
 def read_settings(path: Path) -> Settings:
@@ -62,7 +62,10 @@ def find_mistakes(settings: Settings) -> list[str]:
         if re.match(r"(?i)(rtsps?|https?)://", camera.source):
             problems += _explain(f"camera.{name}.source", check_network_address, camera.source)
         problems += _explain(f"camera.{name}.decoder", partial(check_decoder, camera.source), camera.decoder)
-        problems += _find_area_mistakes(f"camera.{dump_key(name)}", camera)
+        where = f"camera.{dump_key(name)}."
+        problems += find_area_mistakes(where, camera)
+        for window, hours in camera.schedule.items():
+            problems += _explain(f"{where}schedule.{dump_key(window)}", check_weekly_hours, hours)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     if webhook:
         problems += _explain("events.webhook.url", check_http_address, webhook.url)
@@ -96,19 +99,27 @@ def _find_receiver_mistakes(settings: Settings) -> list[str]:
     return problems
 
 
-def _find_area_mistakes(where: str, camera: CameraSettings) -> list[str]:
+class HasPolygons(Protocol):
+    """The settings of a camera, or a part of them."""
+
+    @property
+    def zones(self) -> Mapping[str, Polygon]: ...
+
+    @property
+    def masks(self) -> Mapping[str, Polygon]: ...
+
+
+def find_area_mistakes(where: str, camera: HasPolygons) -> list[str]:
+    """What is wrong with the zones and masks of ``camera``. Each sentence starts with ``where`` ("camera.door.")."""
     problems = []
     for kind, polygons in (("zones", camera.zones), ("masks", camera.masks)):
-        problems += [f"{where}.{kind}.{problem}" for problem in find_polygon_mistakes(polygons)]
+        problems += [f"{where}{kind}.{problem}" for problem in _find_polygon_mistakes(polygons)]
         if len(polygons) > MOST_POLYGONS:
-            problems.append(f"{where}.{kind}: a camera may have {MOST_POLYGONS} of them, not {len(polygons)}")
-    for name, hours in camera.schedule.items():
-        problems += _explain(f"{where}.schedule.{dump_key(name)}", check_weekly_hours, hours)
+            problems.append(f"{where}{kind}: a camera may have {MOST_POLYGONS} of them, not {len(polygons)}")
     return problems
 
 
-def find_polygon_mistakes(polygons: Mapping[str, Polygon]) -> list[str]:
-    """What is wrong with zones or masks, each sentence with the name."""
+def _find_polygon_mistakes(polygons: Mapping[str, Polygon]) -> list[str]:
     problems = []
     for name, polygon in polygons.items():
         shown = in_a_line(dump_key(name[:40]))

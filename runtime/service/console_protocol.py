@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.weekly import WeeklyHours
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
 from ..inference.frames import Frame
 from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
+from ..tracking.zones import Points
 from .appearance_log import LoggedAppearance
+from .camera_changes import CameraArea, SwitchState
 from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
 from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
@@ -26,10 +29,12 @@ from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 
 @dataclass(frozen=True, eq=False)
 class WatchedFrame:
-    """A frame that was processed, and the faces that were tracked in it."""
+    """A frame that was processed, and the faces that were tracked in it. ``hidden``: polygons that must be black
+    wherever the picture is shown; corners as fractions of its width and height."""
 
     frame: Frame
     faces: tuple[VisibleFace, ...]
+    hidden: tuple[Points, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class CameraHealth:
     pace        "busy" while somebody is there; otherwise "idle", or "still" if the camera is set to wait for motion; ""
                 for a recording, of which every frame is processed
     decoder     how an RTSP camera's video is decoded: "hardware (h264_rkmpp)" or "software"; "" for other cameras
+    on          false while the camera is switched off: no picture is read then, which is not a problem
     """
 
     name: str
@@ -66,6 +72,26 @@ class CameraHealth:
     skipped: int = 0
     pace: str = ""
     decoder: str = ""
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class CameraSetup:
+    """Which parts of a camera's picture count, and when it is on.
+
+    area          in effect now
+    area_source   "console" if it was changed there, otherwise "configuration"
+    area_changed  when it was changed in the console, as text; "" if it was not
+    switch        whether it is on, and until when
+    schedule      of the configuration: the hours in which it is on, by name; empty: always
+    """
+
+    name: str
+    area: CameraArea
+    area_source: str
+    area_changed: str
+    switch: SwitchState
+    schedule: Mapping[str, WeeklyHours]
 
 
 @dataclass(frozen=True)
@@ -181,7 +207,19 @@ class CameraService(Protocol):
         """The cameras by name, in the order of the configuration."""
 
     def latest(self, source: str) -> WatchedFrame | None:
-        """Return the newest frame that was processed. None before the first one."""
+        """Return the newest frame that was processed. None before the first one, and while the camera is off."""
+
+    def camera_setup(self, source: str) -> CameraSetup:
+        """Return which parts of the camera's picture count, and when it is on."""
+
+    def change_area(self, source: str, area: CameraArea | None) -> None:
+        """Change the zones, masks and minimum size of faces, now and for the next start. None: back to the
+        configuration. Raises InputError, and changes nothing, if something is wrong."""
+
+    def switch_camera(self, source: str, on: bool | None) -> None:
+        """Switch a camera on or off, now and after the next start. It holds until the schedule changes the next time;
+        without a schedule, until somebody switches it again. None: the schedule decides. Raises InputError if the
+        camera is a recording."""
 
     def face(self, appearance: str) -> bytes | None:
         """Return the aligned face of the best shot as PNG. None if no picture is stored."""

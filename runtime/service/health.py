@@ -67,7 +67,7 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
 
 def report_board(health: Health) -> BoardReport:
     """Return what Home Assistant shows of ``health``."""
-    cameras = {camera.name: CameraReport(camera.connected, camera.fps) for camera in health.cameras}
+    cameras = {camera.name: CameraReport(camera.connected, camera.fps, camera.on) for camera in health.cameras}
     return BoardReport(health.problems, health.queue, sum(sink.waiting for sink in health.sinks), cameras)
 
 
@@ -179,6 +179,7 @@ def _metrics(parts: Parts, health: Health, failed_frames: int) -> Iterator[Metri
 def _camera_metrics(parts: Parts, camera: CameraHealth) -> Iterator[Metric]:
     worker, where = parts.workers[camera.name], {"camera": camera.name}
     state, seen = worker.camera.state(), parts.watchers[camera.name].state
+    yield Metric("camera_on", "gauge", "0 while the camera is switched off.", camera.on, where)
     yield Metric("camera_connected", "gauge", "1 while frames arrive.", camera.connected, where)
     yield Metric("camera_frames_total", "counter", "Frames that the camera delivered.", state.frames, where)
     yield Metric("camera_unreadable_total", "counter", "Frames that could not be decoded.", state.unreadable, where)
@@ -201,6 +202,7 @@ def _camera_metrics(parts: Parts, camera: CameraHealth) -> Iterator[Metric]:
         where,
     )
     yield Metric("faces_total", "counter", "Faces in the processed frames.", seen.faces, where)
+    yield Metric("faces_ignored_total", "counter", "Faces in masks, or too small.", seen.ignored, where)
     yield Metric("embeddings_total", "counter", "Faces that were embedded.", seen.embeddings, where)
     yield Metric("unjudged_total", "counter", "Frames whose liveness could not be judged.", seen.unjudged, where)
     yield Metric("appearances_total", "counter", "Appearances that started.", seen.appearances, where)

@@ -20,7 +20,18 @@ from ..core.text import in_a_line
 from ..core.toml import Range, describe_fields, load_table, read_toml
 from ..core.toml_writer import dump_key, dump_value
 from ..gallery.companions import Companion, companion_path
-from .console_protocol import Setting, SettingsError
+from .camera_changes import (
+    NO_CHANGES,
+    CameraArea,
+    CameraChanges,
+    Switched,
+    area_of,
+    check_area,
+    is_on,
+    load_camera_changes,
+    switch_state,
+)
+from .console_protocol import CameraSetup, Setting, SettingsError
 from .settings import Keep, Recognition, Settings
 
 OLD_FILE = "changed.toml"  # of rkface 0.1: all settings, for every gallery of the folder
@@ -52,12 +63,14 @@ class LiveSettings:
     """The settings of the configuration, and what was changed in the console.
 
     changes      by key, such as recognition.match
+    cameras      what was changed about cameras
     problems     what the file with the changes contains that cannot be used
     from_old     the changes come from the file of rkface 0.1
     """
 
     configured: Settings
     changes: Mapping[str, Change] = field(default_factory=dict)
+    cameras: CameraChanges = NO_CHANGES
     problems: tuple[str, ...] = ()
     from_old: bool = False
 
@@ -68,7 +81,10 @@ class LiveSettings:
         for key, change in self.changes.items():
             table, _, name = key.partition(".")
             tables[table][name] = change.value
-        return replace(self.configured, **{table: kind(**tables[table]) for table, kind in TABLES.items()})
+        cameras = self.cameras.apply(self.configured.camera)
+        return replace(
+            self.configured, camera=cameras, **{table: kind(**tables[table]) for table, kind in TABLES.items()}
+        )
 
     def list_settings(self) -> list[Setting]:
         """Return the settings that can be changed, with their current values and where these come from."""
@@ -84,7 +100,7 @@ class LiveSettings:
         value of the configuration, end a change. Raises SettingsError that names all wrong ones."""
         wrong: dict[str, str] = {}
         changes = dict(self.changes)
-        at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
+        at = _as_text(when)
         for key, value in values.items():
             problems: list[str] = []
             loaded = self._configured(key) if value is None and key in LABELS else _load(key, value, problems)
@@ -100,6 +116,34 @@ class LiveSettings:
             raise SettingsError(wrong)
         return replace(self, changes=changes, problems=())
 
+    def with_area(self, camera: str, area: CameraArea | None, when: float) -> LiveSettings:
+        """Return the settings with this ``area`` of a camera, changed at ``when``; None: that of the configuration.
+        Raises InputError if it cannot be used."""
+        if area:
+            check_area(area)
+        return replace(self, cameras=self.cameras.changed(camera, area=area, area_time=_as_text(when) if area else ""))
+
+    def with_switch(self, camera: str, on: bool | None, when: float) -> LiveSettings:
+        """Return the settings with a camera switched on or off at ``when``; None: it follows its schedule."""
+        switched = None if on is None else Switched(on, when)
+        return replace(self, cameras=self.cameras.changed(camera, switched=switched))
+
+    def is_on(self, camera: str, now: float) -> bool:
+        """Whether a camera is on at ``now`` (seconds since 1970)."""
+        return is_on(self.configured.camera[camera], self.cameras.of(camera).switched, now)
+
+    def camera_setup(self, camera: str, now: float) -> CameraSetup:
+        """Return what is in effect for a camera. Raises KeyError for an unknown one."""
+        settings, change = self.configured.camera[camera], self.cameras.of(camera)
+        return CameraSetup(
+            name=camera,
+            area=change.area or area_of(settings),
+            area_source="console" if change.area else "configuration",
+            area_changed=change.area_time,
+            switch=switch_state(settings, change.switched, now),
+            schedule=settings.schedule,
+        )
+
     def _configured(self, key: str) -> float | None:
         table, _, name = key.partition(".")
         return getattr(getattr(self.configured, table), name) if key in LABELS else None
@@ -114,6 +158,10 @@ class LiveSettings:
         return Setting(
             key, LABELS[key], info.help, value, limits.least, limits.most, step, (), source, configured, when
         )
+
+
+def _as_text(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
 
 
 def changes_path(gallery: Path) -> Path:
@@ -139,6 +187,7 @@ def read_changes(path: Path, settings: Settings) -> LiveSettings:
         return LiveSettings(settings, problems=(f"{error}: changes made in the console do not count",))
     problems: list[str] = []
     times = content.pop(TIMES, {})
+    cameras = load_camera_changes(content.pop("camera", {}), problems)
     live, found = LiveSettings(settings), {}
     for table, values in content.items():
         if not isinstance(values, Mapping):
@@ -150,7 +199,9 @@ def read_changes(path: Path, settings: Settings) -> LiveSettings:
             if loaded is not None and loaded != live._configured(key):
                 when = times.get(key) if isinstance(times, Mapping) else ""
                 found[key] = Change(loaded, when if isinstance(when, str) and when.isprintable() else "")
-    return replace(live, changes=found, problems=tuple(f"{path}: {one}: it does not count" for one in problems))
+    return replace(
+        live, changes=found, cameras=cameras, problems=tuple(f"{path}: {one}: it does not count" for one in problems)
+    )
 
 
 def _load(key: str, value: object, problems: list[str]) -> float | None:
@@ -175,7 +226,8 @@ def save_changes(live: LiveSettings) -> None:
             lines += [f"{key.partition('.')[2]} = {dump_value(change.value)}" for key, change in mine.items()]
     if live.changes:
         lines += ["", f"[{TIMES}]", *(f"{dump_key(key)} = {dump_value(one.time)}" for key, one in live.changes.items())]
-    write_atomically(changes_path(live.configured.gallery), "\n".join([*lines, ""]).encode())
+    lines += ["", live.cameras.dump()]
+    write_atomically(changes_path(live.configured.gallery), "\n".join(lines).encode())
 
 
 def take_over_old_file(live: LiveSettings) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import RkfaceError
+from ..core.errors import InputError, RkfaceError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..enrollment.stored_crop import encode_crop
-from ..events import BoardReport
+from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
 from ..gallery.match import Match
 from ..gallery.people import embedding_identity
@@ -35,8 +35,9 @@ from ..tracking.watcher import Watcher
 from . import erasure, live_settings, old_files, photo_requests
 from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog, LoggedAppearance
+from .camera_changes import CameraArea
 from .camera_worker import CameraWorker, open_camera_worker
-from .console_protocol import CameraHealth, Health, Setting, WatchedFrame
+from .console_protocol import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
@@ -56,7 +57,7 @@ from .startup import (
     open_sinks,
 )
 from .systemd import notify, watchdog_seconds
-from .watchers import Watchers
+from .watchers import Watchers, hidden_masks, watched_area
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 PRUNE_INTERVAL = 60.0  # seconds between two deletions of old appearances
@@ -85,7 +86,8 @@ class Service:
     ) -> None:
         self._live = live_settings.load_changes(settings)
         self._settings = self._live.current
-        self._changing, self._photo_lock = threading.Lock(), threading.Lock()
+        self._changing, self._switching, self._photo_lock = threading.Lock(), threading.Lock(), threading.Lock()
+        self._switches = SwitchRequests()
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -109,8 +111,11 @@ class Service:
             if self._pictures is not None:
                 self._pictures.erase(forgotten)
             self._links = open_links(settings, self._pictures)
-            self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures)
+            self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures, switches=self._switches)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
+            for name, worker in self.workers.items():
+                worker.switch(self._live.is_on(name, time.time()))  # before its thread opens the device
+                worker.hide(hidden_masks(settings.camera[name]))
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
             check_library(self.pipeline)
@@ -269,7 +274,8 @@ class Service:
     def guide(self, source: str) -> Guidance:
         latest = self.latest(source)
         if latest is None:
-            return Guidance(False, "The camera has not delivered a picture yet.")
+            off = not self.workers[source].on
+            return Guidance(False, f"The camera {'is switched off' if off else 'has not delivered a picture yet'}.")
         return self._enrollment.guide(latest.frame)
 
     def forget(self, person: str) -> erasure.ErasureReport:
@@ -304,6 +310,29 @@ class Service:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
 
+    def camera_setup(self, source: str) -> CameraSetup:
+        return self._live.camera_setup(source, time.time())
+
+    def change_area(self, source: str, area: CameraArea | None) -> None:
+        worker, watcher = self.workers[source], self.watchers[source]
+        with self._changing:
+            live = self._live.with_area(source, area, time.time())
+            live_settings.save_changes(live)
+            self.problems.clear("settings")
+            self._live, self._settings = live, live.current
+            watcher.watch_area(watched_area(self._camera_settings(source)))
+            worker.hide(hidden_masks(self._camera_settings(source)))
+        log.info("camera %s: zones and masks changed", source)
+
+    def switch_camera(self, source: str, on: bool | None) -> None:
+        if self.workers[source].camera.recording:
+            raise InputError(f"camera {source} is a recording, of which every picture is read: it cannot be switched")
+        with self._changing:
+            self._live = self._live.with_switch(source, on, time.time())
+            with self.problems.of("settings"):  # a full disk must not keep the camera on
+                live_settings.save_changes(self._live)
+        self._switch_cameras()
+
     # The threads.
 
     def _run_camera(self, worker: CameraWorker) -> None:
@@ -329,15 +358,17 @@ class Service:
         for result in results:
             self._last_result = time.monotonic()
             self.failed_frames += result.error is not None
-            self._alert_pictures.note_result(result)
-            yield result
             source = result.frame.source
+            if self.workers[source].on:
+                self._alert_pictures.note_result(result, self.workers[source].hidden)
+                yield result
             self.workers[source].note_result(result, self.watchers[source])  # its watcher has processed it by now
 
     def _keep_house(self) -> None:
         """Do everything that must be done from time to time."""
         interval = min(HOUSEKEEPING_INTERVAL, (watchdog_seconds() or 3 * HOUSEKEEPING_INTERVAL) / 3)
         while not self._stop.wait(interval):
+            self._take_switch_requests()
             for name, worker in self.workers.items():
                 worker.sample()
                 if not worker.pending:  # no frames arrive: the camera may be away
@@ -353,6 +384,27 @@ class Service:
             frames_wait = any(worker.pending for worker in self.workers.values())
             if not frames_wait or time.monotonic() - self._last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")
+
+    def _take_switch_requests(self) -> None:
+        """Switch cameras as the broker asks for, and as their schedules say."""
+        for name, on in self._switches.take().items():
+            try:
+                self.switch_camera(name, on)
+            except (KeyError, InputError) as error:
+                log.warning("a command to switch camera %s was ignored: %s", name, error)
+        with self.problems.of("schedule"):
+            self._switch_cameras()
+
+    def _switch_cameras(self) -> None:
+        with self._switching:
+            switched = [
+                worker for name, worker in self.workers.items() if worker.switch(self._live.is_on(name, time.time()))
+            ]
+            for worker in switched:
+                log.info("camera %s: switched %s", worker.name, "on" if worker.on else "off")
+                self._publish(self.watchers[worker.name], self.watchers[worker.name].close())
+        if switched:
+            self._switches.note_switched()
 
     def _thread(self, name: str, work: Callable[..., None], *arguments: Any) -> threading.Thread:
         def run() -> None:

@@ -82,7 +82,9 @@ class CameraSettings:
     min_face: Annotated[
         Share, "ignore faces lower than this fraction of the picture's height, such as 0.1; 0: ignore none"
     ] = 0.0
-    hide_masks: Annotated[bool, "black out the masks in the pictures that the console shows"] = False
+    hide_masks: Annotated[bool, "black out the masks in the pictures that the console shows and that alerts send"] = (
+        False
+    )
     zones: Annotated[
         dict[str, Polygon], "parts of the picture with names: an appearance says in which of them its face was"
     ] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from ..events import (
     PictureLinks,
     PictureStore,
     Push,
+    SwitchRequests,
     Webhook,
     delete_pictures,
     read_secret,
@@ -120,13 +121,15 @@ def open_sinks(
     forgotten: Mapping[str, float],
     report: Callable[[], BoardReport | None] = lambda: None,
     pictures: PictureStore | None = None,
+    *,
+    switches: SwitchRequests | None = None,
 ) -> list[Delivery]:
     """Open the sinks of ``settings.events`` and ``settings.notify``, which ``opened`` closes. They never name
     ``forgotten`` people (ids, with the times), and tell their receivers about them. Outboxes are beside the gallery.
-    ``report`` returns the state of the board, if it is known. ``pictures`` are those of alerts. Raises InputError if a
-    secret, a certificate or an address cannot be used."""
+    ``report`` returns the state of the board, if it is known. ``pictures`` are those of alerts. ``switches`` takes
+    commands that switch cameras. Raises InputError if a secret, a certificate or an address cannot be used."""
     sinks = []
-    for sink in _sinks(settings, report, pictures):
+    for sink in _sinks(settings, report, pictures, switches):
         erase_from_sinks(forgotten, [sink])  # before its threads start
         sinks.append(opened.enter_context(sink))
     return sinks
@@ -157,7 +160,10 @@ def open_links(settings: Settings, pictures: PictureStore | None) -> PictureLink
 
 
 def _sinks(
-    settings: Settings, report: Callable[[], BoardReport | None], pictures: PictureStore | None
+    settings: Settings,
+    report: Callable[[], BoardReport | None],
+    pictures: PictureStore | None,
+    switches: SwitchRequests | None,
 ) -> Iterator[Delivery]:
     events = settings.events
 
@@ -178,7 +184,7 @@ def _sinks(
         yield delivery("webhook", webhook, events.webhook.url, stored=True, picture=events.webhook.picture)
     if events.mqtt:
         address = f"{events.mqtt.host}:{events.mqtt.port}/{events.mqtt.prefix}"
-        mqtt = _open_mqtt(events.mqtt, settings, report, pictures)
+        mqtt = _open_mqtt(events.mqtt, settings, report, pictures, switches)
         yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
     for name, notify in settings.notify.items():
         yield _open_push(f"notify.{name}", notify, settings, pictures)
@@ -194,7 +200,11 @@ def _open_push(name: str, notify: NotifySettings, settings: Settings, pictures: 
 
 
 def _open_mqtt(
-    mqtt: MqttSettings, settings: Settings, report: Callable[[], BoardReport | None], pictures: PictureStore | None
+    mqtt: MqttSettings,
+    settings: Settings,
+    report: Callable[[], BoardReport | None],
+    pictures: PictureStore | None,
+    switches: SwitchRequests | None,
 ) -> Mqtt:
     password = read_secret(mqtt.password) if mqtt.password else ""
     broker = Broker(
@@ -210,6 +220,7 @@ def _open_mqtt(
         retained_file=companion_path(settings.gallery, Companion.EVENTS, "mqtt") / f"retained-{digest}",
         console=console_address(settings.web),
         report=report,
+        switches=switches,
         alerts=mqtt.picture != "none",
         pictures=pictures if mqtt.picture != "none" else None,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ..inference.pipeline import Pipeline
 from ..tracking.visit import RecognitionRules, Shot
 from ..tracking.watcher import AnchorCosines, Search, Watcher
-from ..tracking.zones import WatchedArea
+from ..tracking.zones import Points, WatchedArea
 from .settings import CameraSettings
 
 
@@ -60,6 +60,11 @@ class Watchers(Mapping[str, Watcher]):
             liveness=self._pipeline.liveness,
             area=area,
         )
+
+
+def hidden_masks(settings: CameraSettings) -> tuple[Points, ...]:
+    """The polygons that must be black in the pictures that are shown."""
+    return tuple(one.points for one in settings.masks.values()) if settings.hide_masks else ()
 
 
 def watched_area(settings: CameraSettings) -> WatchedArea:

@@ -107,3 +107,15 @@ def _label(canvas: NDArray[np.uint8], text: str, x: int, y: int, thick: int) -> 
     top = max(y - height - base, 0)
     cv2.rectangle(canvas, (x, top), (x + width, top + height + base), BOX, cv2.FILLED)
     cv2.putText(canvas, text, (x, top + height), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick, cv2.LINE_AA)
+
+
+def black_out(image: NDArray[np.uint8], polygons: Sequence[Sequence[Sequence[float]]]) -> NDArray[np.uint8]:
+    """Return ``image`` (H×W×3 uint8) with ``polygons`` filled with black: corners x, y as fractions of its width and
+    height. Without polygons, the image itself is returned."""
+    if not polygons:
+        return image
+    canvas = image.copy()
+    size = np.array([image.shape[1], image.shape[0]])
+    for points in polygons:
+        cv2.fillPoly(canvas, [np.rint(np.array(points) * size).astype(np.int32)], (0, 0, 0))
+    return canvas

@@ -12,14 +12,16 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import cv2
+import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
-from ..inference.frames import Frame
 from ..service.console_protocol import CameraService, WatchedFrame
 from ..tracking.watcher import VisibleFace
+from ..vision.draw import black_out
 from .access import Access
 from .api import find_camera
 from .connections import TRY_AGAIN
@@ -45,27 +47,28 @@ router = APIRouter(prefix="/v1")
 
 
 class JpegCache:
-    """The newest picture of each camera as JPEG, encoded once for all viewers."""
+    """The newest picture of each camera as JPEG, encoded once for all viewers. Masks that must be hidden are black."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._encoded: dict[str, tuple[Frame, bytes]] = {}
+        self._encoded: dict[str, tuple[WatchedFrame, bytes]] = {}
 
-    def jpeg(self, frame: Frame) -> bytes:
+    def jpeg(self, watched: WatchedFrame) -> bytes:
+        source = watched.frame.source
         with self._lock:
-            cached = self._encoded.get(frame.source)
-            if cached is None or cached[0] is not frame:
-                cached = self._encoded[frame.source] = (frame, _encode_jpeg(frame))
+            cached = self._encoded.get(source)
+            if cached is None or cached[0] is not watched:
+                cached = self._encoded[source] = (watched, _encode_jpeg(black_out(watched.frame.image, watched.hidden)))
             return cached[1]
 
 
-def _encode_jpeg(frame: Frame) -> bytes:
-    height, width = frame.image.shape[:2]
+def _encode_jpeg(image: NDArray[np.uint8]) -> bytes:
+    height, width = image.shape[:2]
     size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
     # For less than half the size, pixels must be averaged; else this takes four times as long and looks the same.
     how = cv2.INTER_AREA if width > 2 * MAX_WIDTH else cv2.INTER_LINEAR
-    image = frame.image if width <= MAX_WIDTH else cv2.resize(frame.image, size, interpolation=how)
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    shown = image if width <= MAX_WIDTH else cv2.resize(image, size, interpolation=how)
+    return cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 @router.get("/cameras/{name}/picture", tags=["cameras"], responses=JPEG | NOT_FOUND, response_class=Response)
@@ -74,8 +77,9 @@ def get_picture(request: Request, service: ServiceDependency, name: str) -> Resp
     find_camera(service, name)
     latest = service.latest(name)
     if latest is None:
-        raise HTTPException(404, f"{name}: no picture yet")
-    return Response(request.app.state.jpegs.jpeg(latest.frame), media_type="image/jpeg")
+        on = service.cameras[name].on
+        raise HTTPException(404, f"{name}: no picture yet" if on else f"{name}: this camera is switched off")
+    return Response(request.app.state.jpegs.jpeg(latest), media_type="image/jpeg")
 
 
 @router.get(
@@ -102,7 +106,8 @@ def get_alert_picture(
 async def stream_pictures(socket: WebSocket, name: str) -> None:
     """For each text that the client sends, send the next picture: JSON with the people in it, then its JPEG.
 
-    If there is no new picture for two seconds, send JSON only, with ``fresh`` false. A slow page therefore gets fewer
+    If there is no new picture for two seconds, send JSON only, with ``fresh`` false, and ``on`` false if the camera is
+    switched off. A slow page therefore gets fewer
     pictures, never older ones.
     """
     state = socket.app.state
@@ -132,10 +137,12 @@ async def stream_pictures(socket: WebSocket, name: str) -> None:
                 latest = service.latest(name)
             fresh = None if latest is shown else latest
             people = [asdict(face) for face in (fresh.faces if fresh else ()) if _is_visible(face)]
-            await socket.send_text(json.dumps({"fresh": fresh is not None, "present": people}))
+            await socket.send_text(
+                json.dumps({"fresh": fresh is not None, "present": people, "on": service.cameras[name].on})
+            )
             if fresh is not None:
                 shown = fresh
-                await socket.send_bytes(await run_in_threadpool(state.jpegs.jpeg, fresh.frame))
+                await socket.send_bytes(await run_in_threadpool(state.jpegs.jpeg, fresh))
         await socket.close(1001)
     except WebSocketDisconnect:
         pass

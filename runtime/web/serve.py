@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-from . import api, live, management, recognition, sign_in
+from . import api, cameras, live, management, recognition, sign_in
 from .access import LOOPBACK, Access, AccessMiddleware
 from .accounts import Accounts
 from .audit import AuditMiddleware
@@ -71,6 +71,7 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     app.include_router(recognition.router)
     app.include_router(management.router)
     app.include_router(live.router)
+    app.include_router(cameras.router)
 
     add_error_handlers(app)
 

@@ -57,11 +57,6 @@ export async function call(method, path, body) {
 
 export const get = (path) => call("GET", path);
 
-// Everybody who is enrolled, by name.
-export async function getPeople() {
-  return (await getAll("/people")).sort((one, other) => one.name.localeCompare(other.name));
-}
-
 // All entries of a list that comes in pages.
 export async function getAll(path) {
   const items = [];

@@ -1,67 +1,121 @@
-// The list of appearances: who was in front of which camera, and when.
+// The list of appearances: who was in front of which camera, and when. Its filters and its page are in the address.
 
-import { get, getAll, getPeople, query } from "./api.js";
-import { dateTime, duration, h, ignoreClicksAfterMoves, nameOf, notLiveMark, percent, showMessage } from "./dom.js";
-import { askName } from "./enroll.js";
+import { addressOf, setFilters } from "./address.js";
+import { call, get, getAll, query } from "./api.js";
+import { confirm, count, dateTime, duration, h, ignoreClicksAfterMoves, nameOf, notLiveMark, percent, showMessage } from "./dom.js";
+import { askName, enrollAppearances } from "./enroll.js";
 import { listen } from "./events.js";
+import { choosePerson, portrait } from "./person_choice.js";
+import { selection } from "./selection.js";
 
 const PAGE = 50;
+const UNKNOWN = "unknown";  // the filter for people who were not recognized
 
-export async function show(main, person) {
-  const [people, cameras] = await Promise.all([getPeople(), getAll("/cameras")]);
-  const list = h("ul", { class: "rows card" });
+export async function show(main, person, given) {
+  let filters = { ...given, who: given.who ?? person };  // who: the id of a person, UNKNOWN, or nothing for everybody
+  const cameras = await getAll("/cameras");
+  const list = h("ul", { class: "rows card", "aria-label": "Appearances" });
   ignoreClicksAfterMoves(list);
-  const empty = h("p", {}, "No appearances.");
-  const older = h("button", { type: "button", onclick: () => load(next).catch((error) => showMessage(error.message)) }, "Show older");
+  const empty = h("p", { class: "card" }, "No appearances.");
+  const pages = h("p", { class: "row" });
   const reload = () => load().catch((error) => showMessage(error.message));
-  const personChoice = h("select", { id: "person", onchange: reload },
-    h("option", { value: "*" }, "All people"), h("option", { value: "" }, "Unknown people"),
-    people.map((one) => h("option", { value: one.id, selected: one.id === person }, one.name)));
-  const cameraChoice = h("select", { id: "camera", onchange: reload },
-    h("option", { value: "*" }, "All cameras"), cameras.map((one) => h("option", { value: one.name }, one.name)));
-  const chosen = (select) => (select.value === "*" ? null : select.value);
-  let next, timer, olderShown = false, turn = 0;
-  async function load(cursor) {
+  const chosen = selection(["appearance", "appearances"], [
+    { label: "Enroll…", class: "enroll-only", allowed: (entries) => entries.every((one) => !one.match), run: async (ids) => { if (await enrollAppearances(ids)) reload(); } },
+    { label: "Delete…", class: "danger admin-only", run: async (ids) => {
+      const text = "Their pictures are deleted too. Events that were sent before stay with their receivers.";
+      if (!await confirm(`Delete ${count(ids.length, "appearance", "appearances")}?`, text, "Delete")) return;
+      try {
+        const { deleted } = await call("POST", "/appearances/delete", { appearances: ids });
+        showMessage(`${count(deleted, "appearance", "appearances")} deleted`);
+      } catch (error) { showMessage(error.message); }
+      reload();
+    } },
+  ]);
+  const change = (values) => {
+    filters = { ...filters, before: undefined, ...values };
+    setFilters(filters);
+    reload();
+  };
+  let timer, turn = 0;
+  async function load() {
     const mine = ++turn;
-    const page = await get(`/appearances?${query({
-      limit: PAGE, cursor, person: chosen(personChoice), source: chosen(cameraChoice),
+    const { items, next } = await get(`/appearances?${query({
+      limit: PAGE, cursor: filters.before, person: filters.who === UNKNOWN ? "" : filters.who || null, source: filters.camera || null,
+      since: midnight(filters.from), until: midnight(filters.to, 1),
     })}`);
     if (mine !== turn) return;  // meanwhile the user made another choice
-    if (!cursor) list.replaceChildren();
-    list.append(...page.items.map((one) => row(one)));
-    next = page.next;
-    older.hidden = !next;
-    list.hidden = !list.children.length;
+    chosen.clear();
+    list.replaceChildren(...items.map((one) => row(one, chosen)));
+    list.hidden = chosen.bar.hidden = !items.length;
     empty.hidden = !list.hidden;
-    olderShown = Boolean(cursor);
+    pages.replaceChildren(...[
+      filters.before && h("a", { class: "button", href: addressOf("appearances", undefined, { ...filters, before: undefined }) }, "Newest"),
+      next && h("a", { class: "button", href: addressOf("appearances", undefined, { ...filters, before: next }) }, "Older")].filter(Boolean));
   }
   await load();
-  main.replaceChildren(
-    h("h1", {}, "Appearances"),
-    h("div", { class: "row card" },
-      h("label", { for: "person" }, "Person", personChoice), h("label", { for: "camera" }, "Camera", cameraChoice)),
-    empty, list, older);
+  main.replaceChildren(h("h1", {}, "Appearances"), await filterBar(filters, cameras, change), chosen.bar, empty, list, pages);
   const stop = listen(() => {  // the list does not move while somebody reads older pages or uses an entry
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if (!olderShown && !list.contains(document.activeElement) && !list.matches(":hover")) reload();
+      if (!filters.before && chosen.isEmpty() && !list.contains(document.activeElement) && !list.matches(":hover")) reload();
     }, 300);
   });
   return () => { stop(); clearTimeout(timer); };
 }
 
-function row(one) {
-  const face = one.match ? `/v1/people/${one.match.person}/face` : one.face ? `/v1/appearances/${one.id}/face` : null;
+// The time at which a day begins here, `later` days after the day `text` (2026-11-29), for the service.
+function midnight(text, later = 0) {
+  const [year, month, day] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(text ?? "")?.slice(1).map(Number) ?? [];
+  const time = new Date(year, month - 1, day + later);  // not 24 hours later: a day may have 23 or 25
+  return year && !Number.isNaN(time.getTime()) ? time.toISOString() : undefined;
+}
+
+async function filterBar(filters, cameras, change) {
+  const who = h("select", { id: "person" });
+  const fillWho = async (id) => {
+    const known = id && id !== UNKNOWN ? await get(`/people/${encodeURIComponent(id)}`).then(({ person }) => person.name, () => "Somebody who was deleted") : null;
+    who.replaceChildren(
+      h("option", { value: "" }, "All people"), h("option", { value: UNKNOWN, selected: id === UNKNOWN }, "Unknown people"),
+      ...(known ? [h("option", { value: id, selected: true }, known)] : []), h("option", { value: "*" }, "A person…"));
+  };
+  let before = filters.who ?? "";
+  who.addEventListener("change", async () => {
+    let value = who.value;
+    if (value === "*") {
+      const person = await choosePerson("Whose appearances?");
+      value = person ? person.id : before;
+      await fillWho(value);
+      who.focus();
+    }
+    if (value !== before) change({ who: value });
+    before = value;
+  });
+  await fillWho(filters.who);
+  const camera = h("select", { id: "camera", onchange: () => change({ camera: camera.value }) },
+    h("option", { value: "" }, "All cameras"), cameras.map((one) => h("option", { selected: one.name === filters.camera, value: one.name }, one.name)));
+  const day = (name, label) => {
+    const field = h("input", { id: name, type: "date", value: filters[name] ?? "", onchange: () => change({ [name]: field.value }) });
+    return h("label", { for: name }, label, field);
+  };
+  return h("form", { class: "row card filters", role: "search", "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
+    h("label", { for: "person" }, "Person", who), h("label", { for: "camera" }, "Camera", camera), day("from", "From"), day("to", "To"));
+}
+
+function row(one, chosen) {
+  const name = one.match ? one.match.name : "an unknown person";
+  const seen = one.face ? h("img", { class: "face", alt: `${name}, as seen`, loading: "lazy", src: `/v1/appearances/${one.id}/face`, onerror: (event) => { event.target.removeAttribute("src"); } }) : null;
+  const known = one.match ? portrait(one.match.person) : null;
   return h("li", {},
-    h("img", { class: "face", alt: "", loading: "lazy", src: face, onerror: (event) => { event.target.removeAttribute("src"); } }),
+    chosen.box(one, `${name}, ${dateTime(one.started)}`),
+    h("span", { class: "faces" }, seen ?? known ?? h("span", { class: "face" }), seen && known),
     h("span", { class: "grow" },
-      one.match ? h("a", { href: `#/people/${one.match.person}` }, nameOf(one.match)) : nameOf(null), notLiveMark(one.live),
-      h("br"), h("span", { class: "faint" }, one.source)),
+      one.match ? h("a", { href: addressOf("people", one.match.person) }, nameOf(one.match)) : nameOf(null), notLiveMark(one.live),
+      h("br"), h("span", { class: "faint" }, [one.source, ...(one.zones ?? [])].join(", "))),
     h("span", { class: "grow" }, dateTime(one.started), h("br"),
       h("span", { class: "faint" }, one.stage === "end" ? duration(one.ended - one.started) : "still here")),
     h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
       `quality ${percent(one.quality)}`, one.liveness === null ? null : [h("br"), `liveness ${percent(one.liveness)}`]),
     h("span", { class: "figures" }, one.match ? null : h("button", {
-      type: "button", onclick: () => askName(one.id, null).catch((error) => showMessage(error.message)),
+      type: "button", class: "enroll-only", onclick: () => askName(one.id, null).catch((error) => showMessage(error.message)),
     }, "Enroll…")));
 }

@@ -1,8 +1,9 @@
 // Enrollment from a photo or from an appearance. Both return a verdict. If the face looks like another person, the user
 // decides.
 
-import { call, get, getAll, getPeople, query } from "./api.js";
-import { dialog, h, percent, repeat, showMessage } from "./dom.js";
+import { call, get, getAll, query } from "./api.js";
+import { count, dialog, h, percent, repeat, showMessage } from "./dom.js";
+import { nameField, portrait } from "./person_choice.js";
 
 // `face` is the number of a face in a photo with several.
 export function enrollPhoto(name, file, force = false, face = null) {
@@ -15,11 +16,10 @@ export const shotAddress = (appearance, shot) => `/v1/appearances/${appearance}/
 // Asks for the name of the person in `appearance`, with advice while that person stands before `camera`. `camera` is null
 // for an appearance that has ended. The dialog shows the pictures that will be enrolled, and exactly these are enrolled.
 export async function askName(appearance, camera) {
-  const people = await getPeople();
   let shots = [], opened = false;
   const verdict = await dialog("Who is this?", (close) => {
     const advice = h("span", { class: "grow", role: "status" });
-    const name = h("input", { id: "name", list: "names", required: true, maxlength: "200", autocomplete: "off" });
+    const [name, names] = nameField("name");
     const result = h("div", { role: "status" });
     const enroll = async (person, force) => {
       result.replaceChildren("Enrolling…");
@@ -42,8 +42,7 @@ export async function askName(appearance, camera) {
     const form = h("form", { onsubmit: (event) => { event.preventDefault(); enroll(name.value.trim(), false); } },
       faces,
       camera ? h("p", { class: "row" }, advice) : null,
-      h("p", {}, h("label", { for: "name" }, "Name", h("span", { class: "faint" }, "A new name, or a person who is already enrolled")), name),
-      h("datalist", { id: "names" }, people.map((one) => h("option", { value: one.name }))),
+      h("p", {}, h("label", { for: "name" }, "Name", h("span", { class: "faint" }, "A new name, or a person who is already enrolled")), name, names),
       result,
       h("div", { class: "row" },
         button,
@@ -58,6 +57,41 @@ export async function askName(appearance, camera) {
   });
   if (verdict) showMessage([describe(verdict), ...verdict.notes].join(" – "));
   return verdict;
+}
+
+// Asks for one name, and enrolls all `appearances` (ids) as this person. Resolves to whether one was enrolled.
+export async function enrollAppearances(appearances) {
+  let enrolled = 0;
+  await dialog(`Who are these? ${count(appearances.length, "appearance", "appearances")}`, (close) => {
+    const [name, names] = nameField("name");
+    const rows = h("ul", { class: "rows", role: "status" });
+    const button = h("button", { class: "main" }, "Enroll");
+    const enroll = async (id, row, person, force) => {
+      const picture = `/v1/appearances/${id}/face`;
+      row.replaceChildren(pictured(picture, ""), h("span", { class: "grow" }, "…"));
+      try {
+        const verdict = await call("POST", "/enrollments/seen", { name: person, appearance: id, force });
+        if (verdict.status === "refused") return row.replaceChildren(...refusal(verdict, (who, anyway) => enroll(id, row, who, anyway), picture));
+        enrolled += 1;
+        row.replaceChildren(pictured(picture, ""), h("span", { class: "grow" }, describe(verdict)));
+      } catch (error) { row.replaceChildren(pictured(picture, ""), h("span", { class: "bad grow" }, error.message)); }
+    };
+    return h("form", { onsubmit: async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      rows.replaceChildren();
+      for (const id of appearances) {  // one after the other: each is compared with those before
+        const row = h("li");
+        rows.append(row);
+        await enroll(id, row, name.value.trim(), false);
+      }
+      button.disabled = false;
+    } },
+    h("p", {}, h("label", { for: "name" }, "Name", h("span", { class: "faint" }, "A new name, or a person who is already enrolled")), name, names),
+    h("div", { class: "list" }, rows),
+    h("div", { class: "row" }, button, h("button", { type: "button", onclick: () => close() }, "Close")));
+  });
+  return enrolled > 0;
 }
 
 // A verdict in words.
@@ -82,7 +116,7 @@ export function refusal(verdict, enroll, picture) {
   ] : [];
   const problem = h("p", { class: "bad" }, describe(verdict));
   if (choices.length) choices.unshift(h("div", { class: "row pair" },
-    pictured(picture, "New picture"), pictured(`/v1/people/${verdict.near.person}/face`, verdict.near.name)));
+    pictured(picture, "New picture"), h("figure", {}, portrait(verdict.near.person, { large: true }), h("figcaption", {}, verdict.near.name))));
   return choices.length ? [problem, h("div", { class: "row" }, choices)] : [problem];
 }
 

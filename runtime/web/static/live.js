@@ -45,8 +45,8 @@ export async function show(main) {
   return () => { stop(); stopListening(); };
 }
 
-// Shows `camera` until the returned function is called. `updateList(faces)` shows the same as a list, for the keyboard and
-// screen readers.
+// Shows `camera` until the returned function is called. `updateList(faces, bitmap)` shows the same as a list, for the
+// keyboard and screen readers.
 function follow(camera, picture, state, updateList) {
   let socket, timer, silence, stopped = false, faces = [];
   // A board that loses power does not close the connection. One that works sends something every two seconds.
@@ -75,13 +75,14 @@ function follow(camera, picture, state, updateList) {
         faces = message.present;
         if (message.fresh) return;  // the picture follows
         state.textContent = "No picture from the camera.";
+        updateList(faces, null);
       } else {
         const bitmap = await createImageBitmap(data).catch(() => null);
         if (stopped) return;
+        updateList(faces, bitmap);
         if (bitmap) draw(picture, bitmap, faces);
         state.textContent = "";
       }
-      updateList(faces);
       if (socket.readyState === WebSocket.OPEN) socket.send("next");
     };
   };

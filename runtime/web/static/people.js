@@ -1,29 +1,48 @@
 // People and their samples.
 
-import { call, get, getPeople } from "./api.js";
+import { addressOf, setFilters } from "./address.js";
+import { call, get } from "./api.js";
 import { confirm, count, dateTime, dialog, h, percent, showMessage } from "./dom.js";
 import { chooseFace, describe, enrollPhoto, refusal } from "./enroll.js";
+import { choosePerson, nameField, portrait, searchPeople, whenTyped } from "./person_choice.js";
+import { selection } from "./selection.js";
 
-export const show = (main, id) => (id ? showPerson(main, id) : showAll(main));
+const PAGE = 60;
+const COMPARED = 4;  // pictures of each person before a merge
 
-const face = (person, sample, large) => h("img", {
-  class: large ? "face large" : "face", alt: "", loading: "lazy", onerror: (event) => { event.target.removeAttribute("src"); },
-  src: `/v1/people/${person}/face${sample ? `?sample=${sample}` : ""}`,
-});
+export const show = (main, id, filters) => (id ? showPerson(main, id) : showAll(main, filters));
 
-async function showAll(main) {
-  const list = h("ul", { class: "grid" });
-  const nobody = h("p", {}, "Nobody is enrolled yet. Add photos here, or choose Enroll… next to a person in the live view.");
+async function showAll(main, filters) {
+  const list = h("ul", { class: "grid", "aria-label": "People" }), pages = h("p", { class: "row" });
+  const nobody = h("p", { class: "card" });
+  const search = h("input", { id: "search", type: "search", autocomplete: "off", value: filters.search ?? "" });
+  let { search: text = "", after } = filters, turn = 0;
   const fill = async () => {
-    const people = await getPeople();
-    nobody.hidden = people.length > 0;
-    list.replaceChildren(...people.map((person) => h("li", {},
-      h("a", { class: "card person", href: `#/people/${person.id}` },
-        face(person.id, 0, true), h("strong", {}, person.name),
+    const mine = ++turn;
+    const { items, next } = await searchPeople(text, after, PAGE);
+    if (mine !== turn) return;
+    nobody.hidden = items.length > 0;
+    nobody.textContent = text ? "Nobody is called like this."
+      : "Nobody is enrolled yet. Add photos here, or choose Enroll… next to a person in the live view.";
+    list.replaceChildren(...items.map((person) => h("li", {},
+      h("a", { class: "card person", href: addressOf("people", person.id) },
+        portrait(person.id, { large: true }), h("strong", {}, person.name),
         h("span", { class: "faint" }, count(person.samples, "sample", "samples"))))));
+    pages.replaceChildren(...[
+      after && h("a", { class: "button", href: addressOf("people", undefined, { search: text }) }, "First page"),
+      next && h("a", { class: "button", href: addressOf("people", undefined, { search: text, after: next }) }, "Next page")].filter(Boolean));
+    return items.length;
   };
-  await fill();
-  main.replaceChildren(h("h1", {}, "People"), upload("", fill), nobody, list);
+  whenTyped(search, (typed) => {
+    [text, after] = [typed, undefined];
+    setFilters({ search: text }, { replace: true });
+    return fill();
+  });
+  const some = await fill();
+  main.replaceChildren(h("h1", {}, "People"),
+    h("form", { class: "card", role: "search", hidden: !some && !text, onsubmit: (event) => event.preventDefault() },
+      h("label", { for: "search" }, "Search by name"), search),
+    h("details", { class: "enroll-only add", open: !some && !text }, h("summary", {}, "Enroll from photos"), upload("", fill)), nobody, list, pages);
 }
 
 // A form to enroll one person from photos. It shows the verdict on each and calls `done` after each enrolled one. If
@@ -49,7 +68,7 @@ function upload(name, done) {
       return false;
     }
   };
-  return h("form", { class: "card", onsubmit: async (event) => {
+  return h("form", { class: "card enroll-only", onsubmit: async (event) => {
     event.preventDefault();
     button.disabled = true;
     verdicts.replaceChildren();
@@ -72,34 +91,41 @@ function upload(name, done) {
 
 async function showPerson(main, id) {
   const { person, samples, nearest } = await get(`/people/${id}`);
-  const others = (await getPeople()).filter((other) => other.id !== id);
   const reload = () => showPerson(main, id);
-  const list = h("ul", { class: "grid" });
-  const fill = (found) => list.replaceChildren(...found.map((sample) => h("li", { class: "person" },
-    sample.crop ? face(id, sample.id, true) : h("span", { class: "face large" }),
-    h("span", {}, `quality ${percent(sample.quality)}`),
-    h("span", { class: "faint" }, `${sample.source}, ${dateTime(sample.created)}`),
-    h("button", { type: "button", class: "quiet", "aria-label": `Remove sample ${sample.source}`, onclick: handle(async () => {
-      if (!await confirm("Remove this sample?", "Existing backups still contain it.", "Remove")) return;
-      await call("DELETE", `/people/${id}/samples/${sample.id}`);
+  const list = h("ul", { class: "grid", "aria-label": "Samples" });
+  const chosen = selection(["sample", "samples"], [
+    { label: "Move to another person…", class: "enroll-only", allowed: (entries) => entries.length < list.children.length, run: (ids) => split(person, ids, refill) },
+    { label: "Remove…", class: "danger enroll-only", run: async (ids) => {
+      if (!await confirm(`Remove ${count(ids.length, "sample", "samples")}?`, "Existing backups still contain what you remove.", "Remove")) return;
+      try {
+        for (const sample of ids) await call("DELETE", `/people/${id}/samples/${sample}`);
+      } catch (error) { showMessage(error.message); }
       await refill();
-    }) }, "Remove…"))));
+    } },
+  ]);
+  const fill = (found) => {
+    chosen.clear();
+    list.replaceChildren(...found.map((sample) => h("li", { class: "person" },
+      sample.crop ? portrait(id, { sample: sample.id, large: true }) : h("span", { class: "face large" }),
+      h("label", { class: "choice" }, chosen.box(sample, `the sample ${sample.source}, ${dateTime(sample.created)}`), `quality ${percent(sample.quality)}`),
+      h("span", { class: "faint" }, `${sample.source}, ${dateTime(sample.created)}`))));
+  };
   const refill = async () => fill((await get(`/people/${id}`)).samples);
   fill(samples);
   main.replaceChildren(
     h("h1", {}, person.name),
     h("div", { class: "columns" },
       h("div", {},
-        h("section", { class: "card" }, h("h2", {}, "Samples"), list),
+        h("section", { class: "card" }, h("h2", {}, "Samples"), chosen.bar, list),
         upload(person.name, refill)),
       h("div", {},
         h("section", { class: "card" },
-          h("p", {}, h("a", { href: `#/appearances/${id}` }, "Show appearances")),
+          h("p", {}, h("a", { href: addressOf("appearances", undefined, { who: id }) }, "Show appearances")),
           h("p", { class: "faint" }, `Enrolled ${dateTime(person.created)}`),
           nearest.length ? h("h2", {}, "Most similar people") : null,
-          h("ul", { class: "rows" }, nearest.map((match) => h("li", {},
-            h("a", { class: "grow", href: `#/people/${match.person}` }, match.name), `cosine ${match.cosine.toFixed(2)}`)))),
-        rename(person, reload), merge(person, others), forget(person))));
+          h("ul", { class: "rows" }, nearest.map((match) => h("li", {}, portrait(match.person),
+            h("a", { class: "grow short", href: addressOf("people", match.person) }, match.name), h("span", { class: "faint" }, `cosine ${match.cosine.toFixed(2)}`))))),
+        rename(person, reload), merge(person, reload), forget(person))));
 }
 
 // An event handler that shows the error if `work` fails.
@@ -110,25 +136,63 @@ const handle = (work) => async (event) => {
 
 function rename(person, done) {
   const name = h("input", { id: "renamed", value: person.name, required: true, maxlength: "200" });
-  return h("form", { class: "card", onsubmit: handle(async () => {
+  return h("form", { class: "card enroll-only", onsubmit: handle(async () => {
     await call("PATCH", `/people/${person.id}`, { name: name.value.trim() });
     showMessage("Name changed");
     done();
   }) }, h("p", {}, h("label", { for: "renamed" }, "Name"), name), h("button", {}, "Rename"));
 }
 
-function merge(person, others) {
-  const into = h("select", { id: "into" }, others.map((other) => h("option", { value: other.id }, other.name)));
-  return h("form", { class: "card", hidden: !others.length, onsubmit: handle(async () => {
-    const name = into.selectedOptions[0].textContent;
-    if (!await confirm(`Merge with ${name}?`, `All samples of ${person.name} move to ${name}. This cannot be undone.`, "Merge")) return;
-    await call("POST", `/people/${person.id}/merge`, { into: into.value });
-    location.hash = `#/people/${into.value}`;
-  }) }, h("p", {}, h("label", { for: "into" }, "Same person as"), into), h("button", {}, "Merge…"));
+// Asks who is the same person, shows both, and merges them.
+function merge(person, reload) {
+  return h("form", { class: "card enroll-only", onsubmit: handle(async () => {
+    const other = await choosePerson(`Who is the same person as ${person.name}?`, person.id);
+    if (!other) return;
+    const into = await compare(person, other);
+    if (!into) return;
+    const from = into === person.id ? other : person;
+    await call("POST", `/people/${from.id}/merge`, { into });
+    showMessage(`${person.name} and ${other.name} are one person now`);
+    if (into === person.id) await reload();
+    else location.hash = addressOf("people", into);
+  }) }, h("p", {}, "Was this person enrolled twice?"), h("button", {}, "Merge with…"));
+}
+
+// Shows the pictures of two people. Resolves to the id of the one who stays, or undefined.
+async function compare(...people) {
+  const details = await Promise.all(people.map((one) => get(`/people/${one.id}`)));
+  return dialog("Are these one person?", (close) => {
+    const names = people.map((one, place) => h("input", { type: "radio", name: "kept", value: one.id, id: `kept-${place}`, checked: !place }));
+    return h("form", { onsubmit: (event) => { event.preventDefault(); close(names.find((one) => one.checked).value); } },
+      details.map(({ person, samples }) => h("section", { "aria-label": person.name }, h("h3", {}, person.name),
+        h("div", { class: "row" }, samples.filter((one) => one.crop).slice(0, COMPARED).map((one) => portrait(person.id, { sample: one.id, large: true }))))),
+      h("fieldset", {}, h("legend", {}, "Keep the name"), names.map((one, place) => h("label", { class: "choice", for: one.id }, one, people[place].name))),
+      h("p", {}, "All samples and appearances become those of this person. A merge cannot be undone, but samples can be moved to another person again."),
+      h("div", { class: "row" }, h("button", { class: "main" }, "Merge"), h("button", { type: "button", onclick: () => close() }, "Cancel")));
+  });
+}
+
+// Asks who is shown by these `samples` of `person`, and gives them to that person.
+async function split(person, samples, done) {
+  const moved = await dialog("Who is this?", (close) => {
+    const [name, names] = nameField("moved");
+    const problem = h("p", { class: "bad", role: "status" });
+    return h("form", { onsubmit: async (event) => {
+      event.preventDefault();
+      try { close(await call("POST", `/people/${person.id}/split`, { name: name.value.trim(), samples })); }
+      catch (error) { problem.textContent = error.message; }
+    } },
+    h("div", { class: "row" }, samples.map((sample) => portrait(person.id, { sample, large: true }))),
+    h("p", {}, h("label", { for: "moved" }, "Name", h("span", { class: "faint" }, "A new name, or a person who is already enrolled")), name, names),
+    problem, h("div", { class: "row" }, h("button", { class: "main" }, "Move"), h("button", { type: "button", onclick: () => close() }, "Cancel")));
+  });
+  if (!moved) return;
+  showMessage(`${count(samples.length, "sample", "samples")} moved to ${moved.name}`);
+  await done();
 }
 
 function forget(person) {
-  return h("form", { class: "card", onsubmit: handle(async () => {
+  return h("form", { class: "card admin-only", onsubmit: handle(async () => {
     const text = "This deletes all samples, pictures and appearances, here and in all backups. "
       + "The receivers of events are told to delete their data.";
     if (!await confirm(`Forget ${person.name} permanently?`, text, "Forget permanently")) return;

@@ -7,6 +7,7 @@ import { h, ignoreClicksAfterMoves, nameOf, notLiveMark, showMessage } from "./d
 import { askName, shotAddress } from "./enroll.js";
 
 const LEFT_FOR = 15000;  // milliseconds for which somebody who has left can still be enrolled
+const THUMBNAIL = 112;  // pixels
 const FACE_AGAIN = 2000;  // milliseconds until the next attempt to load a face
 
 export function presentList(camera) {
@@ -15,7 +16,7 @@ export function presentList(camera) {
   const items = new Map();  // by appearance
   ignoreClicksAfterMoves(list);
 
-  function update(faces) {
+  function update(faces, bitmap = null) {
     const here = new Map(faces.filter((one) => one.appearance).map((one) => [one.appearance, one]));
     for (const [id, item] of items) if (!here.has(id)) showLeft(item);
     for (const [id, face] of here) {
@@ -30,6 +31,7 @@ export function presentList(camera) {
         list.append(items.get(id).row);
       }
       showItem(items.get(id), face);
+      if (bitmap) drawThumbnail(items.get(id), face.box, bitmap);
     }
     if (!list.matches(":hover") && !list.contains(document.activeElement)) {
       for (const [id, item] of items) {
@@ -42,20 +44,32 @@ export function presentList(camera) {
 }
 
 function createItem(id, camera) {
-  const face = h("img", { class: "face", alt: "" });
+  const face = h("img", { class: "face", alt: "", hidden: true });
+  const thumbnail = h("canvas", { class: "face", width: THUMBNAIL, height: THUMBNAIL });
   const name = h("span", { class: "grow short" });
   // Somebody who has left cannot follow the advice that the dialog gives.
   const button = h("button", { type: "button", onclick: () => askName(item.appearance, item.left ? null : camera).catch((error) => showMessage(error.message)) });
-  const item = { row: h("li", {}, face, name, button), face, name, button, appearance: id, person: null, key: null, left: 0 };
+  const item = { row: h("li", {}, thumbnail, face, name, button), face, thumbnail, name, button, appearance: id, person: null, key: null, left: 0 };
   item.loadFace = async () => {
     const [best] = await getAll(`/appearances/${item.appearance}/shots`).catch(() => []);
     if (best) {
       face.src = shotAddress(item.appearance, best);
+      [face.hidden, thumbnail.hidden] = [false, true];
       button.disabled = false;
     } else if (item.row.isConnected) setTimeout(item.loadFace, FACE_AGAIN);
   };
   item.loadFace();
   return item;
+}
+
+// The face as the camera sees it now, until a picture is good enough to enroll it.
+function drawThumbnail({ thumbnail }, [x1, y1, x2, y2], bitmap) {
+  if (thumbnail.hidden) return;
+  const side = 1.3 * Math.max((x2 - x1) * bitmap.width, (y2 - y1) * bitmap.height);
+  const [left, top] = [(x1 + x2) / 2 * bitmap.width - side / 2, (y1 + y2) / 2 * bitmap.height - side / 2];
+  const pen = thumbnail.getContext("2d");
+  pen.clearRect(0, 0, THUMBNAIL, THUMBNAIL);
+  pen.drawImage(bitmap, left, top, side, side, 0, 0, THUMBNAIL, THUMBNAIL);
 }
 
 function showItem(item, { match, live }) {

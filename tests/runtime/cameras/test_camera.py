@@ -121,7 +121,7 @@ def test_each_retry_waits_longer_and_success_resets_the_delay():
     waits = []
     lost = WorkError("gone")
     camera = Camera("door", Playlists(lost, lost, lost, lost, [picture(0)], lost), retries=(1.0, 2.0, 3.0))
-    camera._closed.wait = waits.append
+    camera._pause = waits.append
     frames_of(camera)
     # Four failures in a row; the picture; its end, and two more.
     assert waits == [1, 2, 3, 3, 1, 2, 3]
@@ -540,3 +540,98 @@ def test_feeding_ends_with_the_camera_or_when_submit_returns_false():
     assert got == [0, 1, 2, 3, 4]
     feed_frames(Camera("x", Playlists([picture(n) for n in range(5)]), live=False), lambda frame: got.append(-1))
     assert got == [0, 1, 2, 3, 4, -1]
+
+
+class Device:
+    """A device that delivers a picture whenever ``next`` is set, and counts how often it is opened and closed."""
+
+    format, rate, decoder = "TEST", 30.0, ""
+
+    def __init__(self):
+        self.opened, self.closed, self.next = 0, threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, camera):
+        self.opened += 1
+        return self
+
+    def grab(self):
+        assert self.next.acquire(timeout=PATIENCE)
+        return 1.0
+
+    def decode(self):
+        return picture(1)
+
+    def close(self):
+        self.closed.release()
+
+
+def test_a_camera_that_is_switched_off_releases_its_device_and_reads_nothing():
+    device, found = Device(), []
+    camera = Camera("door", device)
+    arrived = threading.Semaphore(0)
+    reading = threading.Thread(
+        target=lambda: feed_frames(camera, lambda frame: found.append(frame) or arrived.release() or True)
+    )
+    reading.start()
+    device.next.release()
+    assert arrived.acquire(timeout=PATIENCE) and camera.state().connected
+    camera.switch(False)
+    device.next.release()  # the picture for which it waited: nobody gets it
+    assert device.closed.acquire(timeout=PATIENCE)
+    device.next.release()
+    assert not camera.state().connected and camera.state().error == "" and camera.state().reconnects == 0
+    assert len(found) == 1 and device.opened == 1
+    camera.switch(True)
+    assert arrived.acquire(timeout=PATIENCE) and len(found) == 2 and device.opened == 2
+    camera.switch(False)
+    device.next.release()
+    assert device.closed.acquire(timeout=PATIENCE)
+    camera.close()
+    reading.join(PATIENCE)
+    assert not reading.is_alive()
+
+
+def test_a_camera_that_is_off_from_the_start_is_never_opened():
+    device = Device()
+    camera = Camera("door", device)
+    camera.switch(False)
+    reading = threading.Thread(target=camera.read)
+    reading.start()
+    camera.close()
+    reading.join(PATIENCE)
+    assert device.opened == 0 and not reading.is_alive()
+
+
+def test_a_lost_camera_that_is_switched_off_is_not_tried_again():
+    lost = threading.Event()
+
+    def open_stream(camera):
+        lost.set()
+        raise WorkError("the cable is loose")
+
+    camera = Camera("door", open_stream, retries=(3600.0,))
+    reading = threading.Thread(target=camera.read)
+    reading.start()
+    assert lost.wait(PATIENCE)
+    camera.switch(False)
+    camera.close()  # waits for ``read``, which the switch has woken
+    reading.join(PATIENCE)
+    assert not reading.is_alive() and camera.state().error in ("", "the cable is loose")
+
+
+def test_a_silent_pipe_can_be_switched_off_and_on():
+    reader, writer = os.pipe()
+    camera = Camera("stdin", lambda one: JpegPipe(reader, lambda: one.wanted), live=False)
+    found = threading.Semaphore(0)
+    reading = threading.Thread(target=lambda: feed_frames(camera, lambda frame: found.release() or True))
+    reading.start()
+    os.write(writer, jpeg(1) + jpeg(1))
+    assert found.acquire(timeout=PATIENCE)
+    camera.switch(False)
+    camera.switch(True)
+    os.write(writer, jpeg(1) + jpeg(1))
+    assert found.acquire(timeout=PATIENCE)
+    os.close(writer)
+    reading.join(PATIENCE)
+    os.close(reader)
+    assert not reading.is_alive()

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Outbox
+from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Outbox, SwitchRequests
 from rkface.runtime.events.homeassistant import BoardReport, CameraReport, Discovery, Presence, Topics, topic_name
 from rkface.runtime.gallery.match import Match
 
@@ -314,6 +314,101 @@ def test_the_state_of_the_board_and_its_cameras_is_published(broker, listener, t
         listener.wait("rkface/board/yard/state", '{"connected":"OFF","looks":0}')
         listener.wait(f"{DOOR}/state", '{"connected":"ON","looks":15.0}')
         listener.wait("rkface/board/state", '{"problem":"ON","problems":["The disk is full."],"frames":2,"events":3}')
+
+
+SWITCH = f"{DOOR}/switch"
+
+
+class House:
+    """What the service does with requests to switch cameras: it switches them, and says so."""
+
+    def __init__(self):
+        self.on, self.asked = {"door": True, "front door": True}, []
+        self.requests = SwitchRequests()
+        self.requests.add, self._add = self.add, self.requests.add
+
+    def add(self, camera, on):
+        self._add(camera, on)
+        self.asked.append((camera, on))
+        self.on |= self.requests.take()
+        self.requests.note_switched()
+
+    def report(self):
+        return BoardReport((), 0, 0, {name: CameraReport(on, 5.0, on) for name, on in self.on.items()})
+
+    def open(self, broker, protocol="5"):
+        where = Broker("127.0.0.1", broker.port, protocol=protocol)
+        return Mqtt(where, "board", list(self.on), timeout=PATIENCE, report=self.report, switches=self.requests)
+
+
+def test_a_camera_is_switched_over_mqtt_and_says_so(broker, listener, protocol, tmp_path):
+    house = House()
+    with Delivery("mqtt", house.open(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE):
+        listener.wait(SWITCH, "ON")
+        listener.client.publish(f"{SWITCH}/set", "OFF", qos=1)
+        listener.wait(SWITCH, "OFF")
+        listener.wait(f"{DOOR}/state", '{"connected":null,"looks":5.0}')  # Home Assistant: unknown, not a problem
+        other = f"rkface/board/{topic_name('front door')}/switch"
+        listener.client.publish(f"{other}/set", "OFF", qos=1)
+        listener.wait(other, "OFF")
+        listener.client.publish(f"{SWITCH}/set", "ON", qos=1)
+        listener.heard.wait(lambda _: listener.payloads(SWITCH)[-1] == "ON")
+        broker.stop()
+        house.on["front door"] = True
+        broker.start()
+        listener.heard.wait(lambda _: listener.payloads(other)[-1] == "ON")  # after it has subscribed
+        listener.client.publish(f"{SWITCH}/set", "OFF", qos=1)
+        listener.heard.wait(lambda _: listener.payloads(SWITCH)[-1] == "OFF")
+        assert retained(broker)[SWITCH] == "OFF"
+    assert house.asked == [("door", False), ("front door", False), ("door", True), ("door", False)]
+
+
+@pytest.mark.parametrize("payload", ["", "off", "OFF ", "true", "0", "\0", "OFF" * 10_000, "\u202eNO"])
+def test_what_is_not_a_command_is_ignored(broker, listener, tmp_path, caplog, payload):
+    house = House()
+    with Delivery("mqtt", house.open(broker), Outbox(tmp_path / "outbox"), AT_ONCE):
+        listener.wait(SWITCH, "ON")
+        for topic in (f"{SWITCH}/set", "rkface/board/cellar/switch/set", "rkface/board//switch/set"):
+            for _ in range(3):
+                listener.client.publish(topic, payload, qos=1)
+        listener.client.publish("rkface/board/cellar/switch/set", "OFF", qos=1)
+        listener.client.publish(f"{SWITCH}/set", "OFF", qos=1)
+        listener.wait(SWITCH, "OFF")
+    assert house.asked == [("door", False)] and caplog.text.count("neither ON nor OFF") == 1
+
+
+def test_a_retained_command_does_not_switch_a_camera_again_and_again(broker, listener, tmp_path, caplog):
+    listener.client.publish(f"{SWITCH}/set", "OFF", qos=1, retain=True)
+    listener.wait(f"{SWITCH}/set", "OFF")
+    house = House()
+    with Delivery("mqtt", house.open(broker), Outbox(tmp_path / "outbox"), AT_ONCE):
+        other = f"rkface/board/{topic_name('front door')}/switch"
+        listener.wait(other, "ON")
+        listener.client.publish(f"{other}/set", "OFF", qos=1)
+        listener.wait(other, "OFF")
+    assert house.asked == [("front door", False)] and "a retained command for camera door was ignored" in caplog.text
+
+
+def test_home_assistant_finds_the_switch_of_a_camera(broker, listener, tmp_path):
+    with Delivery("mqtt", House().open(broker), Outbox(tmp_path / "outbox"), AT_ONCE):
+        listener.wait(SWITCH, "ON")
+        config = json.loads(retained(broker)["homeassistant/switch/rkface_board_door_switch/config"])
+    # home-assistant.io/integrations/switch.mqtt: payload_on, payload_off and the states are ON and OFF by default.
+    assert (config["command_topic"], config["state_topic"]) == (f"{SWITCH}/set", SWITCH)
+    assert config["unique_id"] == "rkface_board_door_switch" and config["device"]["name"] == "board door"
+    assert "retain" not in config and config["availability_topic"] == AVAILABILITY
+
+
+def test_a_broker_that_allows_no_commands_gets_the_events(make_broker, protocol, tmp_path, caplog):
+    (tmp_path / "acl").write_text("topic write #\n")
+    broker = make_broker(f"allow_anonymous true\nacl_file {tmp_path}/acl").start()
+    house = House()
+    with Delivery("mqtt", house.open(broker, protocol), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
+        for number in range(4):
+            sink.send(event(number))
+            house.requests.note_switched()  # each time, it tries to connect and to subscribe
+        assert sink.flush(PATIENCE)
+    assert sink.state().sent == 4 and caplog.text.count("cameras cannot be switched over MQTT") <= 1
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,6 @@ def test_zones_and_schedules_that_cannot_be_used_are_explained(problems, content
 
 
 def test_a_camera_may_have_a_limited_number_of_zones(problems):
-    zones = "".join(f"zones.z{number}.points = [[0, 0], [1, 0], [0, 1]]\n" for number in range(33))
+    zones = "".join(f"zones.z{number}.points = [[0, 0], [1, 0], [0, 1]]\n" for number in range(17))
     [problem] = problems(f"[camera.door]\nsource = '0'\n{zones}")
-    assert "camera.door.zones: a camera may have 32 of them, not 33" in problem
+    assert "camera.door.zones: a camera may have 16 of them, not 17" in problem

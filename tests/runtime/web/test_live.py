@@ -3,6 +3,7 @@
 import numpy as np
 
 from rkface.runtime.inference.frames import Frame
+from rkface.runtime.service.console_protocol import WatchedFrame
 from rkface.runtime.web import live
 
 from .conftest import eventually
@@ -21,9 +22,10 @@ def test_pictures_are_encoded_only_for_somebody_who_looks(client, service, monke
 
 def test_all_viewers_share_one_encoded_picture(monkeypatch):
     encoded = []
-    monkeypatch.setattr(live, "_encode_jpeg", lambda frame: encoded.append(frame) or b"jpeg")
-    cache, image = live.JpegCache(), np.zeros((8, 8, 3), np.uint8)
-    frames = [Frame(image, number, source="door") for number in range(2)]
+    monkeypatch.setattr(live, "_encode_jpeg", lambda image: encoded.append(image) or b"jpeg")
+    cache = live.JpegCache()
+    images = [np.zeros((8, 8, 3), np.uint8) for _ in range(2)]
+    frames = [WatchedFrame(Frame(image, number, source="door"), ()) for number, image in enumerate(images)]
     for frame in (frames[0], frames[0], frames[1], frames[1]):
         assert cache.jpeg(frame) == b"jpeg"
-    assert encoded == frames
+    assert [id(image) for image in encoded] == [id(image) for image in images]

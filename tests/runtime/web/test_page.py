@@ -81,7 +81,8 @@ def test_enroll_appear_forget(page, address, service, photos, shot):
 
     # Both are in the list of appearances, by name.
     page.click("nav a", "Appearances")
-    page.choose("#person", "Bela")
+    page.choose("#person", "A person…")
+    page.click("dialog button", "Bela")
     page.until(
         "document.querySelectorAll('main li').length > 0 && "
         "[...document.querySelectorAll('main li a')].every((one) => one.innerText === 'Bela')"
@@ -96,7 +97,8 @@ def test_enroll_appear_forget(page, address, service, photos, shot):
     page.shows("quality", "main ul")
     page.until("[...document.querySelectorAll('main img')].every((one) => one.complete && one.naturalWidth === 112)")
     shot("person")
-    page.click("main ul button", "Remove")
+    page.click("main ul.grid li input[type=checkbox]")
+    page.click("main button", "Remove")
     page.click("dialog button", "Remove")
     page.until("document.querySelectorAll('main ul.grid li').length === 1")
     assert service.gallery.people()[0].samples == 1

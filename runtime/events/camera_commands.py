@@ -1,0 +1,74 @@
+"""Commands from an MQTT broker that switch cameras on and off."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from .homeassistant import OFF, ON, Topics, topic_name
+
+WARN_EVERY = 60.0  # seconds between two warnings about invalid commands, at least
+
+log = logging.getLogger("rkface.events")
+
+
+class SwitchRequests:
+    """Which cameras somebody wants to have switched. The newest request for a camera replaces an older one, so that a
+    flood of commands needs no memory. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requested: dict[str, bool] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    def add(self, camera: str, on: bool) -> None:
+        """Ask to switch ``camera``."""
+        with self._lock:
+            self._requested[camera] = on
+
+    def take(self) -> dict[str, bool]:
+        """Return the requests since the last call."""
+        with self._lock:
+            taken, self._requested = self._requested, {}
+        return taken
+
+    def when_switched(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called each time after a camera was switched, also by its schedule."""
+        self._listeners.append(listener)
+
+    def note_switched(self) -> None:
+        """Note that a camera was switched."""
+        for listener in self._listeners:
+            listener()
+
+
+class CommandReader:
+    """Reads commands for the cameras of ``topics``, and passes them to ``requests``. One thread uses it."""
+
+    def __init__(self, topics: Topics, requests: SwitchRequests) -> None:
+        self._topics, self._requests = topics, requests
+        self._warn_at = 0.0  # not before this time, in seconds of the monotonic clock
+
+    def read(self, topic: str, payload: bytes, retained: bool, cameras: Iterable[str]) -> None:
+        """Pass on the command in a message of the broker, if it is valid: ON or OFF on the topic of one of ``cameras``.
+
+        A command that the broker retains is ignored: it would switch the camera again at each new connection, whatever
+        somebody has done since.
+        """
+        camera = next((name for name in cameras if self._topics.camera(name, "switch/set") == topic), None)
+        if camera is None:
+            return
+        if retained:
+            self._warn(f"a retained command for camera {topic_name(camera)} was ignored: send it without `retain`")
+        elif payload not in (ON, OFF):
+            self._warn(f"a command for camera {topic_name(camera)} was ignored: it is neither ON nor OFF")
+        else:
+            self._requests.add(camera, payload == ON)
+
+    def _warn(self, text: str) -> None:
+        now = time.monotonic()
+        if now >= self._warn_at:
+            self._warn_at = now + WARN_EVERY
+            log.warning("%s", text)
