@@ -83,12 +83,13 @@ def check(parser: ArgumentParser) -> None:
     """Check the database for damage, and finish deletions that were interrupted or could not reach a backup.
 
     With --quality, each sample is also compared with all others, as if it were a new face: samples that look more like
-    somebody else, or unlike the person's others, and people who look alike are problems.
+    somebody else, or unlike the person's others, and people who look alike are problems. So are cameras whose scores
+    in the appearance log fell in the last week. Reviews are counted.
 
     With --json, prints one object: {"people", "samples", "ignored", "problems", "done", "left"}; done and left are
     sentences about what was erased and where deleted data may remain. --quality adds "quality": {"threshold",
-    "samples", "checked", "recognized", "single", "impostor", "findings", "look_alikes", "people", "problems"}. Exit
-    code: 1 if there are problems or such data.
+    "samples", "checked", "recognized", "single", "impostor", "findings", "similar", "people", "cameras",
+    "reviews", "replay", "problems"}. Exit code: 1 if there are problems or such data.
 
     examples:
       rkface gallery check --gallery gallery.sqlite

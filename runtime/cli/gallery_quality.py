@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ from ..core.arguments import fraction
 from ..core.errors import InputError
 from ..core.progress import stage
 from ..core.text import in_a_line, in_lines
-from .gallery_options import add_gallery, open_gallery
-from .options import BUNDLE, counted
+from .gallery_options import add_gallery, format_time, open_gallery
+from .options import BUNDLE, add_json, counted, print_json
 
 if TYPE_CHECKING:
     from ..gallery.gallery import Gallery
-    from ..gallery.quality_report import GalleryQuality
+    from ..gallery.reviews import Review
+    from ..service.appearance_log import AppearanceLog
+    from ..service.gallery_health import GalleryHealth
 
 MOST_PRINTED = 20  # problems on a terminal; --json has all
 NOTHING = "none"
@@ -40,7 +43,40 @@ def threshold(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_threshold)
 
 
-ACTIONS = (threshold,)
+def review(parser: ArgumentParser) -> None:
+    """Say who an appearance was, list what was said, or take it back. `rkface gallery check --quality` counts it.
+
+    The id of an appearance is in its events and in /v1/appearances. A review is kept in the gallery for keep.reviews
+    days, with the embedding of the face if the appearance log has it (keep.embeddings), and is erased with each person
+    that it is about.
+
+    With --json, prints each review as one object on a line; "outcome" is "right", "false match", "missed match", "wrong
+    person" or "rightly unknown".
+
+    examples:
+      rkface gallery review --list
+      rkface gallery review 0d0e8d4f… --was Ada --add
+      rkface gallery review 0d0e8d4f… --nobody --ignore
+      rkface gallery review 0d0e8d4f… --undo
+    """
+    parser.add_argument("appearance", nargs="?", metavar="APPEARANCE", help="id of the appearance")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--was", metavar="PERSON", help="it was this person: name or id")
+    what.add_argument("--nobody", action="store_true", help="it was somebody else, who is not enrolled")
+    what.add_argument("--undo", action="store_true", help="delete the review")
+    what.add_argument("--list", action="store_true", help="list all reviews, newest first")
+    parser.add_argument("--add", action="store_true", help="with --was: the face becomes a sample of this person")
+    parser.add_argument(
+        "--ignore",
+        action="store_true",
+        help="with --nobody: put the face on the ignore list, so that it is not taken for anybody again",
+    )
+    add_gallery(parser)
+    add_json(parser, "one object a line for each review")
+    parser.set_defaults(run=_review)
+
+
+ACTIONS = (threshold, review)
 
 
 def add_quality(parser: ArgumentParser) -> None:
@@ -64,21 +100,24 @@ def add_quality(parser: ArgumentParser) -> None:
     )
 
 
-def measure_quality(options: Namespace, gallery: Gallery) -> GalleryQuality:
-    """Check the samples of ``gallery`` as the options say. Raises InputError if no threshold is known."""
-    from ..gallery.leave_one_out import check_quality
+def measure_quality(options: Namespace, gallery: Gallery) -> GalleryHealth:
+    """Check the samples of ``gallery`` as the options say, and its appearance log if there is one. Raises InputError if
+    no threshold is known."""
+    from ..service.gallery_health import read_gallery_health
 
-    with stage("comparing samples"):
-        return check_quality(gallery, _find_threshold(options, gallery))
-
-
-def quality_to_json(quality: GalleryQuality) -> dict[str, Any]:
-    return {**asdict(quality), "problems": list(quality.problems)}
+    threshold = _find_threshold(options, gallery)
+    with stage("comparing samples"), ExitStack() as opened:
+        return read_gallery_health(gallery, _open_log(gallery, opened), threshold)
 
 
-def print_quality(quality: GalleryQuality, path: Path) -> None:
+def quality_to_json(health: GalleryHealth) -> dict[str, Any]:
+    whole = asdict(health)
+    return {**whole.pop("quality"), **whole}
+
+
+def print_quality(health: GalleryHealth, path: Path) -> None:
     """Print the figures to stdout and the problems to stderr."""
-    problems = quality.problems
+    problems, quality = health.problems, health.quality
     for problem in problems[:MOST_PRINTED]:
         print(f"rkface: {in_lines(f'{path}: {problem}')}", file=sys.stderr)
     if len(problems) > MOST_PRINTED:
@@ -93,6 +132,13 @@ def print_quality(quality: GalleryQuality, path: Path) -> None:
         if person.impostor is not None and person.lowest is not None:
             own, other = f"own samples from {person.lowest:.3f}", f"others up to {person.impostor:.3f}"
             print(in_a_line(f"  {person.name}: {own}, {other}"))
+    for camera in health.cameras:
+        week = camera.weeks[0]
+        cosine = "nobody recognized" if week.cosine is None else f"cosine {week.cosine[1]:.3f} (median)"
+        print(in_a_line(f"camera {camera.camera}, week of {week.week}: {week.appearances} appearances, {cosine}"))
+    for one in health.reviews:
+        wrong = f"{one.false_matches} false, {one.missed_matches} missed"
+        print(in_a_line(f"camera {one.camera}, threshold {one.threshold:.3f}: {one.reviewed} reviewed, {wrong}"))
 
 
 def _find_threshold(options: Namespace, gallery: Gallery) -> float:
@@ -117,6 +163,61 @@ def _threshold(options: Namespace) -> int:
         for person in [gallery.person(name) for name in options.people]:  # all are known before one is changed
             set_threshold(gallery, person, options.cosine)
     return 0
+
+
+def _review(options: Namespace) -> int:
+    from ..gallery.reviews import list_reviews, remove_reviews
+
+    if options.list == bool(options.appearance):
+        raise InputError("name one appearance, or list all reviews with --list")
+    if (options.add and not options.was) or (options.ignore and not options.nobody):
+        raise InputError("--add belongs to --was PERSON, and --ignore to --nobody")
+    with open_gallery(options) as gallery:
+        if options.undo:
+            if not remove_reviews(gallery, [options.appearance]):
+                raise InputError(f"the appearance {in_a_line(options.appearance)} was not reviewed")
+            return 0
+        reviews = list_reviews(gallery) if options.list else [_add_review(options, gallery)]
+        names = {person.id: person.name for person in gallery.people()}
+    for each in reviews:
+        if options.json:
+            print_json({**asdict(each), "outcome": each.outcome})
+        else:
+            named, person = (names.get(id or "", "nobody") for id in (each.named, each.person))
+            seen = f"{format_time(each.started)}  {each.source:12}  {each.appearance}"
+            print(in_a_line(f"{seen}  {each.outcome}: recognized {named}, was {person}"))
+    return 0
+
+
+def _add_review(options: Namespace, gallery: Gallery) -> Review:
+    """Store the review, and what else the options want. Nothing is stored if one of them is impossible."""
+    from ..enrollment.enroll import enroll_shots
+    from ..gallery.ignored import ignore_face
+    from ..service.gallery_health import logged_sample, review_appearance
+
+    person = gallery.person(options.was) if options.was else None
+    with ExitStack() as opened:
+        log = _open_log(gallery, opened)
+        sample = logged_sample(gallery, log, options.appearance) if log else None
+        if log is None or log.find(options.appearance) is None:
+            raise InputError(f"{gallery.path}: its log has no appearance {in_a_line(options.appearance)}")
+        if (options.add or options.ignore) and sample is None:
+            raise InputError("the embedding of this face is not stored (keep.embeddings): use the console, or a photo")
+        review = review_appearance(gallery, log, options.appearance, person.id if person else None)
+    if person and sample and options.add:
+        enroll_shots(gallery, person.name, [sample], sample.source, threshold=review.threshold, force=True)
+    if sample and options.ignore:
+        ignore_face(gallery, [sample])
+    return review
+
+
+def _open_log(gallery: Gallery, opened: ExitStack) -> AppearanceLog | None:
+    """The appearance log beside ``gallery``; None if there is no such file."""
+    from ..service.appearance_log import AppearanceLog
+    from ..service.log_files import log_path
+
+    path = log_path(gallery.path)
+    return opened.enter_context(AppearanceLog(path, lambda: gallery.cipher)) if path.exists() else None
 
 
 def _cosine_or_none(text: str) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from ..core.errors import WorkError
+from ..core.errors import RkfaceError
 from .channel import UndeliveredError
 from .event import ALERT_SCHEMA, to_json
 from .picture_links import PictureLinks
@@ -31,7 +31,7 @@ def read_picture(alert: Mapping[str, Any], pictures: PictureStore | None) -> byt
         return None
     try:
         return pictures.read(picture["id"])
-    except WorkError as error:
+    except RkfaceError as error:
         raise UndeliveredError(str(error)) from error
 
 

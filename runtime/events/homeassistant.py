@@ -178,8 +178,8 @@ def without_people(payload: bytes, people: Collection[str]) -> bytes:
 class Discovery:
     """How Home Assistant learns of the board and its cameras. ``root``: the prefix of discovery topics. ``console``:
     the address of the web console; "" if other machines cannot reach one. ``support``: the address of rkface's own
-    page, where to ask for help. ``switches``: whether cameras can be switched on and off. ``alerts``: whether there are
-    alerts. ``snapshots``: whether they have pictures."""
+    page, where to ask for help. ``switches``: whether cameras can be switched on and off. ``snapshots``: whether
+    alerts have pictures."""
 
     topics: Topics
     root: str
@@ -187,7 +187,6 @@ class Discovery:
     console: str = ""
     support: str = ""
     switches: bool = False
-    alerts: bool = False
     snapshots: bool = False
 
     def board(self) -> list[Message]:
@@ -249,10 +248,10 @@ class Discovery:
                 "name": "Detections per second", "icon": "mdi:speedometer", "unit_of_measurement": "1/s",
                 "state_class": "measurement", "value_template": "{{ value_json.looks }}", **diagnosis,
             }),
-            *([self._entity("event", base, "alert", device, {
+            self._entity("event", base, "alert", device, {
                 "name": "Alert", "icon": "mdi:account-alert", "event_types": ["person", "stranger"],
                 "state_topic": self.topics.camera(source, "alert"), "value_template": ALERT_TEMPLATE,
-            })] if self.alerts else []),
+            }),
             *([self._entity("image", base, "snapshot", device, {
                 "name": "Last alert", "content_type": "image/jpeg",
                 "image_topic": self.topics.camera(source, "snapshot"),

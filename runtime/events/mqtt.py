@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import WorkError
+from ..core.errors import RkfaceError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
@@ -55,8 +55,8 @@ class Mqtt:
     Home Assistant's discovery; "" announces nothing. ``timeout``: seconds for each exchange with the broker.
     ``retained_file``: remembers where messages are retained, so that those of renamed and removed cameras are
     withdrawn. ``console``: see ``Discovery``. ``report`` returns the state of the board; None while it is not known.
-    ``switches``: where to pass commands that switch cameras; None if they cannot be switched. ``alerts``: whether to
-    announce alerts to Home Assistant. ``pictures``: where the pictures of alerts are; None if the broker gets none.
+    ``switches``: where to pass commands that switch cameras; None if they cannot be switched. ``pictures``: where the
+    pictures of alerts are; None if the broker gets none.
     Raises InputError if paho-mqtt is missing or certificates cannot be used.
     """
 
@@ -73,7 +73,6 @@ class Mqtt:
         console: str = "",
         report: Callable[[], BoardReport | None] = lambda: None,
         switches: SwitchRequests | None = None,
-        alerts: bool = False,
         pictures: PictureStore | None = None,
     ) -> None:
         try:
@@ -84,7 +83,7 @@ class Mqtt:
         self._topics = Topics(prefix.strip("/"), device)
         root = discovery_root.strip("/")
         release = package_version(("rkface",)) or ""
-        about = {"switches": switches is not None, "alerts": alerts, "snapshots": alerts and pictures is not None}
+        about = {"switches": switches is not None, "snapshots": pictures is not None}
         self._discovery = Discovery(self._topics, root, release, console, _support(), **about) if root else None
         self._pictures = pictures
         self._snapshots: dict[str, str] = {}  # by topic: the id of the picture that is retained there
@@ -191,7 +190,7 @@ class Mqtt:
         """Whether the picture may still be retained: it has not expired, and its person is not forgotten."""
         try:
             return self._pictures is not None and self._pictures.has(id)
-        except WorkError as error:
+        except RkfaceError as error:
             raise UndeliveredError(str(error)) from error
 
     def _introduce(self, source: str) -> list[Message]:

@@ -19,10 +19,10 @@ from .people import Person
 from .quality_report import (
     CheckedSample,
     GalleryQuality,
-    LookAlikes,
     PersonQuality,
     SampleFinding,
     SampleProblem,
+    SimilarPeople,
     suggest_threshold,
 )
 from .rows import embedding_opener
@@ -91,7 +91,7 @@ def check_quality(gallery: Gallery, threshold: float) -> GalleryQuality:
         single=int((counts == 1).sum()),
         impostor=_cosine(neighbors.other.max(initial=NOTHING)),
         findings=findings,
-        look_alikes=tuple(_find_look_alikes(compared, summaries, findings)),
+        similar=tuple(_find_similar_people(compared, summaries, findings)),
         people=summaries,
     )
 
@@ -140,9 +140,9 @@ def _find_problems(compared: _Compared) -> Iterator[SampleFinding]:
             yield SampleFinding(problem, sample, _round(own[number]), near, _round(cosine))
 
 
-def _find_look_alikes(
+def _find_similar_people(
     compared: _Compared, people: Sequence[PersonQuality], findings: Sequence[SampleFinding]
-) -> Iterator[LookAlikes]:
+) -> Iterator[SimilarPeople]:
     """People who look alike, the most similar first."""
     known = {person.person: person for person in people}
     contradictory = [one.sample for one in findings if one.problem == "contradictory"]
@@ -155,7 +155,7 @@ def _find_look_alikes(
             continue
         limit = float(compared.needed[owners[[one, other]]].min())
         least = [low for id in (first.person, second.person) if (low := known[id].lowest) is not None]
-        yield LookAlikes(
+        yield SimilarPeople(
             first,
             second,
             _round(cosine),

@@ -48,7 +48,7 @@ class SampleFinding:
 
 
 @dataclass(frozen=True)
-class LookAlikes:
+class SimilarPeople:
     """Two people who look alike, by their two most similar samples.
 
     Attributes:
@@ -106,7 +106,7 @@ class GalleryQuality:
         single: Number of people with one sample, which nothing can be compared with.
         impostor: The highest cosine of samples of two people; None with fewer than two people.
         findings: Samples that are probably wrong, the worst first, at most 200.
-        look_alikes: People who look alike, the most similar first.
+        similar: People who look alike, the most similar first.
         people: Each person, the one with the smallest distance from the others first.
     """
 
@@ -117,13 +117,13 @@ class GalleryQuality:
     single: int
     impostor: float | None
     findings: tuple[SampleFinding, ...]
-    look_alikes: tuple[LookAlikes, ...]
+    similar: tuple[SimilarPeople, ...]
     people: tuple[PersonQuality, ...]
 
     @property
     def problems(self) -> tuple[str, ...]:
         """A sentence for each finding, and for each two people who may be taken for each other."""
-        alike = (describe_look_alikes(pair) for pair in self.look_alikes if pair.confused)
+        alike = (describe_similar(pair) for pair in self.similar if pair.confused)
         return (*map(describe_finding, self.findings), *alike)
 
 
@@ -148,7 +148,7 @@ def describe_finding(finding: SampleFinding) -> str:
     )
 
 
-def describe_look_alikes(pair: LookAlikes) -> str:
+def describe_similar(pair: SimilarPeople) -> str:
     """One sentence: who may be taken for whom, and what to do."""
     first, second = pair.first, pair.second
     same = f"if they are one person, `rkface gallery merge {first.person} {second.person}`; " if pair.maybe_same else ""

@@ -6,8 +6,9 @@ the embedding of the face only if the appearance log had it.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -91,10 +92,13 @@ def add_review(
     return review
 
 
-def remove_review(gallery: Gallery, appearance: str) -> bool:
-    """Delete the review of ``appearance``. Returns whether there was one. Backups keep it."""
+def remove_reviews(gallery: Gallery, appearances: Iterable[str]) -> int:
+    """Delete the reviews of ``appearances``. Returns how many there were. Backups keep them."""
+    ids = json.dumps(list(appearances))
     with gallery.transaction() as database:
-        return database.execute("DELETE FROM review WHERE appearance = ?", [appearance]).rowcount > 0
+        return database.execute(
+            "DELETE FROM review WHERE appearance IN (SELECT value FROM json_each(?))", [ids]
+        ).rowcount
 
 
 def list_reviews(gallery: GalleryDatabase, person: str | None = None) -> list[Review]:

@@ -11,7 +11,8 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging import getLogger
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import WorkError
 from ..core.sqlite import (
@@ -33,6 +35,7 @@ from ..core.stored_clock import CLOCK, StoredClock, read_clock
 from ..gallery.encryption import NoCipher
 from ..tracking.appearance import Appearance
 from .appearance_tables import SCRUB, open_log
+from .score_drift import Score
 from .settings import DAY, Keep
 from .sighting import EMBEDDING, PNG, Sighting, StoredEmbeddings, pack_embedding, unpack_embedding
 
@@ -152,10 +155,7 @@ class AppearanceLog:
             "ORDER BY started DESC, id",
             [before, person, source, min(limit, MOST) - 1, since, until],
         )
-        return [
-            LoggedAppearance(**vars(Appearance.from_event(json.loads(event))), face=bool(face), renamed=bool(renamed))
-            for event, face, renamed in rows
-        ]
+        return [_from_row(row) for row in rows]
 
     def face(self, id: str) -> bytes | None:
         """Return the aligned face of an appearance, as PNG. None if no face is stored, or if it was stored with another
@@ -164,6 +164,35 @@ class AppearanceLog:
         with suppress(WorkError):
             return self._cipher().decrypt(rows[0][0]) if rows else None
         return None
+
+    def find(self, id: str) -> LoggedAppearance | None:
+        """Return the appearance with this id; None without one."""
+        rows = self._read("SELECT event, face IS NOT NULL, renamed IS NOT NULL FROM appearance WHERE id = ?", [id])
+        return _from_row(rows[0]) if rows else None
+
+    def embedding(self, id: str) -> tuple[NDArray[np.float32], str] | None:
+        """Return the stored embedding of an appearance (D float32) and the model's identity. None if no embedding is
+        stored, or if it was stored with another key."""
+        for identity, value in self._read("SELECT identity, value FROM embedding WHERE appearance = ?", [id]):
+            vector = unpack_embedding(value, self._cipher())
+            return None if vector is None else (vector, identity)
+        return None
+
+    def scores(self) -> list[Score]:
+        """Return the scores of all appearances, oldest first. A person who was named afterwards has no cosine."""
+        rows = self._read(
+            "SELECT source, started, iif(renamed IS NULL, person, NULL), iif(renamed IS NULL, json_extract(event, "
+            "'$.match.cosine'), NULL), json_extract(event, '$.quality') FROM appearance ORDER BY started"
+        )
+        return [Score(*row) for row in rows]
+
+    def count_by_threshold(self) -> Counter[tuple[str, float]]:
+        """Return how many appearances there are of each camera and threshold."""
+        rows = self._read(
+            "SELECT source, json_extract(event, '$.threshold') AS least, count(*) FROM appearance "
+            "GROUP BY source, least"
+        )
+        return Counter({(source, least): count for source, least, count in rows})
 
     def embeddings(self, identity: str, person: str | None = None, since: float = -math.inf) -> StoredEmbeddings:
         """The stored embeddings of the model ``identity`` (see ``embedding_identity``).
@@ -328,3 +357,9 @@ class AppearanceLog:
     def _read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
         with self._lock, readable_errors(self.path):
             return self._database.execute(statement, tuple(parameters)).fetchall()
+
+
+def _from_row(row: Sequence[Any]) -> LoggedAppearance:
+    """The appearance in a row: its event, whether its face is stored, and whether it was renamed."""
+    event, face, renamed = row
+    return LoggedAppearance(**vars(Appearance.from_event(json.loads(event))), face=bool(face), renamed=bool(renamed))

@@ -16,6 +16,7 @@ from ..core.weekly import WeeklyHours
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
+from ..gallery.reviews import Review
 from ..inference.frames import Frame
 from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
@@ -24,6 +25,7 @@ from .appearance_log import LoggedAppearance
 from .camera_changes import CameraArea, SwitchState
 from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
+from .gallery_health import GalleryHealth
 from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 
 
@@ -195,8 +197,8 @@ class CameraService(Protocol):
     """The camera service, as the console sees it.
 
     Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide``,
-    ``detect``, ``identify``, ``compare`` and ``forget``. ``source`` is the name of a camera; an unknown name raises
-    KeyError. Times are seconds since 1970, UTC.
+    ``detect``, ``identify``, ``compare``, ``gallery_health`` and ``forget``. ``source`` is the name of a camera; an
+    unknown name raises KeyError. Times are seconds since 1970, UTC.
     """
 
     @property
@@ -244,6 +246,16 @@ class CameraService(Protocol):
             since: Only appearances that started then or later.
             until: Only appearances that started earlier.
         """
+
+    def review(self, appearance: str, person: str | None) -> Review:
+        """Store who this appearance was: the person with this id; None for nobody who is enrolled. Raises KeyError if
+        the log has no such appearance, InputError if there is no such person."""
+
+    def ignore_seen(self, appearance: str) -> None:
+        """Put the face of an appearance on the ignore list. Raises InputError if its embedding is not stored."""
+
+    def gallery_health(self) -> GalleryHealth:
+        """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""
 
     def delete_appearances(self, ids: Sequence[str]) -> int:
         """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that

@@ -20,6 +20,7 @@ from ..gallery.people import Sample
 from ..inference.frames import Frame
 from ..inference.pipeline import Pipeline
 from .appearance_log import AppearanceLog
+from .gallery_health import logged_sample
 from .known_people import KnownPeople
 from .watchers import Watchers
 
@@ -130,4 +131,7 @@ class EnrollmentRequests:
             return [Sample(shot.embedding, encode_crop(shot.crop, template), shot.quality, "camera") for shot in shots]
         stored = self._log.face(appearance)
         crop = decode_crop(stored, self._pipeline.crop) if stored else None
-        return [] if crop is None else [Sample(self._pipeline.embed([crop])[0], stored, 1.0, "camera")]
+        if crop is not None:
+            return [Sample(self._pipeline.embed([crop])[0], stored, 1.0, "camera")]
+        logged = logged_sample(self._gallery, self._log, appearance)
+        return [logged] if logged else []

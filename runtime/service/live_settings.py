@@ -45,6 +45,7 @@ LABELS = {
     "keep.unknown_faces": "Keep unknown faces (days)",
     "keep.known_faces": "Keep known faces (days)",
     "keep.embeddings": "Keep embeddings (days)",
+    "keep.reviews": "Keep reviews (days)",
 }
 
 log = getLogger("rkface.service")

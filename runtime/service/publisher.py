@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,15 +13,17 @@ from dataclasses import replace
 from ..events import Delivery
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
+from ..gallery.reviews import age_reviews
 from ..tracking.appearance import Appearance
 from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog
 from .erasure import erase_from_log
 from .problems import Problems
-from .settings import Keep
+from .settings import DAY, Keep
 from .sighting import Sighting
 
 SUBSCRIBER_QUEUE = 256  # appearances that wait for one subscriber
+HOUR = 3600.0  # seconds
 ENDED = 256  # ended appearances to remember, so that nothing is published after their end
 
 ReadSighting = Callable[[Appearance], Sighting]
@@ -42,6 +45,7 @@ class Publisher:
         self._subscribers: list[queue.Queue[Appearance]] = []
         self._publishing = threading.Lock()
         self._ended: deque[str] = deque(maxlen=ENDED)
+        self._aged = time.monotonic()
 
     def publish(self, appearance: Appearance, read_sighting: ReadSighting) -> None:
         """Publish a stage of an appearance. ``read_sighting`` returns what the log may keep of the face."""
@@ -78,9 +82,15 @@ class Publisher:
             self._subscribers.remove(mine)
 
     def prune(self, keep: Keep) -> None:
-        """Delete from the log what is older than ``keep`` allows, and everybody who is no longer in the gallery."""
+        """Delete from the log what is older than ``keep`` allows, and everybody who is no longer in the gallery. Once
+        an hour, delete old reviews from the gallery."""
         with self._problems.of("appearances"):
             erase_from_log(self._gallery, self._log, keep)
+        passed = time.monotonic() - self._aged
+        if passed >= HOUR:  # not more often: it writes to the gallery
+            self._aged += passed
+            with self._problems.of("reviews"):
+                age_reviews(self._gallery, passed, keep.reviews * DAY)
         self._pictures.prune(self._gallery)
 
     def _refresh_match(self, match: Match) -> Match | None:

@@ -22,8 +22,10 @@ from ..enrollment.guidance import Guidance
 from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
+from ..gallery.ignored import ignore_face
 from ..gallery.match import Match
 from ..gallery.people import embedding_identity
+from ..gallery.reviews import Review
 from ..inference.cores import LONGEST_HANG, RETRIES
 from ..inference.frames import Result
 from ..inference.machine import read_clocks, read_machine
@@ -32,13 +34,14 @@ from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import erasure, live_settings, old_files, photo_requests
+from . import erasure, gallery_health, live_settings, old_files, photo_requests
 from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .enrollment_requests import EnrollmentRequests, OfferedShot
+from .gallery_health import GalleryHealth, QualityCheck
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .log_files import log_path
@@ -145,6 +148,7 @@ class Service:
                 self.problems,
                 self.pipeline.manifest.longest_side,
             )
+            self._check_quality = QualityCheck(self.gallery)
             self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems, self._alert_pictures)
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
@@ -219,6 +223,18 @@ class Service:
         until: float | None = None,
     ) -> list[LoggedAppearance]:
         return self._log.newest(limit, before, person, source, since=since, until=until)
+
+    def review(self, appearance: str, person: str | None) -> Review:
+        return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
+
+    def ignore_seen(self, appearance: str) -> None:
+        sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
+        ignore_face(self.gallery, [sample] if sample else [])
+
+    def gallery_health(self) -> GalleryHealth:
+        threshold = self._rules().match
+        quality = self._check_quality(threshold)
+        return gallery_health.read_gallery_health(self.gallery, self._log, threshold, quality)
 
     def delete_appearances(self, ids: Sequence[str]) -> int:
         return self._log.delete(ids)

@@ -207,6 +207,11 @@ class Keep:
     embeddings: Annotated[
         Days, "days to keep the embedding of each appearance, to find strangers who come again; 0: keep none"
     ] = 0.0
+    reviews: Annotated[
+        Days,
+        "days to keep what users said about appearances, with the embedding if the log had it; time while no service "
+        "runs does not count",
+    ] = 365.0
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,5 @@ def _open_mqtt(
         console=console_address(settings.web),
         report=report,
         switches=switches,
-        alerts=mqtt.picture != "none",
         pictures=pictures if mqtt.picture != "none" else None,
     )

@@ -69,7 +69,7 @@ def search_people(service: ServiceDependency, body: PersonSearch) -> Page[Person
 @router.get("/people/{id}", tags=["people"], responses=NOT_FOUND)
 def get_person(service: ServiceDependency, id: str) -> PersonDetails:
     """One person with all samples, and the people who look most similar."""
-    person = _find_person(service, id)
+    person = find_person(service, id)
     samples = service.gallery.samples(person)
     identity = service.gallery.identity
     vectors = [sample.embedding for sample in samples if sample.identity == identity]
@@ -88,45 +88,45 @@ def get_person(service: ServiceDependency, id: str) -> PersonDetails:
 @router.patch("/people/{id}", tags=["people"], responses=NOT_FOUND)
 def rename_person(service: ServiceDependency, id: str, body: NewName) -> Person:
     """Change the name. The id never changes."""
-    service.gallery.rename(_find_person(service, id), body.name)
-    return _find_person(service, id)
+    service.gallery.rename(find_person(service, id), body.name)
+    return find_person(service, id)
 
 
 @router.post("/people/{id}/merge", tags=["people"], responses=NOT_FOUND)
 def merge_people(service: ServiceDependency, id: str, body: MergeTarget) -> Person:
     """Merge a person who was enrolled twice: all samples move to the person ``into``."""
-    service.gallery.merge(_find_person(service, id), _find_person(service, body.into))
-    return _find_person(service, body.into)
+    service.gallery.merge(find_person(service, id), find_person(service, body.into))
+    return find_person(service, body.into)
 
 
 @router.post("/people/{id}/split", tags=["people"], responses=NOT_FOUND)
 def split_person(service: ServiceDependency, id: str, body: SampleMove) -> Person:
     """Give some samples to another person: two people were enrolled as one, or a photo shows somebody else. Returns the
     person who gets them. Existing backups still contain them as samples of this person."""
-    return move_samples(service.gallery, _find_person(service, id), body.samples, body.name)
+    return move_samples(service.gallery, find_person(service, id), body.samples, body.name)
 
 
 @router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND | BUSY)
 async def forget_person(service: ServiceDependency, workload: WorkloadDependency, id: str) -> ErasureReport:
     """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
-    return await workload.slow.run(lambda: service.forget(_find_person(service, id).id))
+    return await workload.slow.run(lambda: service.forget(find_person(service, id).id))
 
 
 @router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=NOT_FOUND)
 def remove_sample(service: ServiceDependency, id: str, sample: int) -> Person:
     """Delete one sample, such as a photo of somebody else. Existing backups still contain it."""
-    person = _find_person(service, id)
+    person = find_person(service, id)
     if sample not in [one.id for one in service.gallery.samples(person)]:
         raise HTTPException(404, "this sample does not exist, or no longer exists")
     service.gallery.remove_samples(person, [sample])
-    return _find_person(service, id)
+    return find_person(service, id)
 
 
 @router.get("/people/{id}/face", tags=["people"], responses=PNG | NOT_FOUND, response_class=Response)
 def get_person_face(service: ServiceDependency, id: str, sample: int | None = None) -> Response:
     """The aligned face of one sample as PNG; without ``sample``, the one of best quality."""
     samples = [
-        one for one in service.gallery.samples(_find_person(service, id)) if one.crop and sample in (None, one.id)
+        one for one in service.gallery.samples(find_person(service, id)) if one.crop and sample in (None, one.id)
     ]
     if not samples:
         raise HTTPException(404, "no picture is stored")
@@ -272,7 +272,7 @@ def find_camera(service: CameraService, name: str) -> CameraHealth:
         raise HTTPException(404, f"there is no camera {name!r}") from None
 
 
-def _find_person(service: CameraService, id: str) -> Person:
+def find_person(service: CameraService, id: str) -> Person:
     """Raises HTTPException 404 if there is no person with this id."""
     try:
         person = service.gallery.person(id)

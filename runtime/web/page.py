@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from .wire import problem
 
+MANIFEST = "application/manifest+json"  # W3C, Web Application Manifest; not every system knows the ending
 PIECE = 64 * 1024  # bytes that are written at a time, so that a client that does not read is noticed
 
 
@@ -25,10 +27,12 @@ class PageFile:
 
 
 class PageFiles:
-    """An ASGI application with the files of ``folder``, by their names. It answers GET and HEAD."""
+    """An ASGI application with the files of ``folder`` and those of ``made`` (name → content). It answers GET and
+    HEAD."""
 
-    def __init__(self, folder: Path) -> None:
-        self._files = {path.name: _read(path) for path in folder.iterdir() if path.is_file()}
+    def __init__(self, folder: Path, made: Mapping[str, bytes] | None = None) -> None:
+        contents = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        self._files = {name: _file(name, content) for name, content in {**contents, **(made or {})}.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix("/")
@@ -57,9 +61,8 @@ async def _send_file(file: PageFile, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.body", "body": content[at : at + PIECE], "more_body": more})
 
 
-def _read(path: Path) -> PageFile:
-    content = path.read_bytes()
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+def _file(name: str, content: bytes) -> PageFile:
+    kind = MANIFEST if name.endswith(".webmanifest") else mimetypes.guess_type(name)[0] or "application/octet-stream"
     text = kind.startswith("text/")
     return PageFile(
         content, f"{kind}; charset=utf-8" if text else kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -8,8 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from ..enrollment.enroll import Verdict
 from ..gallery.match import Match
 from ..gallery.people import Person
+from ..gallery.reviews import Outcome, Review
 from .accounts import Token
 from .scopes import Role, Scope
 from .wire import LARGEST, MOST
@@ -126,6 +128,46 @@ class DeletedAppearances:
     """``deleted``: how many of them were in the log."""
 
     deleted: int
+
+
+@dataclass(frozen=True)
+class OwnThreshold:
+    """``threshold``: the minimum cosine at which this person is recognized; null: that of the service."""
+
+    threshold: Annotated[float, Field(ge=0, le=1)] | None
+
+
+@dataclass(frozen=True)
+class NewReview:
+    """Who an appearance was.
+
+    ``person``: the id; null: nobody who is enrolled. ``add``: also make the face a sample of this person. ``ignore``:
+    also put the face of nobody on the ignore list, so that it is not taken for anybody again; the appearance log must
+    have kept its embedding.
+    """
+
+    person: Text | None
+    add: bool = False
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
+class ReviewedAppearance:
+    """A review. ``outcome``: what the camera did, as the user says."""
+
+    review: Review
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class ReviewResult:
+    """A review that was stored. ``verdict``: on the face that became a sample, with ``add``; null without. ``ignored``:
+    whether the face was put on the ignore list."""
+
+    review: Review
+    outcome: Outcome
+    verdict: Verdict | None
+    ignored: bool
 
 
 @dataclass(frozen=True)

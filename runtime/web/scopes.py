@@ -14,7 +14,7 @@ EXPLAINED: dict[Scope, str] = {
     "metrics": "read /metrics and /v1/health, which contain neither names nor pictures",
     "read": "see people, appearances, pictures, health and settings",
     "identify": "detect, compare and identify the faces in photos",
-    "enroll": "enroll, rename, merge and split people, and remove samples",
+    "enroll": "enroll, rename, merge and split people, remove samples, and say who an appearance was",
     "admin": "everything: also forget people, change settings, and manage users and tokens",
 }
 ROLES: dict[Role, frozenset[Scope]] = {
@@ -32,7 +32,8 @@ ENROLLMENT_PHOTO_PATHS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/pho
 ADMIN_PREFIXES = ("/v1/tokens", "/v1/users", "/v1/audit")
 _ENROLL = re.compile(
     r"(POST) /v1/enrol(l?)ments/.*|(PATCH) /v1/people/[^/]+|(POST) /v1/people/[^/]+/(merge|split)|"
-    r"(DELETE) /v1/people/[^/]+/samples/[^/]+"
+    r"(DELETE) /v1/people/[^/]+/samples/[^/]+|(PUT) /v1/people/[^/]+/threshold|"
+    r"(PUT|DELETE) /v1/appearances/[^/]+/review"
 )
 
 

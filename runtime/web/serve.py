@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-from . import api, cameras, live, management, recognition, sign_in
+from . import api, cameras, live, management, recognition, reviews, sign_in
 from .access import LOOPBACK, Access, AccessMiddleware
 from .accounts import Accounts
 from .audit import AuditMiddleware
@@ -30,6 +30,7 @@ from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
 from .dependencies import ServiceDependency
 from .description import describe_api
 from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
+from .icons import draw_icons
 from .listening import CONNECTIONS, listen, most_connections
 from .page import PageFiles
 from .password import PasswordCheck, read_password, read_token
@@ -63,11 +64,12 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     state.jpegs, state.workload = live.JpegCache(), Workload()
     state.viewers = state.listeners = 0
     state.stopping = False
-    files = PageFiles(STATIC)
+    files = PageFiles(STATIC, draw_icons())
     app.router.routes += [Route("/", files), Route("/docs", files)]
     app.mount("/static", files)
     app.include_router(sign_in.router)
     app.include_router(api.router)
+    app.include_router(reviews.router)
     app.include_router(recognition.router)
     app.include_router(management.router)
     app.include_router(live.router)

@@ -65,7 +65,7 @@ def test_a_model_that_is_trained_by_angle_gets_the_known_value():
     assert measure_same_person(faces, turned).cosine == pytest.approx(SAME_PERSON, abs=0.02)
 
 
-def test_chains_of_look_alikes_raise_the_cosine_until_groups_are_dense():
+def test_chains_of_similar_raise_the_cosine_until_groups_are_dense():
     faces, turned, owner = recognizer(60, 3, noise=0.6, shared=0.9)
     start = agreement(faces, owner, SAME_PERSON)
     assert start[1] > 0.1, "look-alikes are connected at the known value"

@@ -46,13 +46,13 @@ class Service:
     def metrics(self) -> str:
         return "rkface_up 1\n"
 
-    def appearances(self, *_: object) -> list[object]:
+    def appearances(self, *_: object, **__: object) -> list[object]:
         return []
 
     def face(self, *_: object) -> None:
         return None
 
-    offered_face = face
+    offered_face = alert_picture = face
 
     def offer_shots(self, *_: object) -> list[object]:
         return []
@@ -60,7 +60,7 @@ class Service:
     def enroll(self, *_: object, **__: object) -> None:
         raise InputError("not here")
 
-    enroll_seen = forget = enroll
+    enroll_seen = forget = delete_appearances = enroll
 
 
 @functools.cache
@@ -118,6 +118,7 @@ def request_seeds() -> list[bytes]:
     return [
         b"-GET /v1/people/x/face?sample=1 " + head + b"\r\n",
         b"-GET /v1/appearances?limit=5&before=1.5&person=&source=door " + head + b"\r\n",
+        b"-GET /v1/alert-pictures/ab?expires=1780000000&signature=x " + head + b"\r\n",
         b"-GET /static/app.js " + head + b"If-None-Match: \"x\"\r\n\r\n",
         b"pGET /v1/health " + head + b"Authorization: Bearer 0\r\n\r\n",
         b"pGET /v1/session " + head + b"Cookie: a=b; rkface=c; rkface-browser=d.e\r\n\r\n",

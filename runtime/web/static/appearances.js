@@ -111,7 +111,7 @@ function row(one, chosen) {
     h("span", { class: "grow" },
       one.match ? h("a", { href: addressOf("people", one.match.person) }, nameOf(one.match)) : nameOf(null), notLiveMark(one.live),
       h("br"), h("span", { class: "faint" }, [one.source, ...(one.zones ?? [])].join(", "))),
-    h("span", { class: "grow" }, dateTime(one.started), h("br"),
+    h("span", { class: "grow time" }, dateTime(one.started), h("br"),
       h("span", { class: "faint" }, one.stage === "end" ? duration(one.ended - one.started) : "still here")),
     h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
       `quality ${percent(one.quality)}`, one.liveness === null ? null : [h("br"), `liveness ${percent(one.liveness)}`]),

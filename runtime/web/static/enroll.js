@@ -64,7 +64,7 @@ export async function enrollAppearances(appearances) {
   let enrolled = 0;
   await dialog(`Who are these? ${count(appearances.length, "appearance", "appearances")}`, (close) => {
     const [name, names] = nameField("name");
-    const rows = h("ul", { class: "rows", role: "status" });
+    const rows = h("ul", { class: "rows", "aria-live": "polite" }, h("li", {}, appearances.map((id) => pictured(`/v1/appearances/${id}/face`, ""))));
     const button = h("button", { class: "main" }, "Enroll");
     const enroll = async (id, row, person, force) => {
       const picture = `/v1/appearances/${id}/face`;

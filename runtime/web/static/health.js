@@ -46,7 +46,7 @@ const state = (good, yes, no) => h("span", { class: good ? "known" : "bad" }, go
 const facts = (all) => h("dl", {}, Object.entries(all).filter(([, value]) => value)
   .flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
-const table = (heads, rows) => h("div", { class: "scroll" }, h("table", {},
+const table = (heads, rows) => h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Table" }, h("table", {},
   h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", { class: place === row.length - 1 ? "wide" : "" },
     cell instanceof Node ? cell : String(cell))))))));

@@ -113,10 +113,10 @@ function draw(canvas, bitmap, faces) {
     const label = (match ? match.name : appearance ? "unknown" : "") + (live === false && appearance ? ", not live" : "");
     if (!label) continue;
     const wide = context.measureText(label).width + size * 0.6;
-    const left = Math.min(Math.max(0, x1), width - wide), top = y1 > size * 1.5 ? y1 - size * 1.4 : y2;
+    const left = Math.max(0, Math.min(x1, width - wide)), top = y1 > size * 1.5 ? y1 - size * 1.4 : y2;
     context.fillRect(left, top, wide, size * 1.4);
     context.fillStyle = "#10231a";
-    context.fillText(label, left + size * 0.3, top + size);
+    context.fillText(label, left + size * 0.3, top + size, width - size * 0.6);
   }
   const names = faces.filter((one) => one.appearance).map((one) =>
     (one.match ? one.match.name : "an unknown person") + (one.live === false ? " (not live)" : ""));

@@ -50,7 +50,7 @@ async function showAll(main, filters) {
 function upload(name, done) {
   const nameInput = h("input", { id: "who", required: true, maxlength: "200", autocomplete: "off", value: name });
   const files = h("input", { id: "photos", type: "file", multiple: true, required: true, accept: "image/jpeg,image/png,image/webp,image/bmp" });
-  const verdicts = h("ul", { class: "rows", role: "status" });
+  const verdicts = h("ul", { class: "rows", "aria-live": "polite" });
   const button = h("button", { class: "main" }, name ? "Add" : "Enroll");
   const enroll = async (file, row, person, force, face = null) => {
     row.replaceChildren(h("span", { class: "grow" }, file.name), "…");

@@ -13,7 +13,7 @@ export function selection(nouns, actions) {
   const state = h("span", { class: "grow", role: "status" });
   const buttons = actions.map((one) => [one, h("button", { type: "button", class: one.class ?? "", onclick: () => one.run([...chosen.keys()]) }, one.label)]);
   const bar = h("div", { class: "row bar", role: "group", "aria-label": "Chosen entries" },
-    h("label", { class: "choice", for: all.id }, all, "All on this page"), state, buttons.map(([, button]) => button));
+    h("label", { class: "choice", for: all.id }, all, "All"), state, buttons.map(([, button]) => button));
   function mark(entry, box, on) {
     box.checked = on;
     if (on) chosen.set(entry.id, entry);

@@ -91,7 +91,7 @@ class Listener:
         self.client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self.client.on_subscribe = lambda *_: self._ready.set()
         self.client.on_message = lambda _client, _data, message: self.heard.add(
-            (message.topic, message.payload.decode(), message.retain)
+            (message.topic, message.payload.decode(errors="surrogateescape"), message.retain)
         )
         setup(self.client)
         self.client.connect("127.0.0.1", port)

@@ -208,19 +208,26 @@ def test_home_assistant_finds_every_camera(broker, listener, tmp_path):
         camera = f"rkface/board/{topic_name('Garage / links')}"
         listener.wait(f"{camera}/appearance")
         late = Listener(broker.port, "late")  # as Home Assistant is after a restart of its own
-        heard = late.heard.wait(lambda all_: sum(topic.startswith("homeassistant/") for topic, _, _ in all_) == 13)
+        heard = late.heard.wait(lambda all_: sum(topic.startswith("homeassistant/") for topic, _, _ in all_) == 15)
         found = {topic: json.loads(payload) for topic, payload, _ in heard if topic.startswith("homeassistant/")}
         late.close()
     main = [topic for topic, config in found.items() if "entity_category" not in config]
-    assert sorted(topic.split("/")[1] for topic in main) == ["binary_sensor", "binary_sensor", "sensor", "sensor"]
+    assert sorted(topic.split("/")[1] for topic in main) == [
+        "binary_sensor",
+        "binary_sensor",
+        "event",
+        "event",
+        "sensor",
+        "sensor",
+    ]
     assert {config.get("entity_category", "diagnostic") for config in found.values()} == {"diagnostic"}
-    assert len({config["unique_id"] for config in found.values()}) == 13
+    assert len({config["unique_id"] for config in found.values()}) == 15
     assert len({config["device"]["identifiers"][0] for config in found.values()}) == 3, "the board and two cameras"
     topics = {topic for topic, _, _ in listener.heard.entries}
     for topic, config in found.items():
         assert topic.count("/") == 3
         assert config["availability_topic"] in topics
-        assert config["state_topic"] in topics or config["state_topic"].endswith(("/door/person", "/state"))
+        assert config["state_topic"] in topics or config["state_topic"].endswith(("/door/person", "/state", "/alert"))
 
 
 def test_home_assistant_gets_nothing_if_discovery_is_off(broker, listener, tmp_path):

@@ -12,7 +12,7 @@ from rkface.runtime.alerts.alert import Alert
 from rkface.runtime.events.deletion_notices import as_event
 from rkface.runtime.events.event import encode
 
-from .world import appearance
+from .world import appearance, reference
 
 SCHEMAS = {
     name: json.loads((files("rkface.runtime.events") / f"{name}.schema.json").read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def test_notices_follow_their_schema():
     check(SCHEMAS["forgotten"], json.loads(encode(as_event("p-1", 1780000100.5))))
 
 
-@pytest.mark.parametrize("picture", [None, {"kind": "face"}])
+@pytest.mark.parametrize("picture", [None, reference("0" * 32), {**reference("0" * 32, "frame"), "data": "/9j/"}])
 def test_alerts_follow_their_schema(picture):
     event = json.loads(encode(Alert("night", ("mqtt",), appearance(1)).as_event(picture)))
     check(SCHEMAS["alert"], event)

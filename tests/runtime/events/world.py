@@ -2,6 +2,7 @@
 
 import threading
 
+from rkface.runtime.alerts.alert import Alert
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.tracking.appearance import Appearance
 
@@ -42,3 +43,12 @@ class Log:
 
     def wait_for(self, count):
         return self.wait(lambda entries: len(entries) >= count)[:count]
+
+
+def alert(number=0, picture=None, match=ADA, source="door", rule="night"):
+    seen = appearance(number, match=match, source=source)
+    return {**Alert(rule, (), seen).as_event(), "picture": picture}
+
+
+def reference(id, kind="face"):
+    return {"id": id, "kind": kind, "type": "image/jpeg", "width": 64, "height": 64}

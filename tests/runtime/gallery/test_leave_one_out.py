@@ -120,20 +120,20 @@ def test_twins_are_a_problem_until_both_have_a_threshold(gallery):
     grace = gallery.add(
         "Grace", [Sample((one / np.linalg.norm(one)).astype(np.float32), None, 0.8, "g") for one in halves]
     )
-    (pair,) = check_quality(gallery, MATCH).look_alikes
+    (pair,) = check_quality(gallery, MATCH).similar
     assert pair.confused and {pair.first.name, pair.second.name} == {"Ada", "Grace"} and not pair.maybe_same
     assert pair.cosine < pair.suggested < 1
     set_threshold(gallery, ada, pair.suggested)
     assert len(check_quality(gallery, MATCH).problems) == 1
     set_threshold(gallery, grace, pair.suggested)
     quality = check_quality(gallery, MATCH)
-    assert quality.problems == () and quality.recognized == 4 and not quality.look_alikes[0].confused
+    assert quality.problems == () and quality.recognized == 4 and not quality.similar[0].confused
 
 
 def test_one_person_enrolled_twice_is_called_that(gallery):
     gallery.add("Ada", [taken(0, grain) for grain in range(2)])
     gallery.add("Ada L.", [taken(0, grain) for grain in range(5, 7)])
-    assert check_quality(gallery, MATCH).look_alikes[0].maybe_same
+    assert check_quality(gallery, MATCH).similar[0].maybe_same
 
 
 def test_an_empty_gallery_and_one_of_one_sample_have_nothing_to_compare(gallery):

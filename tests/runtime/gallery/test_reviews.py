@@ -22,7 +22,7 @@ from rkface.runtime.gallery.reviews import (
     age_reviews,
     list_reviews,
     read_review_embeddings,
-    remove_review,
+    remove_reviews,
     set_threshold,
 )
 from rkface.runtime.tracking.visit import decide
@@ -116,7 +116,7 @@ def test_the_last_word_about_an_appearance_counts_and_can_be_withdrawn(gallery, 
     add_review(gallery, review(three[0].id, three[0].id))
     assert [one.outcome for one in list_reviews(gallery)] == ["right"]
     assert not read_review_embeddings(gallery, ONE, ["a-1"])  # that of the replaced review is gone, too
-    assert remove_review(gallery, "a-1") and not remove_review(gallery, "a-1")
+    assert remove_reviews(gallery, ["a-1"]) == 1 and remove_reviews(gallery, ["a-1"]) == 0
     with pytest.raises(InputError, match="does not exist"):
         add_review(gallery, review("nobody"))
 
@@ -160,7 +160,7 @@ def test_reviews_are_restored_and_damage_is_found(gallery, three, path):
     add_review(gallery, review(three[0].id), vector(11), ONE)
     set_threshold(gallery, three[0], 0.6)
     backup = back_up(gallery)
-    remove_review(gallery, "a-1")
+    remove_reviews(gallery, ["a-1"])
     set_threshold(gallery, three[0], None)
     restore(path, backup)
     with Gallery(path, ONE) as restored:

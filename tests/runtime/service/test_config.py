@@ -301,3 +301,47 @@ def test_a_camera_may_have_a_limited_number_of_zones(problems):
     zones = "".join(f"zones.z{number}.points = [[0, 0], [1, 0], [0, 1]]\n" for number in range(17))
     [problem] = problems(f"[camera.door]\nsource = '0'\n{zones}")
     assert "camera.door.zones: a camera may have 16 of them, not 17" in problem
+
+
+RECEIVERS = """
+[events.webhook]
+url = "https://example.org/hook"
+picture = "face"
+picture_as = "url"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[notify.phone]\n", "notify.phone.url is missing"),
+        ('[notify.phone]\nurl = "ntfy://tk_12345@host/topic"\n', "notify.phone.url: write env:NAME or file:PATH"),
+        ('[notify.phone]\nurl = "env:"\n', "notify.phone.url: write env:NAME or file:PATH"),
+        ('[notify."a/b"]\nurl = "env:A"\n', "notify.a/b: the name of a receiver must be 1 to 40 letters, digits"),
+        ('[notify.phone]\nurl = "env:A"\npicture = "body"\n', "notify.phone.picture is 'body', but must be one of"),
+        ('[events.mqtt]\nhost = "h"\npicture = true\n', "events.mqtt.picture is True, but must be one of"),
+        (RECEIVERS, "events.webhook.picture_as: links lead to the console, which other machines cannot reach"),
+        (f'{RECEIVERS}\n[alert_pictures]\naddress = "board:8080"\n', "alert_pictures.address: the address"),
+        ("[alert_pictures]\nhours = 1000\n", "alert_pictures.hours is 1000.0, but must be"),
+    ],
+)
+def test_mistakes_about_receivers_of_alerts_are_explained(tmp_path, text, problem):
+    path = tmp_path / "rkface.toml"
+    path.write_text(text)
+    found, problems = config.check_settings(path)
+    assert found is None and len(problems) == 1 and problem in problems[0], problems
+    assert "tk_12345" not in problems[0]
+
+
+def test_receivers_of_alerts_are_read_and_shown_without_secrets(tmp_path):
+    path = tmp_path / "rkface.toml"
+    path.write_text(
+        f'{RECEIVERS}\n[alert_pictures]\naddress = "https://faces.example"\n'
+        '[notify.phone]\nurl = "env:PHONE"\npicture = "frame"\n'
+    )
+    settings = config.read_settings(path)
+    assert settings.notify["phone"].picture == "frame" and settings.receivers == ("stdout", "webhook", "notify.phone")
+    leaked = replace(settings, notify={"phone": replace(settings.notify["phone"], url="ntfy://tk_12345@host/topic")})
+    assert (
+        "tk_12345" not in repr(config.hide_secrets(leaked)) and config.hide_secrets(settings).notify == settings.notify
+    )

@@ -110,7 +110,7 @@ class Page:
         self.until(f"document.querySelector({json.dumps(inside)})?.innerText.includes({json.dumps(text)})")
 
     def press(self, key, times=1):
-        code = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}.get(key, 0)
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowDown": 40}.get(key, 0)
         text = {"Enter": "\r", " ": " "}.get(key, "")
         for _ in range(times):
             for kind in ("keyDown", "keyUp"):

@@ -184,6 +184,12 @@ def portraits(cast):
     return [cv2.imencode(".jpg", image)[1].tobytes() for image in cast.portraits(name, 3)]
 
 
+@pytest.fixture(scope="session")
+def portraits_of_two(cast):
+    """Two photos of each of two people, H×W×3."""
+    return [cast.portraits(name, 2) for name in list(cast.cast)[:2]]
+
+
 def eventually(look, what, timeout=60.0):
     """Call ``look`` until its result is true; return the result. The timeout is long only for a busy machine."""
     until, pause = time.monotonic() + timeout, threading.Event()

@@ -3,6 +3,8 @@
 Screenshots are written to the folder $RKFACE_SCREENSHOTS, if it is set.
 """
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -355,3 +357,17 @@ def test_the_page_waits_for_the_service_to_start(page, service):
         page.shows("The service is starting. Trying again")
         with console.show(service):
             page.shows("In front of the camera")
+
+
+def test_a_phone_can_install_the_page(page, address):
+    page.open(address)
+    manifest = page.call("Page.getAppManifest")
+    assert manifest["errors"] == [] and manifest["url"].endswith("/static/manifest.webmanifest")
+    for icon in json.loads(manifest["data"])["icons"]:
+        size = "img.naturalWidth + 'x' + img.naturalHeight"
+        found = page.run(
+            f"(async () => {{ const img = new Image(); img.src = '{icon['src']}'; await img.decode(); return {size}; }})()"
+        )
+        assert found == icon["sizes"], icon
+    assert page.call("Page.getInstallabilityErrors")["installabilityErrors"] == []
+    assert page.problems == []
