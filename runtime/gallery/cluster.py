@@ -99,12 +99,11 @@ def cluster(graph: FaceGraph, threshold: float) -> NDArray[np.int64]:
         if not changed:
             break
     _, first, at = np.unique(labels, return_index=True, return_inverse=True)
-    return first[at].astype(np.int64)
+    clusters: NDArray[np.int64] = first[at].astype(np.int64)
+    return clusters
 
 
-def _adjacency(
-    graph: FaceGraph, threshold: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _adjacency(graph: FaceGraph, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """For each face, where its neighbors start (N+1), the neighbors, and how far they are above ``threshold``."""
     both = np.concatenate([graph.edges, graph.edges[:, ::-1]])
     weights = np.tile(graph.weights, 2).astype(np.float64) - threshold + 1e-6

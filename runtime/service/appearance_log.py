@@ -106,7 +106,7 @@ class AppearanceLog:
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person, cipher = appearance.match.person if appearance.match else None, self._cipher()
         face = None if sighting.face is None else cipher.encrypt(sighting.face)
-        with self._writing() as database:
+        with self.writing() as database:
             now = self._stored_clock.advance(database)
             database.execute(
                 "INSERT INTO appearance (id, source, person, started, logged, event, face) "
@@ -150,7 +150,7 @@ class AppearanceLog:
             "AND started >= ifnull(?5, -1e308) AND started < ifnull(?6, 1e308)"
         )
         last = f"SELECT started {selection} ORDER BY started DESC LIMIT 1 OFFSET ?4"
-        rows = self._read(
+        rows = self.read(
             f"SELECT event, face IS NOT NULL, renamed IS NOT NULL {selection} AND started >= ifnull(({last}), -1e308) "
             "ORDER BY started DESC, id",
             [before, person, source, min(limit, MOST) - 1, since, until],
@@ -160,27 +160,27 @@ class AppearanceLog:
     def face(self, id: str) -> bytes | None:
         """Return the aligned face of an appearance, as PNG. None if no face is stored, or if it was stored with another
         key."""
-        rows = self._read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
+        rows = self.read("SELECT face FROM appearance WHERE id = ? AND face IS NOT NULL", [id])
         with suppress(WorkError):
             return self._cipher().decrypt(rows[0][0]) if rows else None
         return None
 
     def find(self, id: str) -> LoggedAppearance | None:
         """Return the appearance with this id; None without one."""
-        rows = self._read("SELECT event, face IS NOT NULL, renamed IS NOT NULL FROM appearance WHERE id = ?", [id])
+        rows = self.read("SELECT event, face IS NOT NULL, renamed IS NOT NULL FROM appearance WHERE id = ?", [id])
         return _from_row(rows[0]) if rows else None
 
     def embedding(self, id: str) -> tuple[NDArray[np.float32], str] | None:
         """Return the stored embedding of an appearance (D float32) and the model's identity. None if no embedding is
         stored, or if it was stored with another key."""
-        for identity, value in self._read("SELECT identity, value FROM embedding WHERE appearance = ?", [id]):
+        for identity, value in self.read("SELECT identity, value FROM embedding WHERE appearance = ?", [id]):
             vector = unpack_embedding(value, self._cipher())
             return None if vector is None else (vector, identity)
         return None
 
     def scores(self) -> list[Score]:
         """Return the scores of all appearances, oldest first. A person who was named afterwards has no cosine."""
-        rows = self._read(
+        rows = self.read(
             "SELECT source, started, iif(renamed IS NULL, person, NULL), iif(renamed IS NULL, json_extract(event, "
             "'$.match.cosine'), NULL), json_extract(event, '$.quality') FROM appearance ORDER BY started"
         )
@@ -188,7 +188,7 @@ class AppearanceLog:
 
     def count_by_threshold(self) -> Counter[tuple[str, float]]:
         """Return how many appearances there are of each camera and threshold."""
-        rows = self._read(
+        rows = self.read(
             "SELECT source, json_extract(event, '$.threshold') AS least, count(*) FROM appearance "
             "GROUP BY source, least"
         )
@@ -202,7 +202,7 @@ class AppearanceLog:
             person: Only this person (an id); "" for unknown people; None for everybody.
             since: Only appearances that started then or later; seconds since 1970.
         """
-        rows = self._read(
+        rows = self.read(
             "SELECT id, person, source, started, json_extract(event, '$.quality'), face IS NOT NULL, value "
             "FROM embedding JOIN appearance ON id = appearance "
             "WHERE identity = ?1 AND started >= ?2 AND (?3 IS NULL OR ifnull(person, '') = ?3) ORDER BY started, id",
@@ -222,6 +222,11 @@ class AppearanceLog:
             vectors=np.array([vector for _, vector in found], np.float32).reshape(len(found), size),
         )
 
+    def identity(self) -> str | None:
+        """The model of the embedding that was stored last; None if there is no embedding."""
+        rows = self.read("SELECT identity FROM embedding ORDER BY rowid DESC LIMIT 1")
+        return str(rows[0][0]) if rows else None
+
     def encrypt(self) -> None:
         """If the gallery is encrypted, encrypt the faces and embeddings that were stored before, and leave no byte of
         them in the file. It also finishes an earlier call that was interrupted. Raises WorkError if another program
@@ -229,7 +234,7 @@ class AppearanceLog:
         cipher = self._cipher()
         if not cipher.overhead:
             return
-        with self._writing() as database:
+        with self.writing() as database:
             for table, key, column, start in (
                 ("appearance", "id", "face", PNG),
                 ("embedding", "appearance", "value", EMBEDDING),
@@ -240,18 +245,18 @@ class AppearanceLog:
                     encrypted = [cipher.encrypt(value), id]
                     database.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", encrypted)
                     database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-        if not self._read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
+        if not self.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
             return
         self._remove_deleted_bytes(
             "pictures and embeddings remain unencrypted in its -wal file: stop that program, then run "
             "`rkface gallery check --key FILE`"
         )
-        with self._writing() as database:
+        with self.writing() as database:
             database.execute("DELETE FROM setting WHERE name = ?", [SCRUB])
 
     def count(self) -> int:
         """Return the number of appearances."""
-        return int(self._read("SELECT count(*) FROM appearance")[0][0])
+        return int(self.read("SELECT count(*) FROM appearance")[0][0])
 
     def prune(self, keep: Keep, people: Iterable[str], merged: Mapping[str, str]) -> int:
         """Delete old appearances, pictures and embeddings, and all appearances that name a person who is not among
@@ -260,7 +265,7 @@ class AppearanceLog:
         An appearance of a person who was ``merged`` (old id → new id) is kept under the new id. The age of an
         appearance counts from when it was logged.
         """
-        with self._writing() as database:
+        with self.writing() as database:
             now = self._stored_clock.advance(database)
             for old, new in merged.items():
                 change = "person = ?1, event = json_set(event, '$.match.person', ?1)"
@@ -290,7 +295,7 @@ class AppearanceLog:
     def delete(self, ids: Iterable[str]) -> int:
         """Delete these appearances with their pictures and embeddings, and leave no byte of them in the file. Return
         how many there were. Raises WorkError if the file cannot be written, or another program reads old pages."""
-        with self._writing() as database:
+        with self.writing() as database:
             gone = database.execute(
                 "DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
             ).rowcount
@@ -302,7 +307,7 @@ class AppearanceLog:
         """Delete all appearances that name one of ``people`` (ids), and leave no byte of them in the file. Raises
         WorkError if the file cannot be written, or another program reads old pages."""
         named = "person IN (SELECT value FROM json_each(?))"
-        with self._writing() as database:
+        with self.writing() as database:
             gone = database.execute(f"DELETE FROM appearance WHERE {named}", [json.dumps(list(people))]).rowcount
         if gone:
             self._remove_deleted_bytes()
@@ -314,20 +319,20 @@ class AppearanceLog:
         They are on the disk here before they are deleted there. After an interruption, call it again: none is stored
         twice. Raises WorkError if a log cannot be written.
         """
-        clock = old._read("SELECT name, value FROM setting WHERE name = ?", [CLOCK])
-        with self._writing() as database:
+        clock = old.read("SELECT name, value FROM setting WHERE name = ?", [CLOCK])
+        with self.writing() as database:
             database.executemany("INSERT OR IGNORE INTO setting VALUES (?, ?)", clock)
             kept = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
         now = read_clock(kept[0]) if kept else None
         latest = now.now if now else math.inf  # nothing was logged later than now
-        rows = old._read("SELECT id, person FROM appearance ORDER BY started")
+        rows = old.read("SELECT id, person FROM appearance ORDER BY started")
         mine = [id for id, person in rows if is_mine(person)]
         for start in range(0, len(mine), BATCH):
             ids = json.dumps(mine[start : start + BATCH])
             columns = "id, source, person, started, min(logged, ?2), event, face, renamed"
             named = "IN (SELECT value FROM json_each(?1))"
-            batch = old._read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
-            vectors = old._read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
+            batch = old.read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
+            vectors = old.read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
             with self._lock, readable_errors(self.path):
                 self._database.execute("PRAGMA synchronous=FULL")
                 with transaction(self._database):
@@ -336,7 +341,7 @@ class AppearanceLog:
                     )
                     self._database.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?, ?)", vectors)
                 self._database.execute("PRAGMA synchronous=NORMAL")
-            with old._writing() as database:
+            with old.writing() as database:
                 database.execute("DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [ids])
         if mine:
             old._remove_deleted_bytes()
@@ -350,11 +355,13 @@ class AppearanceLog:
             raise WorkError(f"{self.path}: another program is reading this file, so {left}")
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Write everything in the block or, if it raises an error, nothing. Raises WorkError."""
         with self._lock, readable_errors(self.path), transaction(self._database):
             yield self._database
 
-    def _read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
+    def read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
+        """All rows that the SQL ``statement`` returns. Raises WorkError."""
         with self._lock, readable_errors(self.path):
             return self._database.execute(statement, tuple(parameters)).fetchall()
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from logging import getLogger
 from queue import Queue
 from types import TracebackType
@@ -59,7 +60,9 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
+from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
+from .unnamed import erase_unnamed
 from .watchers import Watchers, hidden_masks, watched_area
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
@@ -152,6 +155,14 @@ class Service:
             self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems, self._alert_pictures)
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.strangers = StrangerRequests(
+                self.gallery,
+                self._log,
+                self._identity,
+                threshold=lambda: self._rules().match,
+                lock=self._enrollment.lock,
+                changed=self._note_new_faces,
+            )
             self._parts = Parts(
                 started=self.started,
                 machine=read_machine(),
@@ -296,8 +307,11 @@ class Service:
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
-            copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
-        return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+            known = self.gallery.person(person)
+            unnamed = erase_unnamed(self.gallery, self._log, known)
+            copies = erasure.delete_in_service(self.gallery, known, self._people.notice_deleted)
+        report = erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+        return replace(report, left=[*unnamed, *report.left])
 
     def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
         if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
@@ -479,6 +493,11 @@ class Service:
         for watcher in self.watchers.values():
             watcher.search_again()
 
+    def _note_new_faces(self) -> None:
+        """People were enrolled, or faces put on the ignore list or removed from it: look again at who is in view."""
+        self._people.add_new()
+        self._search_again()
+
     def _report(self) -> BoardReport | None:
         """The state of this board for Home Assistant."""
         return report_board(self.health()) if self._ready else None
@@ -494,6 +513,7 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
+        self.strangers.finder.forget()
         self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
