@@ -191,13 +191,13 @@ def _open_models(options: Namespace) -> _Models:
     from rkface.runtime.vision.detect import Detector
     from rkface.runtime.vision.embed import Embedder
 
-    providers = (options.provider,)
+    providers, threads = (options.provider,), 1  # each core works on a photo of its own
     stated, embedder = options.recognizer_crop, None
     if options.recognizer is not None:
-        embedder = open_recognizer(options.recognizer, providers, crop=stated).embedder()
+        embedder = open_recognizer(options.recognizer, providers, threads, stated).embedder()
     if options.detector is not None:
         width, height = options.size or (None, None)
-        backend, input, outputs = open_detector(options.detector, width, height, providers)
+        backend, input, outputs = open_detector(options.detector, width, height, providers, threads)
         return _Models(Detector(backend, input, outputs), input, options.detector, embedder, _crop(embedder, stated))
     if options.size is not None:
         raise InputError("--size only works with --detector: the detector of a bundle has a fixed size")
@@ -207,9 +207,9 @@ def _open_models(options: Namespace) -> _Models:
         raise InputError(f"{options.bundle}: this bundle does not exist: give a face detector with --detector")
     bundle = read_bundle(options.bundle)
     path, model, face = bundle.reference("detector"), bundle.manifest.detector, bundle.manifest.recognizer
-    detector = Detector(open_reference(path, model.input, providers), model.input, model.outputs)
+    detector = Detector(open_reference(path, model.input, providers, threads), model.input, model.outputs)
     if embedder is None:
-        backend = open_reference(bundle.reference("recognizer"), face.input, providers)
+        backend = open_reference(bundle.reference("recognizer"), face.input, providers, threads)
         embedder = Embedder(backend, face.crop, face.outputs[0].shape[-1])
     return _Models(detector, model.input, path, embedder, embedder.crop, bundle.manifest.synthetic)
 

@@ -27,7 +27,8 @@ PACKAGES = {
     "enrollment": {"gallery", "inference"},
     "events": {"tracking"},
     "alerts": {"events"},
-    "service": {"alerts", "enrollment"},
+    "hub": {"events", "enrollment"},
+    "service": {"alerts", "hub"},
     "web": {"service"},
     "cli": {"web"},
 }

@@ -23,7 +23,14 @@ from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.versions import TOOLKIT_PYTHON_NEWEST
 
-BOARD_EXTRAS = ("reference", "web", "mqtt", "crypto", "heif")  # extras of pyproject.toml that make sense on a board
+BOARD_EXTRAS = (
+    "reference",
+    "web",
+    "mqtt",
+    "notify",
+    "crypto",
+    "heif",
+)  # extras of pyproject.toml that make sense on a board
 SERVICE_EXTRAS = ("web", "mqtt", "crypto")  # that the service uses: 9 MB with everything that they need in turn
 HEADLESS = {"opencv-python": "opencv-python-headless"}  # a board has no windows to show
 # numpy 1.26 is the last that rknn-toolkit-lite2's extension modules were built for. The wheels of OpenCV 4.14 ask for

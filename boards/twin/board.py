@@ -69,11 +69,12 @@ class Twin:
         ``faults`` as librknnrt.c explains them, ``binding`` as in bindings.py; ``simulator`` is the folder with the
         sockets of simulators, None answers golden inputs only.
         """
-        # Wheels and rkface have a path each. No bytecode: it would be written into folders that other Pythons use.
+        # Wheels and rkface have a path each. Bytecode is written even if the caller's environment forbids it: compiling
+        # the modules under emulation takes two thirds of a start. It is in the twin's own folders.
         return {
             **os.environ,
             "PATH": f"{self.prefix / BIN}:{os.environ.get('PATH', os.defpath)}",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONNOUSERSITE": "1",
             "PYTHONPATH": f"{self.packages}:{self.ingredients.site}",
             "OMP_NUM_THREADS": "1",

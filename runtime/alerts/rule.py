@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from ..core.toml import Range
+from ..core.weekly import Day, WeeklyHours
 
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+GROUP, PERSON = "group:", "person:"  # of an entry of ``Rule.who``, before the name or the id
+EVERYBODY = ("anybody", "known", "stranger")  # the other entries
 
 LONGEST_COOLDOWN = 86_400.0  # seconds
 MOST_RULE_NAME = 100  # characters
@@ -38,3 +40,8 @@ class Rule:
         tuple[str, ...], "who gets the alert: names of receivers in [events] and [notify], such as webhook or mqtt"
     ] = ()
     enabled: Annotated[bool, "false: the rule is switched off"] = True
+
+    @property
+    def when(self) -> WeeklyHours:
+        """The days and hours in which the rule applies."""
+        return WeeklyHours(self.days, self.hours, self.time_zone)

@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from .options import add_backend, add_bundle, add_camera_position, add_json
 
 if TYPE_CHECKING:
     from ..enrollment.enroll import Verdict
+    from ..enrollment.measured_photo import MeasuredPhoto
     from ..enrollment.photo_folders import PersonPhoto
     from ..gallery.gallery import Gallery
     from ..inference.pipeline import Pipeline
@@ -113,19 +115,22 @@ def _enroll(options: Namespace) -> int:
 
         return print_verdicts([enroll_camera(options)], as_json=options.json)
 
+    from ..enrollment.enroll import measure_file
     from ..inference.pipeline import open_bundle
     from ..vision.read_ahead import ReadAhead
-    from .photos import photo_progress
+    from .photos import inference_threads, photo_progress
 
     photos = _find_photos(options)
     drawings = _plan_drawings(options, photos)
     people = _by_person(photos)
     with ExitStack() as opened:
-        pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))
+        pipeline = opened.enter_context(
+            open_bundle(options.bundle, options.backend, threads=inference_threads(len(photos)))
+        )
         gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
         gallery.check_identity()
         in_order = [photo.path for group in people for photo in group if not photo.problem]
-        reader = opened.enter_context(ReadAhead(in_order))
+        reader = opened.enter_context(ReadAhead(in_order, partial(measure_file, pipeline, enroll_rules(options))))
         advance = opened.enter_context(photo_progress(len(photos)))
         verdicts = chain.from_iterable(
             _enroll_person(gallery, pipeline, group, options, drawings, reader=reader) for group in people
@@ -156,15 +161,15 @@ def _enroll_person(
     options: Namespace,
     drawings: Mapping[Path, Path],
     *,
-    reader: ReadAhead,
+    reader: ReadAhead[MeasuredPhoto],
 ) -> Iterator[Verdict]:
     """The verdicts on the ``photos`` of one person, in their order."""
     from ..enrollment.enroll import enroll_photos
 
     readable = [photo.path for photo in photos if not photo.problem]
     rules, metadata = enroll_rules(options), dict(options.set)
-    name, read = photos[0].person, reader.read
-    verdicts = enroll_photos(gallery, pipeline, name, readable, rules=rules, metadata=metadata, read=read)
+    name, measure = photos[0].person, reader.take
+    verdicts = enroll_photos(gallery, pipeline, name, readable, rules=rules, metadata=metadata, measure=measure)
     for photo in photos:
         verdict = _refuse(photo) if photo.problem else next(verdicts)
         if verdict.faces and photo.path in drawings:

@@ -37,10 +37,19 @@ def add_photo_options(parser: ArgumentParser) -> None:
     )
 
 
-def open_pipeline(options: Namespace) -> Pipeline:
+def open_pipeline(options: Namespace, threads: int | None = None) -> Pipeline:
+    """The bundle's pipeline. ``threads``: as ``open_bundle``."""
     from ..inference.pipeline import open_bundle
 
-    return open_bundle(options.bundle, options.backend, (options.provider,))
+    return open_bundle(options.bundle, options.backend, (options.provider,), threads)
+
+
+def inference_threads(count: int) -> int | None:
+    """The threads of ONNX Runtime for one inference, if ``count`` photos are worked on by ``ReadAhead``.
+
+    With many photos, each core works on a photo of its own, which takes less time than all cores on one photo.
+    """
+    return 1 if count >= MANY else None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from .steady_clock import ACCURACY, SET_SINCE, SteadyClock
@@ -17,12 +17,17 @@ CLOCK = "clock"  # row of the table ``setting``
 
 
 class StoredClock:
-    """The clock for the rows of ``table``. ``clock`` is the monotonic clock, ``wall`` the wall clock, in seconds. Not
-    thread-safe."""
+    """The clock for the rows of ``table``, and of the tables ``also``, which are empty before it. ``clock`` is
+    the monotonic clock, ``wall`` the wall clock, in seconds. Not thread-safe."""
 
     def __init__(
-        self, table: str, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+        self,
+        table: str,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        also: Sequence[str] = (),
     ) -> None:
+        self._also = also
         self._table, self._clock, self._wall = table, clock, wall
         self._advanced, self._restarted = clock(), True  # when this process last advanced the clock in the file
 
@@ -37,7 +42,8 @@ class StoredClock:
         after = before.after(passed, wall)
         missed = after.now - before.now - passed
         if missed > ACCURACY:  # it passed before what was logged since then
-            database.execute(f"UPDATE {self._table} SET logged = logged + ? WHERE logged > ?", [missed, before.agreed])
+            for table in (self._table, *self._also):
+                database.execute(f"UPDATE {table} SET logged = logged + ? WHERE logged > ?", [missed, before.agreed])
         database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [CLOCK, json.dumps(asdict(after))])
         return after.now
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 from typing import Annotated, Literal, get_args
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from .errors import InputError
-from .text import show_value
+from .text import nearest, show_value
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -116,7 +116,13 @@ def _zone(name: str) -> tzinfo | None:
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
-        raise InputError(
-            f"there is no time zone {show_value(name)} on this machine: write a name such as Europe/Warsaw, or "
-            "install the package tzdata"
-        ) from None
+        raise InputError(f"there is no time zone {show_value(name)} on this machine: {_suggest(name)}") from None
+
+
+def _suggest(name: str) -> str:
+    known = available_timezones()
+    if not known:
+        return "it has no data about time zones: install them with `apt install tzdata`, or `pip install tzdata`"
+    spellings = {text.lower(): zone for zone in sorted(known) for text in (zone.rpartition("/")[2], zone)}
+    near = nearest(name, spellings)
+    return f"did you mean {spellings[near]}?" if near else "write a region and a city, such as Europe/Warsaw"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,26 +124,35 @@ def enroll_photos(
     *,
     rules: EnrollOptions,
     metadata: Mapping[str, Any] | None = None,
-    read: Callable[[Path], NDArray[np.uint8]] = read_image,
+    measure: Callable[[Path], MeasuredPhoto] | None = None,
 ) -> Iterator[Verdict]:
     """As ``enroll``, for files with photos of one person, which are compared with each other too. A file that cannot be
-    read and an invalid name are refused. ``read`` reads a photo, such as ``ReadAhead.read``."""
+    read and an invalid name are refused. ``measure`` returns what ``measure_file`` does, such as ``ReadAhead.take``
+    with it; None calls it."""
     try:
         name = find_spelling(gallery, name)
     except InputError as error:
         reason = f"{error}: rename the folder or file"
         yield from (Verdict("refused", in_a_line(name), in_a_line(str(photo)), reason) for photo in photos)
         return
-    measured = []
-    for photo in photos:
-        source = in_a_line(str(photo))
-        try:
-            image = read(photo)
-        except InputError as error:
-            measured.append(MeasuredPhoto(source, str(error).removeprefix(f"{photo}: ")))
-        else:
-            measured.append(measure_photo(pipeline, image, source, strict=rules.strict, face=rules.face))
+    measured = [_measured(photo, measure or partial(measure_file, pipeline, rules)) for photo in photos]
     yield from _Enrollment(gallery, name, pipeline, rules, metadata).add(measured)
+
+
+def measure_file(
+    pipeline: Pipeline, rules: EnrollOptions, photo: Path, image: NDArray[np.uint8] | None = None
+) -> MeasuredPhoto:
+    """The faces of the file ``photo``, measured as ``rules`` say. ``image``: its content, if it was read. Threads may
+    call this. Raises InputError if it cannot be read."""
+    image = read_image(photo) if image is None else image
+    return measure_photo(pipeline, image, in_a_line(str(photo)), strict=rules.strict, face=rules.face)
+
+
+def _measured(photo: Path, measure: Callable[[Path], MeasuredPhoto]) -> MeasuredPhoto:
+    try:
+        return measure(photo)
+    except InputError as error:
+        return MeasuredPhoto(in_a_line(str(photo)), str(error).removeprefix(f"{photo}: "))
 
 
 def enroll_photo(

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ..core.errors import RkfaceError
+from ..core.sqlite import DamagedError, NotADatabaseError
 from .channel import UndeliveredError
 from .event import ALERT_SCHEMA, to_json
 from .picture_links import PictureLinks
@@ -24,13 +25,15 @@ def is_alert(event: Mapping[str, Any]) -> bool:
 
 
 def read_picture(alert: Mapping[str, Any], pictures: PictureStore | None) -> bytes | None:
-    """The JPEG of ``alert``. None if it has none, or if that has expired or was deleted. Raises UndeliveredError if it
-    cannot be read now."""
+    """The JPEG of ``alert``. None if it has none, or if that has expired, was deleted, or is damaged. Raises
+    UndeliveredError if it cannot be read now."""
     picture = alert.get("picture")
     if not picture or pictures is None:
         return None
     try:
         return pictures.read(picture["id"])
+    except (DamagedError, NotADatabaseError):  # the service reports that; the alert must not wait for it
+        return None
     except RkfaceError as error:
         raise UndeliveredError(str(error)) from error
 

@@ -20,6 +20,7 @@ from typing import Any
 from ..core.errors import RkfaceError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
+from ..core.sqlite import DamagedError, NotADatabaseError
 from ..tracking.appearance import SCHEMA
 from .alert_picture import is_alert, read_picture
 from .broker import Broker, RetainedTopics
@@ -87,6 +88,7 @@ class Mqtt:
         self._discovery = Discovery(self._topics, root, release, console, _support(), **about) if root else None
         self._pictures = pictures
         self._snapshots: dict[str, str] = {}  # by topic: the id of the picture that is retained there
+        self._refused_picture = ""  # id of the last picture that could not be published
         self._people = Subscription(
             self._topics.people, "messages of an earlier run there may still name a forgotten person"
         )
@@ -175,21 +177,29 @@ class Mqtt:
 
     def _deliver_alert(self, alert: dict[str, Any], from_earlier_run: bool) -> None:
         source = alert["appearance"]["source"]
-        image = read_picture(alert, self._pictures)
-        if image is None or self._pictures is None or (from_earlier_run and source not in self._sources):
-            alert["picture"], messages = None, []  # nothing is retained for a camera that is gone
+        topic, image = self._topics.camera(source, "snapshot"), read_picture(alert, self._pictures)
+        gone = from_earlier_run and source not in self._sources  # nothing is retained for a camera that is gone
+        if image is None or self._pictures is None or gone or alert["picture"]["id"] == self._refused_picture:
+            alert["picture"], messages = None, []
         else:
-            topic = self._topics.camera(source, "snapshot")
             messages = [Message(topic, image, retain=True, expiry=max(1, int(self._pictures.limits.seconds)))]
             self._stored.add([topic])
             self._snapshots[topic] = alert["picture"]["id"]
             alert["picture"]["topic"] = topic
-        self._connection.publish([*messages, Message(self._topics.camera(source, "alert"), to_json(alert))])
+        try:
+            self._connection.publish(messages)
+        except (RefusedError, UndeliveredError):
+            # The picture may be too large for this broker, or the topic forbidden. The alert must not wait for that.
+            self._refused_picture = self._snapshots[topic]
+            raise
+        self._connection.publish([Message(self._topics.camera(source, "alert"), to_json(alert))])
 
     def _has_picture(self, id: str) -> bool:
         """Whether the picture may still be retained: it has not expired, and its person is not forgotten."""
         try:
             return self._pictures is not None and self._pictures.has(id)
+        except (DamagedError, NotADatabaseError):
+            return False
         except RkfaceError as error:
             raise UndeliveredError(str(error)) from error
 

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
@@ -23,13 +24,23 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 KIND = re.compile(r"([a-z][a-z0-9+.-]{0,19}):", re.IGNORECASE)  # the start of a URL, which may be shown
+WITH_PICTURE = 3  # attempts with the picture, which may be too large for the service; then the text alone is sent
 TIMEOUT = 30.0  # seconds for one message; the timeouts of single connections are in the URL (`cto`, `rto`)
 STATUS = re.compile(r"\berror=([1-5]\d\d)\b")  # how Apprise's plugins write the status of an HTTP answer
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """How many ``attempts`` to send the alert ``id`` were made."""
+
+    id: str = ""
+    attempts: int = 0
+
+
 class Push:
     """A ``Channel`` that sends alerts to the Apprise ``url``, with their picture from ``pictures``. Other events are
-    skipped. A service that takes no attachments gets the text. Raises InputError if Apprise is missing or does not know
+    skipped. A service that takes no attachments gets the text, and so does one that has refused the picture
+    ``WITH_PICTURE`` times. Raises InputError if Apprise is missing or does not know
     the URL."""
 
     def __init__(self, url: str, pictures: PictureStore | None = None) -> None:
@@ -41,6 +52,7 @@ class Push:
         found = KIND.match(url.strip())
         self._kind = found[1].lower() if found else ""
         self._pictures = pictures
+        self._failed = _Failed()
         asset = apprise.AppriseAsset(
             app_id="rkface",
             app_desc="rkface",
@@ -50,7 +62,10 @@ class Push:
             service_timeout=TIMEOUT,
         )
         self._receiver: Apprise = apprise.Apprise(asset=asset)
-        known = self._receiver.add(url.strip())
+        try:
+            known = self._receiver.add(url.strip())
+        except Exception:  # of one of its many plugins; the text may contain the URL
+            known = False
         if not known or len(self._receiver) != 1:
             kind = f"{self._kind}://" if self._kind else "it"
             raise InputError(
@@ -76,7 +91,11 @@ class Push:
             return
         title, text = describe_alert(alert)
         image = read_picture(alert, self._pictures)
-        attachment = AttachMemory(image, name="picture.jpg", mimetype="image/jpeg") if image else None
+        if self._failed.id != alert["id"]:
+            self._failed = _Failed(alert["id"])
+        shown = image is not None and self._failed.attempts < WITH_PICTURE
+        attachment = AttachMemory(image, name="picture.jpg", mimetype="image/jpeg") if shown else None
+        self._failed = replace(self._failed, attempts=self._failed.attempts + 1)
         try:
             result = self._receiver.notify(text, title, body_format=NotifyFormat.TEXT, attach=attachment)
         except Exception as error:  # of one of its many plugins; the text may contain the URL

@@ -28,6 +28,7 @@ from .event import OutgoingEvent
 from .picture_links import PictureLinks
 from .picture_store import PictureStore
 
+TOO_LARGE = 413
 REFUSED = (400, 405, 406, 411, 413, 414, 415, 422)  # the same body would get the same answer again
 LONGEST_AFTER = 3600.0  # seconds: the longest Retry-After that is obeyed
 PREFIX = "whsec_"
@@ -40,9 +41,10 @@ class Webhook:
     pictures of alerts are; with ``links``, an alert contains a link instead of the picture. ``wall``: the clock for the
     time stamp.
 
-    Only 2xx means success. The statuses in ``REFUSED`` refuse one event permanently, and 410 refuses all. After every
-    other answer the event is sent again, also after redirects, which are never followed. Raises InputError if URL,
-    secret, headers or certificates cannot be used.
+    An alert that is too large for the server is sent again without its picture. Only 2xx means success. The statuses in
+    ``REFUSED`` refuse one event permanently, and 410 refuses all. After every other answer the event is sent again,
+    also after redirects, which are never followed. Raises InputError if URL, secret, headers or certificates cannot be
+    used.
     """
 
     def __init__(
@@ -84,6 +86,20 @@ class Webhook:
     def deliver(self, event: OutgoingEvent) -> None:
         identity = json.loads(event.body)["event"]
         body = write_picture(event.body, self._pictures, self._links)
+        status, after = self._send(identity, body)
+        if status == TOO_LARGE and body != (smaller := write_picture(event.body, None)):
+            status, after = self._send(identity, smaller)
+        said = f"{self._place} answered {status}"
+        if 200 <= status < 300:
+            return
+        if status == 410:
+            raise ReceiverGoneError(f"{said} (gone)")
+        if status in REFUSED:
+            raise RefusedError(said)
+        raise UndeliveredError(said + (", a redirect, which is not followed" if 300 <= status < 400 else ""), after)
+
+    def _send(self, identity: str, body: bytes) -> tuple[int, float]:
+        """Send ``body``, signed now. The status, and the seconds of Retry-After."""
         now = str(int(self._wall()))
         headers = {
             "Content-Type": "application/json",
@@ -95,15 +111,7 @@ class Webhook:
         }
         if self._key is not None:
             headers["webhook-signature"] = sign(self._key, identity, now, body)
-        status, after = self._post(body, headers)
-        said = f"{self._place} answered {status}"
-        if 200 <= status < 300:
-            return
-        if status == 410:
-            raise ReceiverGoneError(f"{said} (gone)")
-        if status in REFUSED:
-            raise RefusedError(said)
-        raise UndeliveredError(said + (", a redirect, which is not followed" if 300 <= status < 400 else ""), after)
+        return self._post(body, headers)
 
     def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, float]:
         """The status, and the seconds of Retry-After."""

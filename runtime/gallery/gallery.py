@@ -86,6 +86,7 @@ class Gallery(GalleryDatabase):
             raise InputError(f"there is no precision {precision!r}: choose one of {', '.join(get_args(Precision))}")
         super().__init__(path, identity, create=create, key=key)
         self.searches = 0
+        self.may_name: Callable[[str], bool] = lambda person: True  # False: nobody is found to be this person (id)
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
@@ -204,7 +205,8 @@ class Gallery(GalleryDatabase):
     def merge(self, person: Person, into: Person) -> None:
         """Give all samples of ``person`` to ``into`` and remove ``person``.
 
-        ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks.
+        ``into`` keeps its name, its id and its metadata, and gets the metadata of ``person`` for keys that it lacks. It
+        belongs to the groups of both.
 
         Raises:
             InputError: Both are the same person; or the gallery is encrypted and was opened without its key.
@@ -219,6 +221,9 @@ class Gallery(GalleryDatabase):
                 (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
                 bind_to(database, self.cipher, self.path, person.id, (into.id, name))
             database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
+            database.execute(
+                "INSERT OR IGNORE INTO membership SELECT ?, name FROM membership WHERE person = ?", [into.id, person.id]
+            )
             for column in ("named", "person"):
                 database.execute(f"UPDATE review SET {column} = ?1 WHERE {column} = ?2", [into.id, person.id])
             database.execute("DELETE FROM person WHERE id = ?", [person.id])
@@ -256,7 +261,7 @@ class Gallery(GalleryDatabase):
         probes = check_probes(probes, snapshot.dimensions)
         self.searches += len(probes)
         found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
-        matches = [[_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits] for hits in found]
+        matches = [self._named(_to_match(snapshot.people[hit.owner], hit.cosine) for hit in hits) for hits in found]
         return nearer_than_anchors(matches, snapshot.anchor_cosines(probes)) if len(snapshot.anchors) else matches
 
     def anchor_cosines(self, probes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -323,6 +328,13 @@ class Gallery(GalleryDatabase):
             except RkfaceError:
                 self._current = None
                 raise
+
+    def _named(self, matches: Iterable[Match]) -> list[Match]:
+        """Those who may be named. If the most similar person may not be, the probe is nobody, and not the next one."""
+        found = list(matches)
+        if found and not self.may_name(found[0].person):
+            return []
+        return [match for match in found if self.may_name(match.person)]
 
     def _snapshot(self) -> Snapshot:
         current = self._current

@@ -126,13 +126,16 @@ def _find_problems(compared: _Compared) -> Iterator[SampleFinding]:
     """The samples that are probably wrong, the worst first."""
     own, other, threshold = compared.neighbors.own, compared.neighbors.other, compared.threshold
     several = own > NOTHING
-    contradictory = several & (other >= threshold) & (other > own)
+    # Of two samples that clash, the one that its own person supports less is wrong.
+    nearest_other = compared.neighbors.other_sample
+    support = np.where(several, own, np.float32(threshold))[nearest_other]
+    contradictory = several & (other >= threshold) & (other > own) & (own <= support)
     unlike = several & (own < threshold) & ~contradictory
     # Contradictory samples come before those that are only unlike: no difference of two cosines is below -2.
     order = np.argsort(np.where(contradictory, own - other - 4, own), kind="stable")
     for number in order[(contradictory | unlike)[order]][:MOST_FINDINGS].tolist():
         clash = bool(contradictory[number])
-        nearest = compared.neighbors.other_sample if clash else compared.neighbors.own_sample
+        nearest = nearest_other if clash else compared.neighbors.own_sample
         sample, near = compared.describe(number), compared.describe(int(nearest[number]))
         if sample and near:
             problem: SampleProblem = "contradictory" if clash else "unlike"

@@ -37,6 +37,7 @@ class Person:
         samples: Number of samples, 0 or more.
         threshold: Minimum cosine at which this person is recognized, 0 to 1, for people who look alike. The threshold
             for everybody counts if it is higher. None without one.
+        groups: Names of the groups to which the person belongs, sorted.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Person:
     changed: float
     samples: int
     threshold: float | None = None
+    groups: tuple[str, ...] = ()
 
 
 class PersonName(NamedTuple):

@@ -30,10 +30,14 @@ from .stored_values import (
     person_from_row,
 )
 
-SELECT_PEOPLE = (
+_PERSON = (
     "SELECT id, name, metadata, created, changed, (SELECT count(*) FROM sample WHERE person = person.id), "
-    "(SELECT cosine FROM threshold WHERE person = person.id) FROM person"
+    "(SELECT cosine FROM threshold WHERE person = person.id)"
 )
+SELECT_PEOPLE = (
+    f"{_PERSON}, (SELECT json_group_array(membership.name) FROM membership WHERE person = person.id) FROM person"
+)
+SELECT_PEOPLE_WITHOUT_GROUPS = f"{_PERSON}, '[]' FROM person"
 SELECT_SAMPLES = (
     "SELECT sample.id, person.id, person.name, identity, embedding, image, quality, source, sample.created "
     "FROM sample JOIN person ON person.id = sample.person LEFT JOIN crop ON crop.sample = sample.id"
@@ -52,7 +56,7 @@ def select_people(gallery: GalleryDatabase, clause: str, parameters: Sequence[An
 def select_names(gallery: GalleryDatabase) -> tuple[PersonName, ...]:
     """All people, sorted by name. As many as there may be are never in memory with all of their values."""
     with gallery_errors(gallery.path):
-        rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE} ORDER BY name"))
+        rows = map(person_from_row, gallery.database.execute(f"{SELECT_PEOPLE_WITHOUT_GROUPS} ORDER BY name"))
         return tuple(PersonName(person.id, person.name, person.threshold) for person in rows)
 
 

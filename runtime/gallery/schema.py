@@ -84,6 +84,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Ids of entries that were removed: backups may still contain them.
         "CREATE TABLE former_ignored (id TEXT PRIMARY KEY, since REAL NOT NULL) STRICT, WITHOUT ROWID",
     ),
+    # The groups of a person. A group exists as long as it has members.
+    (
+        """CREATE TABLE membership (
+            person TEXT NOT NULL REFERENCES person ON DELETE CASCADE, name TEXT NOT NULL, PRIMARY KEY (person, name)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX membership_name ON membership (name)",
+    ),
 )
 
 

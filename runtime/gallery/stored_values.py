@@ -30,6 +30,7 @@ TEXTS = (  # tables and columns
     ("former", "id, coalesce(person, '')"),
     ("moved", "person"),
     ("backup", "path"),
+    ("membership", "person, name"),
     ("ignored", "id, note"),
     ("former_ignored", "id"),
 )
@@ -47,8 +48,9 @@ SELECT_REVIEW_EMBEDDINGS = "SELECT appearance, embedding FROM review WHERE embed
 
 
 def person_from_row(row: Sequence[Any]) -> Person:
-    """The person in a row: id, name, metadata, created, changed, number of samples, own threshold or None."""
-    id, name, metadata, created, changed, samples, threshold = row
+    """The person in a row: id, name, metadata, created, changed, number of samples, own threshold or None, and
+    the groups as JSON."""
+    id, name, metadata, created, changed, samples, threshold, groups = row
     if not (isinstance(id, str) and isinstance(name, str) and _is_finite(created) and _is_finite(changed)):
         raise DamagedContentError("a person's id, name or time")
     try:
@@ -59,7 +61,10 @@ def person_from_row(row: Sequence[Any]) -> Person:
         raise DamagedContentError(f"metadata of the person {id[:32]!a}")
     if threshold is not None and not (_is_finite(threshold) and 0 <= threshold <= 1):
         raise DamagedContentError(f"the threshold of the person {id[:32]!a}")
-    return Person(id, name, values, created, changed, samples, threshold)
+    names = json.loads(groups)
+    if not all(isinstance(group, str) for group in names):
+        raise DamagedContentError(f"a group of the person {id[:32]!a}")
+    return Person(id, name, values, created, changed, samples, threshold, tuple(sorted(names)))
 
 
 def check_sample_row(id: Any, quality: Any, source: Any, created: Any, identity: Any) -> None:
@@ -102,7 +107,7 @@ def find_row_damage(database: sqlite3.Connection) -> str | None:
             ):
                 raise DamagedContentError(f"a row of the table {table}")
         thresholds = "(SELECT cosine FROM threshold WHERE person = id)" if _has(database, "threshold") else "NULL"
-        for row in database.execute(f"SELECT id, name, metadata, created, changed, 0, {thresholds} FROM person"):
+        for row in database.execute(f"SELECT id, name, metadata, created, changed, 0, {thresholds}, '[]' FROM person"):
             person_from_row(row)
         for row in database.execute("SELECT id, quality, source, created, identity FROM sample"):
             check_sample_row(*row)

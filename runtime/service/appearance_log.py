@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..alerts.rule import LONGEST_COOLDOWN
 from ..core.errors import WorkError
 from ..core.sqlite import (
     empty_write_ahead_log,
@@ -74,7 +75,7 @@ class AppearanceLog:
     ) -> None:
         self.path = path
         self._cipher = cipher
-        self._stored_clock = StoredClock("appearance", clock, wall)
+        self.clock = StoredClock("appearance", clock, wall, also=("alert",))
         self._lock = threading.Lock()
         try:
             self._database = open_log(path)
@@ -107,7 +108,7 @@ class AppearanceLog:
         person, cipher = appearance.match.person if appearance.match else None, self._cipher()
         face = None if sighting.face is None else cipher.encrypt(sighting.face)
         with self.writing() as database:
-            now = self._stored_clock.advance(database)
+            now = self.clock.advance(database)
             database.execute(
                 "INSERT INTO appearance (id, source, person, started, logged, event, face) "
                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
@@ -266,10 +267,11 @@ class AppearanceLog:
         appearance counts from when it was logged.
         """
         with self.writing() as database:
-            now = self._stored_clock.advance(database)
+            now = self.clock.advance(database)
             for old, new in merged.items():
                 change = "person = ?1, event = json_set(event, '$.match.person', ?1)"
                 database.execute(f"UPDATE appearance SET {change} WHERE person = ?2", [new, old])
+                database.execute("UPDATE alert SET person = ? WHERE person = ?", [new, old])
             gone = database.execute(
                 "DELETE FROM appearance WHERE logged < ?1 OR "
                 "(person IS NOT NULL AND person NOT IN (SELECT value FROM json_each(?2)))",
@@ -285,6 +287,11 @@ class AppearanceLog:
                 "DELETE FROM embedding WHERE appearance IN (SELECT id FROM appearance WHERE logged < ?)",
                 [now - keep.embeddings * DAY],
             ).rowcount
+            values += database.execute(
+                "DELETE FROM alert WHERE logged < ?1 OR "
+                "(person IS NOT NULL AND person NOT IN (SELECT value FROM json_each(?2)))",
+                [now - max(keep.appearances * DAY, LONGEST_COOLDOWN), json.dumps(list(people))],
+            ).rowcount
         if gone or values:
             # The -wal file must not contain it either. If this fails, the next deletion tries again.
             with self._lock, suppress(sqlite3.Error):
@@ -295,10 +302,10 @@ class AppearanceLog:
     def delete(self, ids: Iterable[str]) -> int:
         """Delete these appearances with their pictures and embeddings, and leave no byte of them in the file. Return
         how many there were. Raises WorkError if the file cannot be written, or another program reads old pages."""
+        named, listed = "IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
         with self.writing() as database:
-            gone = database.execute(
-                "DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))]
-            ).rowcount
+            gone = database.execute(f"DELETE FROM appearance WHERE id {named}", listed).rowcount
+            database.execute(f"DELETE FROM alert WHERE appearance {named}", listed)
         if gone:
             self._remove_deleted_bytes()
         return int(gone)
@@ -306,9 +313,10 @@ class AppearanceLog:
     def erase(self, people: Iterable[str]) -> None:
         """Delete all appearances that name one of ``people`` (ids), and leave no byte of them in the file. Raises
         WorkError if the file cannot be written, or another program reads old pages."""
-        named = "person IN (SELECT value FROM json_each(?))"
+        named, ids = "person IN (SELECT value FROM json_each(?))", json.dumps(list(people))
         with self.writing() as database:
-            gone = database.execute(f"DELETE FROM appearance WHERE {named}", [json.dumps(list(people))]).rowcount
+            gone = database.execute(f"DELETE FROM appearance WHERE {named}", [ids]).rowcount
+            gone += database.execute(f"DELETE FROM alert WHERE {named}", [ids]).rowcount
         if gone:
             self._remove_deleted_bytes()
 
@@ -356,12 +364,12 @@ class AppearanceLog:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Write everything in the block or, if it raises an error, nothing. Raises WorkError."""
+        """A transaction. Raises WorkError if the log cannot be written."""
         with self._lock, readable_errors(self.path), transaction(self._database):
             yield self._database
 
     def read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
-        """All rows that the SQL ``statement`` returns. Raises WorkError."""
+        """All rows that the SQL ``statement`` returns. Raises WorkError if the log cannot be read."""
         with self._lock, readable_errors(self.path):
             return self._database.execute(statement, tuple(parameters)).fetchall()
 

@@ -30,6 +30,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             value BLOB NOT NULL
         ) STRICT""",
     ),
+    (
+        # Which rule sent an alert about which appearance. It is kept longer than the appearance, for cool-downs.
+        """CREATE TABLE alert (
+            rule TEXT NOT NULL, appearance TEXT NOT NULL, person TEXT, source TEXT NOT NULL, logged REAL NOT NULL,
+            PRIMARY KEY (rule, appearance)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX alert_person ON alert (person)",
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from ..alerts.check import find_rule_mistakes
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
 from ..core.addresses import check_host, check_http_address, mask_address
@@ -66,6 +67,8 @@ def find_mistakes(settings: Settings) -> list[str]:
         problems += find_area_mistakes(where, camera)
         for window, hours in camera.schedule.items():
             problems += _explain(f"{where}schedule.{dump_key(window)}", check_weekly_hours, hours)
+    for name, rule in settings.rules.items():
+        problems += find_rule_mistakes(name, rule, settings.camera, settings.receivers)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
     if webhook:
         problems += _explain("events.webhook.url", check_http_address, webhook.url)

@@ -35,6 +35,7 @@ SENT_BEFORE = {
     "stdout": "lines that were written to stdout before (for example into the systemd journal)",
     "file": "lines that were written to {file} and its older parts before",
     "webhook": "events that the webhook received before",
+    "hub": "events at the hub before",
     "mqtt": "events that subscribers of the broker received before",
     "notify": "messages and pictures that {name} sent before",
 }
@@ -202,8 +203,8 @@ def _erase_from_pictures(gallery: Gallery) -> StageReport:
     if not path.exists():
         return StageReport(ErasureStage.OUTBOXES)
     try:
-        with PictureStore(path) as pictures:
-            erase_from_pictures(gallery, pictures)
+        with PictureStore(path) as pictures, AppearanceLog(log_path(gallery.path)) as log:
+            erase_from_pictures(gallery, pictures, log)
     except RkfaceError as error:
         return StageReport(ErasureStage.OUTBOXES, left=(str(error),))
     return StageReport(ErasureStage.OUTBOXES, (f"{path}: no picture of an alert shows a forgotten person",))
@@ -218,9 +219,10 @@ def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> N
 
 def _erase_beside(gallery: Gallery) -> list[StageReport]:
     """The stages after the backups, with the files beside ``gallery``."""
+    pictures = _erase_from_pictures(gallery)  # first: the log says whom they show
     own = _erase_from_log_at(log_path(gallery.path), lambda log: erase_from_log(gallery, log, FOREVER))
     logs = [erase_from_old_log(gallery), own]
-    outboxes = [_erase_from_pictures(gallery), erase_from_outboxes(gallery)]
+    outboxes = [pictures, erase_from_outboxes(gallery)]
     if not any(log.done for log in logs):
         return [*logs, *outboxes]
     told = (

@@ -12,6 +12,7 @@ from ..backends.bindings import find_binding
 from ..core.installed import package_version
 from ..events import BoardReport, CameraReport, Delivery, SinkState
 from ..gallery.gallery import Gallery
+from ..hub.client import HubClient, HubState
 from ..inference.machine import Clocks, Machine
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler
@@ -19,6 +20,7 @@ from ..tracking.watcher import Watcher
 from .camera_worker import CameraWorker
 from .console_protocol import CameraHealth, Health, SinkHealth
 from .problems import Problems
+from .settings import DAY
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Parts:
     watchers: Mapping[str, Watcher]
     sinks: Sequence[Delivery]
     problems: Problems
+    hub: HubClient | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,20 @@ def _other_problems(parts: Parts, ignored: int) -> Iterator[str]:
         yield f"Liveness is not judged any more, restart the service to try again: {liveness.problem}."
     elif liveness and liveness.problem:
         yield f"Liveness is not judged: {liveness.problem}."
+    if parts.hub is not None:
+        yield from _hub_problems(parts.hub.state())
     if ignored:
         yield f"{ignored} samples come from another model and are ignored: run `rkface gallery reembed`."
     yield from parts.problems
+
+
+def _hub_problems(state: HubState) -> Iterator[str]:
+    if not state.left:
+        yield f"Nobody is named: this board has not heard of its hub for too long: {state.error or 'no answer yet'}."
+    elif not state.connected and state.error:
+        yield f"The hub cannot be reached; people are named for {state.left / DAY:.1f} more days: {state.error}."
+    if state.review:
+        yield f"{state.review} people who were enrolled here have names that the hub knows: decide at the hub."
 
 
 def _sink(state: SinkState) -> SinkHealth:

@@ -125,8 +125,9 @@ class LiveSettings:
         return replace(self, cameras=self.cameras.changed(camera, area=area, area_time=_as_text(when) if area else ""))
 
     def with_switch(self, camera: str, on: bool | None, when: float) -> LiveSettings:
-        """Return the settings with a camera switched on or off at ``when``; None: it follows its schedule."""
-        switched = None if on is None else Switched(on, when)
+        """Return the settings with a camera switched on or off at ``when``; None: it follows its schedule, or is on."""
+        default = on is None or (on and not self.configured.camera[camera].schedule)
+        switched = None if default else Switched(bool(on), when)
         return replace(self, cameras=self.cameras.changed(camera, switched=switched))
 
     def is_on(self, camera: str, now: float) -> bool:

@@ -6,17 +6,22 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from ..alerts.alert import Alert
+from ..alerts.rule import Rule
 from ..events import Delivery
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..gallery.reviews import age_reviews
 from ..tracking.appearance import Appearance
+from .alert_history import AlertHistory
 from .alert_pictures import AlertPictures
+from .alerts import Alerts
 from .appearance_log import AppearanceLog
+from .current_person import refresh_match
 from .erasure import erase_from_log
 from .problems import Problems
 from .settings import DAY, Keep
@@ -38,10 +43,13 @@ class Publisher:
         log: AppearanceLog,
         sinks: Sequence[Delivery],
         problems: Problems,
+        *,
         pictures: AlertPictures,
+        rules: Callable[[], Mapping[str, Rule]],
     ) -> None:
         self._gallery, self._log, self._problems, self._pictures = gallery, log, problems, pictures
-        self._sinks = [sink for sink in sinks if not sink.only_alerts]
+        self._all_sinks, self._sinks = sinks, [sink for sink in sinks if not sink.only_alerts]
+        self._alerts = Alerts(rules, gallery, AlertHistory(log), problems, self._send_alert)
         self._subscribers: list[queue.Queue[Appearance]] = []
         self._publishing = threading.Lock()
         self._ended: deque[str] = deque(maxlen=ENDED)
@@ -49,11 +57,11 @@ class Publisher:
 
     def publish(self, appearance: Appearance, read_sighting: ReadSighting) -> None:
         """Publish a stage of an appearance. ``read_sighting`` returns what the log may keep of the face."""
-        sighting = read_sighting(appearance)
+        sighting, deleted = read_sighting(appearance), False
         if appearance.match is not None:
             appearance = replace(appearance, match=self._refresh_match(appearance.match))
             if appearance.match is None:  # the person was deleted, so nothing of the face may be kept
-                sighting = Sighting()
+                sighting, deleted = Sighting(), True
         event = appearance.as_event()
         with self._publishing:
             if appearance.id in self._ended:  # another thread has published its end already
@@ -70,6 +78,7 @@ class Publisher:
                 subscriber.put_nowait(appearance)
             with self._problems.of("appearances"):
                 self._log.record(appearance, sighting)
+            self._alerts.note(appearance, deleted=deleted)
 
     @contextmanager
     def subscribe(self) -> Iterator[queue.Queue[Appearance]]:
@@ -93,13 +102,17 @@ class Publisher:
                 age_reviews(self._gallery, passed, keep.reviews * DAY)
         self._pictures.prune(self._gallery)
 
+    def tick(self, visible: Collection[str]) -> None:
+        """Apply the rules for alerts to the appearances with these ids, of people who are in view now. Call it about
+        once a second."""
+        with self._publishing:
+            self._alerts.tick(visible)
+
+    def _send_alert(self, alert: Alert) -> None:
+        named = [sink for sink in self._all_sinks if sink.name in alert.receivers]
+        self._pictures.send(alert.as_event(), alert.appearance, named)
+
     def _refresh_match(self, match: Match) -> Match | None:
-        """Return ``match`` with the current id and name. People can be renamed, merged or deleted while a
-        camera sees them, and the name of a deleted person must not be published again."""
-        rows = [(match.person, match.name)]
         with self._problems.of("names"):  # housekeeping has its own part, whose problem this must not clear
-            rows = self._gallery.read(
-                "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)",
-                [match.person],
-            )
-        return replace(match, person=rows[0][0], name=rows[0][1]) if rows else None
+            return refresh_match(self._gallery, match)
+        return match

@@ -53,6 +53,7 @@ from .settings import CameraSettings, Settings
 from .sighting import Sighting
 from .startup import (
     check_library,
+    follow_hub,
     lock_gallery,
     open_gallery,
     open_links,
@@ -146,13 +147,21 @@ class Service:
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
+                self._log,
                 self.watchers,
                 self.watchers.shots,
                 self.problems,
-                self.pipeline.manifest.longest_side,
+                frame_side=self.pipeline.manifest.longest_side,
             )
             self._check_quality = QualityCheck(self.gallery)
-            self._publisher = Publisher(self.gallery, self._log, self.sinks, self.problems, self._alert_pictures)
+            self._publisher = Publisher(
+                self.gallery,
+                self._log,
+                self.sinks,
+                self.problems,
+                pictures=self._alert_pictures,
+                rules=lambda: self._settings.rules,
+            )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self.strangers = StrangerRequests(
@@ -162,6 +171,9 @@ class Service:
                 threshold=lambda: self._rules().match,
                 lock=self._enrollment.lock,
                 changed=self._note_new_faces,
+            )
+            self.hub = opened.enter_context(
+                follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
             )
             self._parts = Parts(
                 started=self.started,
@@ -173,6 +185,7 @@ class Service:
                 watchers=self.watchers,
                 sinks=self.sinks,
                 problems=self.problems,
+                hub=self.hub,
             )
             self._threads = [
                 self._thread("watch", self._watch_results),
@@ -403,6 +416,7 @@ class Service:
                 worker.sample()
                 if not worker.pending:  # no frames arrive: the camera may be away
                     self._publish(self.watchers[name], self.watchers[name].tick())
+            self._publisher.tick(self._visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
                 if self._people.poll():
@@ -482,6 +496,12 @@ class Service:
         for appearance in appearances:
             self._publisher.publish(appearance, read_sighting)
 
+    def _visible_appearances(self) -> frozenset[str]:
+        """The ids of the appearances of all people who are in view now."""
+        return frozenset(
+            face.appearance for watcher in self.watchers.values() for face in watcher.visible_faces() if face.appearance
+        )
+
     def _restart_visits(self) -> None:
         """End all visits, and start new ones with the current rules."""
         for camera in self.workers:
@@ -502,6 +522,14 @@ class Service:
         """The state of this board for Home Assistant."""
         return report_board(self.health()) if self._ready else None
 
+    def _describe(self) -> dict[str, object]:
+        """The state of this board for the hub."""
+        if not self._ready:
+            return {}
+        health = self.health()
+        waiting = sum(sink.waiting for sink in health.sinks)
+        return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
+
     def _note_changed_settings(self) -> None:
         """Report what the file with changes of the console says, and what in it cannot be used."""
         with self.problems.of("settings"):
@@ -514,7 +542,9 @@ class Service:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
         self.strangers.finder.forget()
-        self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
+        self._alert_pictures.prune(
+            self.gallery
+        )  # before the sinks, which withdraw those that are gone, and before the log
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

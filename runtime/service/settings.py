@@ -184,6 +184,13 @@ class AlertPictureSettings:
 
 
 @dataclass(frozen=True)
+class HubSettings:
+    """The hub of many boards: people come from it, and events go to it; needs rkface[hub] (docs/hub.md)."""
+
+    address: Annotated[str, "what `rkface hub add-board` printed, as env:NAME or file:PATH"]
+
+
+@dataclass(frozen=True)
 class Events:
     """Where to send events."""
 
@@ -268,13 +275,16 @@ class Settings:
     alert_pictures: AlertPictureSettings = AlertPictureSettings()
     rules: dict[str, Rule] = field(default_factory=dict)
     keep: Keep = Keep()
+    hub: Annotated[HubSettings | None, "one directory of people for many boards (docs/hub.md)"] = None
     web: Web = Web()
 
     @property
     def receivers(self) -> tuple[str, ...]:
         """Names of the receivers of events that are configured, as ``Delivery.name``. Rules name them."""
         events = self.events
-        used = {"stdout": events.stdout, "file": events.file, "webhook": events.webhook, "mqtt": events.mqtt}
+        used = {"stdout": events.stdout, "file": events.file, "webhook": events.webhook, "mqtt": events.mqtt} | {
+            "hub": self.hub
+        }
         return (*(name for name, one in used.items() if one), *(f"notify.{name}" for name in self.notify))
 
 

@@ -38,6 +38,9 @@ from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import Cipher, Key, NoCipher, key_from_environment, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import embedding_identity
+from ..hub.client import HubClient
+from ..hub.lease import Lease
+from ..hub.push import HubEvents
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
 from ..tracking.watch import detect_for_tracking
@@ -109,6 +112,21 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
         for problem in finish_at_start(gallery):
             log.warning("%s", problem)
         yield gallery
+
+
+@contextmanager
+def follow_hub(
+    settings: Settings, gallery: Gallery, on_change: Callable[[], None], describe: Callable[[], dict[str, object]]
+) -> Iterator[HubClient | None]:
+    """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as
+    the lease of this board lasts. ``on_change`` and ``describe``: see ``HubClient``."""
+    if settings.hub is None:
+        yield None
+        return
+    lease = Lease(gallery)
+    gallery.may_name = lease.may_name
+    with HubClient(read_secret(settings.hub.address), gallery, lease, on_change, describe) as client:
+        yield client
 
 
 def _read_key(settings: Settings) -> Key | None:
@@ -186,6 +204,9 @@ def _sinks(
         address = f"{events.mqtt.host}:{events.mqtt.port}/{events.mqtt.prefix}"
         mqtt = _open_mqtt(events.mqtt, settings, report, pictures, switches)
         yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
+    if settings.hub:
+        address = read_secret(settings.hub.address)
+        yield delivery("hub", HubEvents(address), address, stored=True)
     for name, notify in settings.notify.items():
         yield _open_push(f"notify.{name}", notify, settings, pictures)
 

@@ -124,6 +124,7 @@ class Watcher:
     ) -> None:
         self._frames = self._faces = self._embeddings = self._failures = self._unjudged = self._ignored = 0
         self._area = area
+        self._zones: list[tuple[str, ...]] = []  # of each face in the frame
         self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
         self._anchor_cosines = anchor_cosines
         self._rules = rules or RecognitionRules.of(pipeline.thresholds)
@@ -156,6 +157,7 @@ class Watcher:
             passed, self._framed = self._now - self._framed, self._now
             self._tracks = tracks = self._tracker.update(faces, self._now)
             self._release(tracks.gone)
+            self._zones = self._area.zones_of(faces.boxes, *size)
             for index in np.flatnonzero(tracks.confirmed & (tracks.faces >= 0)).tolist():
                 self._note_seen(tracks, index, frame.image, faces, passed)
             self._embed_due(tracks.slow)
@@ -267,7 +269,7 @@ class Watcher:
         track, face = int(tracks.ids[index]), int(tracks.faces[index])
         visit = self._visits.note_seen(tracks, index, self._now, self._utc_offset)
         if self._area.zones:
-            visit.enter(self._area.zones_of(to_shares(faces.boxes[face], *self._size)))
+            visit.enter(self._zones[face])
         touching = bool(tracks.touching[index])
         if touching:
             visit.mixed = True
@@ -307,7 +309,8 @@ class Watcher:
             self._best_shots.drop(each.track)
             shot = Shot(vector, one.crop, one.time, one.box, one.score, one.quality, liveness)
             visit = self._visits.add(each.track, shot, self._now, self._utc_offset)
-            visit.enter(self._area.zones_of(one.box))  # if it is another person's, a new visit
+            if self._area.zones and not visit.zones:  # a new visit: the shot shows another person
+                visit.enter(*self._area.zones_of(np.array([one.box])))
             touched.append(visit)
         self._name(touched)
         joined = [self._visits.join_earlier(visit, self._now, slow=slow) for visit in touched]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,40 @@ from ..core.polygons import GRID, to_grid
 Points = Sequence[Sequence[float]]  # corners of a polygon: x, y as fractions of the picture's width and height
 
 
+class Polygons:
+    """Tests whether points are in polygons, all at once. Polygons are valid (``core.polygons.find_flaw``).
+
+    It counts the edges that a ray to the right crosses. Coordinates are rounded to 1 / ``GRID``; the rest is exact,
+    because no product is larger than 2^42.
+    """
+
+    def __init__(self, polygons: Sequence[Points]) -> None:
+        self._count = len(polygons)
+        corners = [np.array(to_grid(points), np.int64) for points in polygons]
+        self._starts = np.cumsum([0, *map(len, corners)])[:-1]
+        self._from = np.concatenate([*corners, np.zeros((0, 2), np.int64)]).T[:, :, None]  # x and y, edges, 1
+        ends = [np.roll(one, -1, axis=0) for one in corners]
+        self._to = np.concatenate([*ends, np.zeros((0, 2), np.int64)]).T[:, :, None]
+        self._low, self._high = np.minimum(self._from, self._to), np.maximum(self._from, self._to)
+        self._downward = self._to[1] > self._from[1]
+
+    def contain(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which polygons contain which ``points`` (N×2, 0 to 1), inside or on an edge: polygons × N bool."""
+        if not self._count:
+            return np.zeros((0, len(points)), np.bool_)
+        at = np.rint(points * GRID).astype(np.int64).T[:, None]
+        (ax, ay), (bx, by), (px, py) = self._from, self._to, at
+        side = (bx - ax) * (py - ay) - (by - ay) * (px - ax)  # edges × points
+        crossed = ((ay > py) != (by > py)) & ((side > 0) == self._downward)
+        on_edge = (side == 0) & ((self._low <= at) & (at <= self._high)).all(0)
+        odd = np.add.reduceat(crossed, self._starts, axis=0, dtype=np.int64) % 2 == 1
+        inside: NDArray[np.bool_] = odd | np.logical_or.reduceat(on_edge, self._starts, axis=0)
+        return inside
+
+
 @dataclass(frozen=True)
 class WatchedArea:
-    """What of a camera's picture counts. Polygons are valid (``core.polygons.find_flaw``). A face is in a polygon if
-    the center of its box is inside or on an edge.
+    """What of a camera's picture counts. A face is in a polygon if the center of its box is inside or on an edge.
 
     zones     polygons by name; an appearance says in which of them its face was
     masks     faces in these polygons are ignored
@@ -34,43 +65,34 @@ class WatchedArea:
         if not len(faces) or not (self.masks or self.min_face):
             return faces
         counts = faces.boxes[:, 3] - faces.boxes[:, 1] >= self.min_face * height
-        centers = find_centers(faces.boxes / np.array([width, height, width, height]))
-        for mask in self.masks:
-            counts &= ~contains(mask, centers)
+        if self.masks:
+            counts &= ~self._mask_polygons.contain(find_centers(faces.boxes, width, height)).any(0)
         return faces[counts]
 
-    def zones_of(self, box: Sequence[float]) -> tuple[str, ...]:
-        """Return the names of the zones of a face with this ``box``: x1 y1 x2 y2 as fractions of the picture."""
+    def zones_of(self, boxes: NDArray[Any], width: int = 1, height: int = 1) -> list[tuple[str, ...]]:
+        """Return the names of the zones of each of ``boxes`` (N×4: x1 y1 x2 y2) in a picture of ``width`` × ``height``
+        pixels."""
         if not self.zones:
-            return ()
-        center = find_centers(np.array([box]))
-        return tuple(name for name, points in self.zones.items() if contains(points, center)[0])
+            return [()] * len(boxes)
+        names = list(self.zones)
+        inside = self._zone_polygons.contain(find_centers(boxes, width, height))
+        return [tuple(name for name, one in zip(names, face, strict=True) if one) for face in inside.T.tolist()]
+
+    @cached_property
+    def _zone_polygons(self) -> Polygons:
+        return Polygons(list(self.zones.values()))
+
+    @cached_property
+    def _mask_polygons(self) -> Polygons:
+        return Polygons(self.masks)
 
 
 EVERYWHERE = WatchedArea()
 
 
-def find_centers(boxes: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the centers of ``boxes`` (N×4: x1 y1 x2 y2 as fractions of the picture): N×2, 0 to 1. A center outside the
-    picture counts as the nearest place in it."""
-    boxes = boxes.astype(np.float64)
-    centers: NDArray[np.float64] = np.clip((boxes[:, :2] + boxes[:, 2:]) / 2, 0, 1)
-    return centers
-
-
-def contains(polygon: Points, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which ``points`` (N×2, 0 to 1) are inside ``polygon`` or on one of its edges: N bool.
-
-    It counts the edges that a ray to the right crosses. Coordinates are rounded to 1 / ``GRID``; the rest is exact,
-    because no product is larger than 2^42.
-    """
-    corners = np.array(to_grid(polygon), np.int64)
-    ax, ay = corners.T[:, :, None]
-    bx, by = np.roll(corners, -1, axis=0).T[:, :, None]
-    px, py = np.rint(points * GRID).astype(np.int64).T
-    side = (bx - ax) * (py - ay) - (by - ay) * (px - ax)  # edges × points
-    beside = (np.minimum(ax, bx) <= px) & (px <= np.maximum(ax, bx))
-    level = (np.minimum(ay, by) <= py) & (py <= np.maximum(ay, by))
-    crossed = ((ay > py) != (by > py)) & ((side > 0) == (by > ay))
-    inside = (crossed.sum(0) % 2 == 1) | ((side == 0) & beside & level).any(0)
-    return np.asarray(inside, np.bool_)
+def find_centers(boxes: NDArray[Any], width: int, height: int) -> NDArray[np.float64]:
+    """Return the centers of ``boxes`` (N×4: x1 y1 x2 y2 in pixels) as fractions of the picture: N×2, 0 to 1. A center
+    outside the picture counts as the nearest place in it."""
+    corners = boxes.astype(np.float64)
+    centers: NDArray[np.float64] = (corners[:, :2] + corners[:, 2:]) / (2 * width, 2 * height)
+    return np.minimum(np.maximum(centers, 0), 1)

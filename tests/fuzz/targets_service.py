@@ -5,19 +5,31 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from fuzz_target import Target
 
+from rkface.runtime.core.polygons import find_flaw
+from rkface.runtime.core.weekly import WeeklyHours
 from rkface.runtime.events import Outbox
 from rkface.runtime.events.broker import RetainedTopics
-from rkface.runtime.events.homeassistant import without_people
+from rkface.runtime.events.camera_commands import CommandReader, SwitchRequests
+from rkface.runtime.events.homeassistant import Topics, without_people
 from rkface.runtime.events.old_spool import read_old_files
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.config import check_settings, read_settings
 from rkface.runtime.service.live_settings import read_changes
-from rkface.runtime.service.settings import Keep, Settings
+from rkface.runtime.service.settings import CameraSettings, Keep, Settings
 from rkface.runtime.tracking.appearance import Appearance
+from rkface.runtime.tracking.zones import Polygons, WatchedArea
 
+COMMAND = "rkface/board/door/switch/set"
+POLYGONS = (
+    [[0, 0], [1, 0], [0.5, 1]],
+    [[0, 0], [1, 1], [1, 0], [0, 1]],
+    [[0.1, 0.1], [0.9, 0.1], [0.5, 0.5], [0.9, 0.9]],
+)
+SCHEDULED = CameraSettings("0", schedule={"night": WeeklyHours(hours=("22:00-06:00",), time_zone="UTC")})
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-service-"))
 SEEN = Appearance(
     "a", "door", "start", Match("p", "Ada", 0.7), 0.4, 1.8e9, 1.8e9, 0.0, (0.0, 0.0, 1.0, 1.0), 0.9, 0.8, 5
@@ -35,8 +47,8 @@ def read_service_settings(data: bytes) -> object:
 def read_changed_settings(data: bytes) -> object:
     path = FOLDER / "changed-gallery.sqlite.toml"
     path.write_bytes(data)
-    live = read_changes(path, Settings(gallery=FOLDER / "gallery.sqlite"))
-    assert live.list_settings()
+    live = read_changes(path, Settings(gallery=FOLDER / "gallery.sqlite", camera={"door": SCHEDULED}))
+    assert live.list_settings() and live.camera_setup("door", 1.8e9).switch.on is live.is_on("door", 1.8e9)
     return live.current
 
 
@@ -48,6 +60,28 @@ def read_retained_topics(data: bytes) -> object:
 
 def read_broker_message(data: bytes) -> object:
     return without_people(data, {"p-1"})
+
+
+def read_camera_command(data: bytes) -> object:
+    """``data``: the topic, a line feed, and the payload; the last byte says whether it was retained."""
+    topic, _, payload = data.partition(b"\n")
+    requests, topics = SwitchRequests(), Topics("rkface", "board")
+    retained = payload[-1:] == b"1"
+    payload = payload[:-1]
+    CommandReader(topics, requests).read(topic.decode(errors="replace"), payload, retained, ["door", "a b"])
+    found = requests.take()
+    assert not found or (payload in (b"ON", b"OFF") and not retained and len(found) == 1)
+    return found
+
+
+def read_polygon(data: bytes) -> object:
+    """``data``: the corners as JSON."""
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
+        points = [[float(x), float(y)] for x, y in json.loads(data)]
+        if not find_flaw(points):
+            assert Polygons([points]).contain(np.array(points)).all(), "a corner is in its polygon"
+            return WatchedArea({"a": points}, [points], 0.1)
+    return None
 
 
 def read_spool(data: bytes) -> object:
@@ -116,6 +150,9 @@ device = "door"
 [camera.door]
 source = "rtsp://user:word@host/1"
 looks = 5
+min_face = 0.1
+zones.steps.points = [[0, 0], [1, 0], [0.5, 1]]
+schedule.night = { days = ["fri"], hours = ["22:00-06:00"], time_zone = "Europe/Warsaw" }
 [recognition]
 match = 0.4
 [events.mqtt]
@@ -125,13 +162,24 @@ url = "https://host/hook"
 [keep]
 appearances = 30
 """
+CAMERAS = b"""[camera.door]
+switched = { on = false, time = 1800000000.5 }
+area_time = "2026"
+[camera.door.area]
+min_face = 0.1
+masks.street.points = [[0, 0], [1, 0], [0.5, 1]]
+"""
 CHANGES = b'[recognition]\nmatch = 0.5\n[keep]\nappearances = 3.0\n[changed]\n"recognition.match" = "2026"\n'
 PERSON = b'{"name":"Ada","person":"p-1","cosine":0.7,"appearance":"a","time":1.5}'
 
 TARGETS = (
     Target("settings", read_service_settings, lambda: [SETTINGS, b"[camera]\n"]),
-    Target("changed-settings", read_changed_settings, lambda: [CHANGES, b""]),
+    Target("changed-settings", read_changed_settings, lambda: [CHANGES, CAMERAS, b""]),
     Target("retained-topics", read_retained_topics, lambda: [b'["rkface/board/door/person", "a"]', b"[]"]),
+    Target(
+        "camera-command", read_camera_command, lambda: [f"{COMMAND}\n{one}".encode() for one in ("ON0", "OFF1", "x")]
+    ),
+    Target("polygon", read_polygon, lambda: [json.dumps(one).encode() for one in POLYGONS]),
     Target("broker-message", read_broker_message, lambda: [PERSON, b"ON"]),
     Target("old-spool", read_spool, lambda: [b'1 0 6ab5b6ff|8c736521 {"a":1}\n', b"|"]),
     Target("outbox", read_outbox, lambda: [outbox_seed()], mutations=60),

@@ -5,12 +5,14 @@ import { call, get, getSession, signIn } from "./api.js";
 import { h, showMessage } from "./dom.js";
 import * as access from "./access.js";
 import * as appearances from "./appearances.js";
+import * as gallery from "./gallery.js";
+import * as cameras from "./cameras.js";
 import * as health from "./health.js";
 import * as live from "./live.js";
 import * as people from "./people.js";
 import * as settings from "./settings.js";
 
-const views = { live, people, appearances, health, settings, access };
+const views = { live, people, appearances, gallery, cameras, health, settings, access };
 const main = document.getElementById("view");
 const menu = document.getElementById("menu");
 const signOut = document.getElementById("sign-out");

@@ -6,6 +6,7 @@ import { confirm, count, dateTime, duration, h, ignoreClicksAfterMoves, nameOf, 
 import { askName, enrollAppearances } from "./enroll.js";
 import { listen } from "./events.js";
 import { choosePerson, portrait } from "./person_choice.js";
+import { getReviews, outcomes, review } from "./review.js";
 import { selection } from "./selection.js";
 
 const PAGE = 50;
@@ -43,9 +44,10 @@ export async function show(main, person, given) {
       limit: PAGE, cursor: filters.before, person: filters.who === UNKNOWN ? "" : filters.who || null, source: filters.camera || null,
       since: midnight(filters.from), until: midnight(filters.to, 1),
     })}`);
+    const reviews = await getReviews();
     if (mine !== turn) return;  // meanwhile the user made another choice
     chosen.clear();
-    list.replaceChildren(...items.map((one) => row(one, chosen)));
+    list.replaceChildren(...items.map((one) => row(one, chosen, reviews.get(one.id), reload)));
     list.hidden = chosen.bar.hidden = !items.length;
     empty.hidden = !list.hidden;
     pages.replaceChildren(...[
@@ -101,7 +103,7 @@ async function filterBar(filters, cameras, change) {
     h("label", { for: "person" }, "Person", who), h("label", { for: "camera" }, "Camera", camera), day("from", "From"), day("to", "To"));
 }
 
-function row(one, chosen) {
+function row(one, chosen, reviewed, reload) {
   const name = one.match ? one.match.name : "an unknown person";
   const seen = one.face ? h("img", { class: "face", alt: `${name}, as seen`, loading: "lazy", src: `/v1/appearances/${one.id}/face`, onerror: (event) => { event.target.removeAttribute("src"); } }) : null;
   const known = one.match ? portrait(one.match.person) : null;
@@ -112,10 +114,15 @@ function row(one, chosen) {
       one.match ? h("a", { href: addressOf("people", one.match.person) }, nameOf(one.match)) : nameOf(null), notLiveMark(one.live),
       h("br"), h("span", { class: "faint" }, [one.source, ...(one.zones ?? [])].join(", "))),
     h("span", { class: "grow time" }, dateTime(one.started), h("br"),
-      h("span", { class: "faint" }, one.stage === "end" ? duration(one.ended - one.started) : "still here")),
+      h("span", { class: "faint" }, one.stage === "end" ? duration(one.ended - one.started) : "still here", reviewed ? `, ${outcomes[reviewed.outcome]}` : "")),
     h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
       `quality ${percent(one.quality)}`, one.liveness === null ? null : [h("br"), `liveness ${percent(one.liveness)}`]),
     h("span", { class: "figures" }, one.match ? null : h("button", {
       type: "button", class: "enroll-only", onclick: () => askName(one.id, null).catch((error) => showMessage(error.message)),
-    }, "Enroll…")));
+    }, "Enroll…"),
+    h("button", { type: "button", id: `review-${one.id}`, class: "quiet enroll-only", onclick: async () => {
+      if (!await review(one, reviewed)) return;
+      await reload();
+      document.getElementById(`review-${one.id}`)?.focus();
+    } }, reviewed ? "Reviewed…" : "Who was it?")));
 }

@@ -66,24 +66,35 @@ export async function enrollAppearances(appearances) {
     const [name, names] = nameField("name");
     const rows = h("ul", { class: "rows", "aria-live": "polite" }, h("li", {}, appearances.map((id) => pictured(`/v1/appearances/${id}/face`, ""))));
     const button = h("button", { class: "main" }, "Enroll");
-    const enroll = async (id, row, person, force) => {
+    let person = "", force = false;  // what the user decides about one appearance counts for those after it, too
+    const enroll = async (id, row) => {
       const picture = `/v1/appearances/${id}/face`;
-      row.replaceChildren(pictured(picture, ""), h("span", { class: "grow" }, "…"));
-      try {
+      for (;;) {
+        row.replaceChildren(pictured(picture, ""), h("span", { class: "grow" }, "…"));
         const verdict = await call("POST", "/enrollments/seen", { name: person, appearance: id, force });
-        if (verdict.status === "refused") return row.replaceChildren(...refusal(verdict, (who, anyway) => enroll(id, row, who, anyway), picture));
-        enrolled += 1;
-        row.replaceChildren(pictured(picture, ""), h("span", { class: "grow" }, describe(verdict)));
-      } catch (error) { row.replaceChildren(pictured(picture, ""), h("span", { class: "bad grow" }, error.message)); }
+        if (verdict.status !== "refused") {
+          enrolled += 1;
+          return row.replaceChildren(pictured(picture, ""), h("span", { class: "grow" }, describe(verdict)));
+        }
+        const choice = await new Promise((resolve) => {
+          const shown = refusal(verdict, (...chosen) => resolve(chosen), picture);
+          row.replaceChildren(...shown);
+          if (shown.length === 1) resolve(null);  // there is nothing to decide
+          else row.append(h("button", { type: "button", onclick: () => { row.replaceChildren(pictured(picture, ""), "Skipped"); resolve(null); } }, "Skip"));
+        });
+        if (!choice) return;
+        [person, force] = choice;
+      }
     };
     return h("form", { onsubmit: async (event) => {
       event.preventDefault();
       button.disabled = true;
+      [person, force] = [name.value.trim(), false];
       rows.replaceChildren();
       for (const id of appearances) {  // one after the other: each is compared with those before
         const row = h("li");
         rows.append(row);
-        await enroll(id, row, name.value.trim(), false);
+        try { await enroll(id, row); } catch (error) { row.replaceChildren(h("span", { class: "bad grow" }, error.message)); }
       }
       button.disabled = false;
     } },

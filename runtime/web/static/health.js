@@ -27,7 +27,7 @@ function sections(health) {
     h("section", { class: "card" }, h("h2", {}, "Cameras"), table(
       ["Camera", "State", "Resolution", "Analyzed", "Latency", "Dropped", "Reconnects", "Last error"],
       health.cameras.map((one) => [
-        one.name, state(one.connected, "connected", "no picture"),
+        one.name, one.on ? state(one.connected, "connected", "no picture") : "switched off",
         one.width ? `${one.width}×${one.height}${one.decoder ? `, ${one.decoder} decoding` : ""}` : "–",
         `${one.fps.toFixed(1)} of ${one.offered.toFixed(1)} fps${one.pace ? ` (${one.pace})` : ""}`,
         `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,

@@ -74,7 +74,8 @@ function follow(camera, picture, state, updateList) {
         const message = JSON.parse(data);
         faces = message.present;
         if (message.fresh) return;  // the picture follows
-        state.textContent = "No picture from the camera.";
+        state.textContent = message.on ? "No picture from the camera." : "This camera is switched off.";
+        if (!message.on) clear(picture);
         updateList(faces, null);
       } else {
         const bitmap = await createImageBitmap(data).catch(() => null);
@@ -92,6 +93,11 @@ function follow(camera, picture, state, updateList) {
   };
   connect();
   return () => { stopped = true; clearTimeout(timer); clearTimeout(silence); socket.close(); };
+}
+
+function clear(canvas) {
+  canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  canvas.setAttribute("aria-label", "The camera is switched off");
 }
 
 function draw(canvas, bitmap, faces) {

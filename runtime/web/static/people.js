@@ -125,7 +125,7 @@ async function showPerson(main, id) {
           nearest.length ? h("h2", {}, "Most similar people") : null,
           h("ul", { class: "rows" }, nearest.map((match) => h("li", {}, portrait(match.person),
             h("a", { class: "grow short", href: addressOf("people", match.person) }, match.name), h("span", { class: "faint" }, `cosine ${match.cosine.toFixed(2)}`))))),
-        rename(person, reload), merge(person, reload), forget(person))));
+        rename(person, reload), ownThreshold(person), merge(person, reload), forget(person))));
 }
 
 // An event handler that shows the error if `work` fails.
@@ -141,6 +141,15 @@ function rename(person, done) {
     showMessage("Name changed");
     done();
   }) }, h("p", {}, h("label", { for: "renamed" }, "Name"), name), h("button", {}, "Rename"));
+}
+
+function ownThreshold(person) {
+  const value = h("input", { id: "own-threshold", type: "number", min: "0", max: "1", step: "0.01", value: person.threshold ?? "" });
+  return h("form", { class: "card enroll-only", onsubmit: handle(async () => {
+    await call("PUT", `/people/${person.id}/threshold`, { threshold: value.value === "" ? null : Number(value.value) });
+    showMessage(value.value === "" ? "The threshold of the service counts" : "Threshold changed");
+  }) }, h("p", {}, h("label", { for: "own-threshold" }, "Minimum cosine",
+    h("span", { class: "faint" }, "For people who look alike. Empty: as for everybody; it can only be stricter")), value), h("button", {}, "Set"));
 }
 
 // Asks who is the same person, shows both, and merges them.

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rkface.runtime.core.polygons import GRID, MOST_CORNERS, find_flaw
-from rkface.runtime.tracking.zones import contains
+from rkface.runtime.tracking.zones import Polygons
 
 SQUARE = [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]
 COARSE = st.integers(0, 8).map(lambda number: number / 8)  # corners often on one line, and points on edges
@@ -68,8 +68,8 @@ def test_exactly_the_polygons_without_a_crossing_are_valid(polygon):
 @given(polygons, points)
 def test_points_inside_and_on_edges_are_in_a_polygon(polygon, points):
     assume(not find_flaw(polygon))
-    found = contains(polygon, np.array(points))
-    assert found.tolist() == [is_inside(polygon, point) for point in points]
+    found = Polygons([SQUARE, polygon]).contain(np.array(points))
+    assert found.tolist() == [[is_inside(one, point) for point in points] for one in (SQUARE, polygon)]
 
 
 @given(polygons, st.data())
@@ -80,7 +80,7 @@ def test_corners_and_points_between_them_are_in_a_polygon(polygon, data):
     a, b = grid[number - 1], grid[number]
     steps = int(np.gcd(*(b - a)))
     at = a + (b - a) // steps * data.draw(st.integers(0, steps))
-    assert contains(polygon, at[None] / GRID).all()
+    assert Polygons([polygon, polygon]).contain(at[None] / GRID).all()
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,6 @@ def test_an_invalid_polygon_is_explained(points, flaw):
 
 def test_a_polygon_may_touch_the_border_of_the_picture():
     assert not find_flaw([[0, 0], [1, 0], [1, 1], [0, 1]]) and not find_flaw(SQUARE) and not find_flaw(SQUARE[::-1])
-    assert contains([[0, 0], [1, 0], [1, 1], [0, 1]], np.array([[0, 0], [1, 1], [0.5, 0], [0.3, 0.7]])).all()
+    everything = Polygons([[[0, 0], [1, 0], [1, 1], [0, 1]]])
+    assert everything.contain(np.array([[0, 0], [1, 1], [0.5, 0], [0.3, 0.7]])).all()
+    assert Polygons([]).contain(np.array([[0.5, 0.5]])).shape == (0, 1)

@@ -36,7 +36,7 @@ def check(tmp_path, content):
         (f"cores = 0x{'f' * 5000}", "very large"),
         ("[camera.door]\nsource = '0'\nrate = 1e999", "from 0.1 to 1000"),
         ("a = " + "[" * 20_000, "nested too deeply"),
-        ("a" + ".a" * 20_000 + " = 1", "rkface.toml"),
+        ("a" + ".a" * 2_000 + " = 1", "rkface.toml"),  # tomllib's time grows with the square of this
         ('bundle = "a\\u0000b"', "NUL"),
         (b"\xff\xfea\0", "not UTF-8"),
         ('[events.webhook]\nurl = "http://["', "events.webhook.url"),

@@ -82,7 +82,10 @@ def test_the_next_change_is_the_first_one(hours, moment):
         (WeeklyHours(hours=("8-12",)), "'8-12' are no hours of a day: write 08:00-17:30"),
         (WeeklyHours(hours=("08:00-24:30",)), "are no hours of a day"),
         (WeeklyHours(hours=("08:00-08:00",)), "begins and ends at the same time"),
-        (WeeklyHours(time_zone="Europe/Warszawa"), "there is no time zone 'Europe/Warszawa' on this machine"),
+        (
+            WeeklyHours(time_zone="Europe/Warszawa"),
+            "'Europe/Warszawa' on this machine: did you mean Europe/Warsaw",
+        ),
         (WeeklyHours(time_zone="../../etc/passwd"), "there is no time zone"),
         (WeeklyHours(time_zone="Europe"), "there is no time zone"),
         (WeeklyHours(time_zone="a\0b"), "there is no time zone"),
@@ -91,6 +94,12 @@ def test_the_next_change_is_the_first_one(hours, moment):
 def test_wrong_hours_are_explained(hours, said):
     with pytest.raises(InputError, match=said):
         check_weekly_hours(hours)
+
+
+def test_a_machine_without_data_about_time_zones_is_told_what_to_install(monkeypatch):
+    monkeypatch.setattr("rkface.runtime.core.weekly.available_timezones", set)
+    with pytest.raises(InputError, match="apt install tzdata"):
+        check_weekly_hours(WeeklyHours(time_zone="Europe/Nowhere"))
 
 
 def test_right_hours_are_accepted():

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sqlite3
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rkface.runtime.events import (
     PictureStore,
     Webhook,
 )
-from rkface.runtime.events.channel import UndeliveredError
+from rkface.runtime.events.channel import RefusedError, UndeliveredError
 from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.events.homeassistant import Discovery, Topics
 from rkface.runtime.events.webhook import sign
@@ -89,11 +90,29 @@ def test_a_picture_that_is_gone_is_null_and_other_events_are_unchanged(server, p
     assert encode(event(2)) == server.posts.entries[2][2] and "picture" not in appearance
 
 
+def test_an_alert_is_sent_without_a_picture_that_is_damaged(server, pictures, shown):
+    with sqlite3.connect(pictures.path) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.execute("DROP TABLE picture")
+    Webhook(url(server), SECRET, pictures=pictures).deliver(OutgoingEvent(encode(shown)))
+    assert posted(server)[0]["picture"] is None
+
+
 def test_a_picture_that_cannot_be_read_now_is_sent_later(server, pictures, shown):
     pictures.close()
     with pytest.raises(UndeliveredError):
         Webhook(url(server), SECRET, pictures=pictures).deliver(OutgoingEvent(encode(shown)))
     assert server.posts.entries == []
+
+
+def test_a_picture_that_is_too_large_for_the_server_is_left_out(server, pictures, shown):
+    server.answers.append((413, {}))
+    Webhook(url(server), SECRET, pictures=pictures).deliver(OutgoingEvent(encode(shown)))
+    with_picture, without = posted(server)
+    assert with_picture["picture"]["data"] and without == {**with_picture, "picture": None}
+    server.answers.append((413, {}))
+    with pytest.raises(RefusedError):
+        Webhook(url(server), SECRET, pictures=pictures).deliver(OutgoingEvent(encode(alert(1))))
 
 
 def test_no_picture_is_on_disk_in_events_that_wait_or_in_files(pictures, shown, tmp_path):
@@ -160,6 +179,18 @@ def test_a_snapshot_of_somebody_else_stays(broker, listener, sink, shown, pictur
     sink.forget({"p-2": 1.0})
     assert sink.wait_until_erased(PATIENCE)
     assert retained(broker, f"{DOOR}/snapshot") == [TEXT]
+
+
+def test_a_broker_that_takes_no_large_messages_gets_the_alert_without_its_picture(make_broker, pictures, tmp_path):
+    broker = make_broker("allow_anonymous true\nmessage_size_limit 4000").start()
+    listener = Listener(broker.port)
+    large = alert(0, reference(pictures.add(JPEG * 10, "a-0", "p-1")))
+    with Delivery("mqtt", mqtt(broker, "5", pictures), Outbox(tmp_path / "outbox"), AT_ONCE) as sink:
+        sink.send(large)
+        sink.send(alert(1))
+        listener.heard.wait(lambda _: len(listener.payloads(f"{DOOR}/alert")) == 2)
+    assert json.loads(listener.payloads(f"{DOOR}/alert")[0])["picture"] is None
+    listener.close()
 
 
 def test_the_end_of_the_service_withdraws_the_snapshot(broker, listener, sink, shown):

@@ -77,6 +77,18 @@ def test_only_alerts_are_messages(ntfy):
     assert ntfy.messages.entries == []
 
 
+def test_a_service_that_refuses_the_picture_gets_the_text(ntfy, pictures, tmp_path):
+    ntfy.answers += [413] * 3
+    push = Push(ntfy.url, pictures)
+    with Delivery("notify.phone", push, Outbox(tmp_path / "outbox"), AT_ONCE, only_alerts=True) as sink:
+        for number in range(2):
+            sink.send(alert(number, reference(pictures.add(JPEG, f"a-{number}", "p-1"))))
+        ntfy.messages.wait(lambda _: len(ntfy.accepted()) == 2)
+    first, second = ntfy.accepted()
+    assert JPEG not in first["body"] and "Ada: door" in str(first), "after three attempts"
+    assert second["body"] == JPEG, "the next alert is tried with its picture again"
+
+
 def test_it_comes_by_mail(mail, pictures):
     url = f"mailto://127.0.0.1:{mail.server_address[1]}/?from=board@example.org&to=ada@example.org&mode=insecure"
     mail.refusals.append("451 try again later")
@@ -140,7 +152,10 @@ def test_no_log_and_no_error_has_a_secret(ntfy, tmp_path, logged, capfd):
     assert [secret for secret in SECRETS if secret in written] == []
 
 
-@pytest.mark.parametrize("url", ["nonsense", "", "foo://secret", "ntfy//topic-secret2", "://", "mailto://", "a" * 9999])
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "", "foo://secret", "ntfy//topic-secret2", "://", "tgram://1234567secret:", "mailto://", "a" * 9999],
+)
 def test_a_url_that_apprise_does_not_know_is_an_error_without_it(url):
     with pytest.raises(InputError, match="not one URL that Apprise can use") as error:
         Push(url)

@@ -7,16 +7,19 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from rkface.runtime.alerts.alert import Alert
 from rkface.runtime.core.errors import WorkError
-from rkface.runtime.events import Outbox, encode
+from rkface.runtime.events import Outbox, PictureStore, encode
 from rkface.runtime.events.channel import SinkState
-from rkface.runtime.gallery.backup import back_up
+from rkface.runtime.gallery.backup import back_up, encrypt_gallery
+from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.service import erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.erasure import ErasureReport, ErasureStage, StageReport
+from rkface.runtime.service.log_files import encrypt_log_beside
 from rkface.runtime.service.settings import Events
 from rkface.runtime.tracking.appearance import Appearance
 
@@ -215,3 +218,53 @@ def test_a_service_says_which_receiver_could_not_be_told(gallery, everywhere, st
     ]
     kept = [log_name] if start else []  # the service has its own log open, and prunes it
     assert files_with(everywhere, b"Lovelace") == kept, "no sink uses these outboxes"
+
+
+def test_a_command_deletes_pictures_of_alerts_and_removes_the_person_from_messages_that_wait(gallery, tmp_path):
+    """While no service runs; a running one is tested in test_alerts_on_the_way.py."""
+    ada, grace = gallery.people()
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        ids = [pictures.add(b"\xff\xd8\xff" + one.id.encode(), f"a-{one.id}", one.id) for one in (ada, grace)]
+    outbox = tmp_path / "gallery.sqlite.events-notify.phone"
+    with closing(Outbox(outbox)) as waiting:
+        alert = Alert("night", ("notify.phone",), appearance_of(ada)).as_event({"id": ids[0], "kind": "face"})
+        waiting.append([encode(alert)])
+    report = erasure.forget_by_command(gallery, [ada])
+    assert any("alert-pictures: no picture of an alert shows a forgotten person" in line for line in report.done)
+    assert any("notify.phone: no waiting event names a forgotten person" in line for line in report.done)
+    assert report.left == []
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        assert [pictures.has(id) for id in ids] == [False, True]
+    with closing(Outbox(outbox)) as waiting:
+        event = json.loads(waiting.peek().body)
+    assert event["picture"] is None and event["appearance"]["match"] is None
+    assert not any(ada.name.encode() in path.read_bytes() for path in outbox.iterdir())
+
+
+def test_a_stranger_who_was_named_in_the_log_afterwards_is_erased_from_pictures(gallery, tmp_path):
+    (ada, _) = gallery.people()
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        id = pictures.add(b"\xff\xd8\xff", "a-7", None)
+    with AppearanceLog(tmp_path / "gallery.sqlite.appearances") as log:
+        log.record(appearance_of(ada, 7))
+    erasure.forget_by_command(gallery, [ada])
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        assert not pictures.has(id)
+
+
+def test_a_receiver_that_is_a_person_is_not_said_to_have_been_told(gallery):
+    (ada, _), phone = gallery.people(), FakeSink("notify.phone")
+    report = erasure.report_in_service(gallery, [], [phone], Events())
+    assert ada and [line for line in report.left if line.startswith("messages and pictures that notify.phone sent")]
+    assert not any("was told" in line for line in report.done)
+
+
+def test_encrypting_the_gallery_deletes_pictures_that_are_not_encrypted(gallery, tmp_path):
+    pytest.importorskip("cryptography")
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        plain = pictures.add(b"\xff\xd8\xff the face", "a-1", None)
+    encrypt_gallery(gallery, make_key(tmp_path / "key"))
+    encrypt_log_beside(gallery)
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        assert not pictures.has(plain)
+    assert files_with(tmp_path, b"the face") == []

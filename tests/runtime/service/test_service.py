@@ -19,6 +19,7 @@ import pytest
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
+from rkface.runtime.core.weekly import DAYS, WeeklyHours
 from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
@@ -788,3 +789,52 @@ def test_no_unknown_faces_are_stored_if_the_setting_is_zero(live):
     with live([scene((1, 5)), *[scene((1, 5))] * 30, scene()], keep=Keep(unknown_faces=0)) as service:
         (seen,) = wait_for(service.appearances)
         assert not seen.face
+
+
+def test_a_camera_follows_its_schedule_and_what_somebody_switches(live, settings, caplog):
+    other_day = DAYS[(time.gmtime().tm_wday + 3) % 7]  # not today, anywhere on earth
+    never_today = CameraSettings("scripted", schedule={"away": WeeklyHours((other_day,), time_zone="UTC")})
+
+    def start():
+        return live([scene((0, 3))], camera={"door": never_today})
+
+    def camera(service):
+        return service.health().cameras[0]
+
+    with start() as service:
+        assert not camera(service).on and service.workers["door"].camera._stream is None
+        assert service.health().problems == () and service.latest("door") is None
+        service.switch_camera("door", True)
+        wait_for(lambda: faces(service))
+        assert camera(service).on and camera(service).connected
+        assert service.camera_setup("door").switch.manual and service.camera_setup("door").switch.until > time.time()
+    with start() as service:  # what somebody switched holds after a restart
+        wait_for(lambda: faces(service))
+        service._switches.add("door", False)  # a command of the broker
+        wait_for(lambda: not camera(service).on)
+        wait_for(lambda: service.workers["door"].camera._stream is None)
+        assert service.latest("door") is None and service.health().problems == ()
+        ended = wait_for(lambda: [one for one in service.appearances() if one.stage == "end"])
+        assert ended, "the visit ends with the pictures"
+        service._switches.add("cellar", False)
+        wait_for(lambda: "a command to switch camera cellar was ignored" in caplog.text)
+        service.switch_camera("door", None)
+        assert not camera(service).on and not service.camera_setup("door").switch.manual
+
+
+def test_a_camera_is_switched_off_although_the_disk_is_full(live, monkeypatch):
+    def full(_):
+        raise WorkError("the disk is full")
+
+    with live([scene((0, 3))]) as service:
+        wait_for(lambda: faces(service))
+        monkeypatch.setattr("rkface.runtime.service.live_settings.save_changes", full)
+        service.switch_camera("door", False)
+        assert not service.cameras["door"].on and "the disk is full" in service.health().problems
+
+
+def test_a_recording_cannot_be_switched(settings, record):
+    with Service(settings(door=record("door", *[scene()] * 3))) as service:
+        with pytest.raises(InputError, match="camera door is a recording"):
+            service.switch_camera("door", False)
+        service.run()

@@ -119,9 +119,12 @@ def crops(draw):
 
 def draw_marks(landmarks, side=700, radius=9.0):
     """A black picture with a soft white spot at each landmark."""
-    y, x = np.mgrid[0:side, 0:side]
-    spots = [np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * radius**2)) for u, v in landmarks]
-    return np.repeat(np.rint(255 * np.clip(sum(spots), 0, 1))[..., None], 3, axis=2).astype(np.uint8)
+    at = np.arange(side)
+    spots = [
+        np.outer(np.exp(-((at - v) ** 2) / (2 * radius**2)), np.exp(-((at - u) ** 2) / (2 * radius**2)))
+        for u, v in landmarks
+    ]
+    return cv2.cvtColor(np.rint(255 * np.clip(sum(spots), 0, 1)).astype(np.uint8), cv2.COLOR_GRAY2BGR)
 
 
 def find_mark(crop, point, reach):

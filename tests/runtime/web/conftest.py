@@ -84,10 +84,10 @@ def pictures(cast, tmp_path_factory):
 
 
 @contextmanager
-def running(folder, pictures, opening=open_demo, **settings):
+def running(folder, pictures, opening=open_demo, rate=RATE, **settings):
     settings = Settings(
         gallery=folder / "gallery.sqlite",
-        camera={"door": CameraSettings(str(pictures), rate=RATE, hold=0.0, loop=True)},
+        camera={"door": CameraSettings(str(pictures), rate=rate, hold=0.0, loop=True)},
         recognition=Recognition(window=0.5),
         **{"events": Events(stdout=False)} | settings,
     )

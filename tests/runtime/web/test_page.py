@@ -16,7 +16,7 @@ from . import chromium
 from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
-HASHES = ("#/live", "#/people", "#/appearances", "#/health", "#/settings", "#/access")
+HASHES = ("#/live", "#/people", "#/appearances", "#/gallery", "#/cameras", "#/health", "#/settings", "#/access")
 
 
 @pytest.fixture
@@ -364,9 +364,9 @@ def test_a_phone_can_install_the_page(page, address):
     manifest = page.call("Page.getAppManifest")
     assert manifest["errors"] == [] and manifest["url"].endswith("/static/manifest.webmanifest")
     for icon in json.loads(manifest["data"])["icons"]:
-        size = "img.naturalWidth + 'x' + img.naturalHeight"
         found = page.run(
-            f"(async () => {{ const img = new Image(); img.src = '{icon['src']}'; await img.decode(); return {size}; }})()"
+            f"(async () => {{ const one = new Image(); one.src = '{icon['src']}'; await one.decode(); "
+            "return one.naturalWidth + 'x' + one.naturalHeight; })()"
         )
         assert found == icon["sizes"], icon
     assert page.call("Page.getInstallabilityErrors")["installabilityErrors"] == []

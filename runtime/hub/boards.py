@@ -1,0 +1,117 @@
+"""Sites and boards of the hub. Every board has credentials of its own, which can be revoked."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import InputError
+from .connection import hub_errors
+from .migrations import BOARD, ID
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Hub = psycopg.Connection[Any]
+
+ROLE = "rkface_board_"  # start of the role of a board
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board as the hub knows it.
+
+    Times are seconds since 1970 (UTC).
+
+    lease     seconds without the hub after which it names nobody
+    revoked   since when its credentials are void; None: they are valid
+    seen      its last heartbeat; None before the first one
+    revision  the last change that it has
+    behind    how many people changed since then at its site
+    state     what it says about itself: release, queue, temperature …
+    """
+
+    id: str
+    site: str
+    lease: float
+    revoked: float | None
+    seen: float | None
+    revision: int
+    behind: int
+    state: dict[str, Any]
+
+
+def add_site(hub: Hub, site: str) -> None:
+    """Add a site; nothing happens if it exists. Raises InputError for a wrong name."""
+    check_id(site, "site")
+    with hub_errors(), hub.transaction():
+        hub.execute("INSERT INTO rkface.site VALUES (%s) ON CONFLICT DO NOTHING", [site])
+
+
+def add_board(hub: Hub, board: str, site: str, lease: float) -> tuple[str, str]:
+    """Add a board at ``site``, which is added if it is new. Returns its user and password at the database; only a hash
+    of the password is kept. Raises InputError if there is such a board."""
+    check_id(board, "board")
+    role, password = ROLE + board.replace("-", "_"), secrets.token_urlsafe(32)
+    with hub_errors(), hub.transaction():
+        taken = hub.execute("SELECT id FROM rkface.board WHERE id = %s OR role = %s", [board, role]).fetchone()
+        if taken:
+            raise InputError(
+                f"there is a board {taken[0]!r} already: two boards must not have one name; `rkface hub revoke "
+                f"{taken[0]}` ends that one, if it was lost"
+            )
+        add_site(hub, site)
+        _write_role(hub, role, password)
+        hub.execute("INSERT INTO rkface.board (id, site, role, lease) VALUES (%s, %s, %s, %s)",
+                    [board, site, role, lease])  # fmt: skip
+    return role, password
+
+
+def revoke_board(hub: Hub, board: str) -> None:
+    """End the credentials of ``board`` at once: it syncs no more, and names nobody when its lease has ended. Raises
+    InputError if there is no such board."""
+    with hub_errors(), hub.transaction():
+        row = hub.execute("UPDATE rkface.board SET revoked = coalesce(revoked, now()) WHERE id = %s RETURNING role",
+                          [board]).fetchone()  # fmt: skip
+        if row is None:
+            raise InputError(f"the hub has no board {board!r}: `rkface hub boards` lists them")
+        hub.execute(f'ALTER ROLE "{row[0]}" NOLOGIN'.encode())
+    with hub_errors():
+        hub.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row[0]])
+
+
+def list_boards(hub: Hub) -> list[Board]:
+    """All boards, by site and name."""
+    with hub_errors(), hub.transaction():
+        rows = hub.execute("""
+            SELECT board.id, board.site, lease, extract(epoch FROM revoked), extract(epoch FROM seen),
+                coalesce(heartbeat.revision, 0),
+                (SELECT count(*) FROM rkface.change
+                    WHERE change.site = board.site AND change.revision > coalesce(heartbeat.revision, 0)),
+                coalesce(state, '{}')
+            FROM rkface.board LEFT JOIN rkface.heartbeat ON heartbeat.board = board.id ORDER BY board.site, board.id
+        """).fetchall()
+    return [
+        Board(id, site, lease, None if revoked is None else float(revoked), None if seen is None else float(seen),
+              int(revision), int(behind), state)
+        for id, site, lease, revoked, seen, revision, behind, state in rows
+    ]  # fmt: skip
+
+
+def check_id(name: str, what: str) -> None:
+    """Raise InputError unless ``name`` can be that of a board or a site."""
+    if not re.fullmatch(ID, name):
+        raise InputError(
+            f"{name!r} cannot be the name of a {what}: write up to 48 small letters, digits and hyphens, as in door-3"
+        )
+
+
+def _write_role(hub: Hub, role: str, password: str) -> None:
+    # ``role`` has only letters, digits and _, and the password only those of base64: nothing needs an escape.
+    known = hub.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+    verb = "ALTER" if known else "CREATE"
+    hub.execute("SET LOCAL password_encryption = 'scram-sha-256'")
+    hub.execute(f"{verb} ROLE \"{role}\" LOGIN PASSWORD '{password}' IN ROLE {BOARD}".encode() if not known else
+                f"{verb} ROLE \"{role}\" LOGIN PASSWORD '{password}'".encode())  # fmt: skip

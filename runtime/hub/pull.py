@@ -1,0 +1,133 @@
+"""Changes of people flow from the hub to a board: read by revision, applied in one transaction each time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..gallery import backup
+from ..gallery.gallery import Gallery
+from ..gallery.people import Sample
+from ..gallery.replication import ReplicatedPerson, apply_changes
+from .connection import hub_errors, import_psycopg
+from .lease import Lease
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Hub = psycopg.Connection[Any]
+
+BATCH = 500  # people in one transaction
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """One batch of changes.
+
+    revision  the last change in it
+    more      whether there are later ones
+    lease     seconds
+    limits    when people of this site are valid, if not always: id → (from, until), seconds since 1970
+    """
+
+    revision: int
+    more: bool
+    put: tuple[ReplicatedPerson, ...]
+    gone: tuple[str, ...]
+    erased: tuple[str, ...]
+    lease: float
+    limits: dict[str, tuple[float | None, float | None]]
+
+
+def sync(hub: Hub, gallery: Gallery, lease: Lease) -> list[str]:
+    """Bring ``gallery`` up to date with the hub, batch by batch; a batch that is applied stays applied. Returns the ids
+    of all people who were erased.
+
+    The lease is renewed with the last batch only: a board that has half of the changes has not heard of the others.
+    Raises WorkError if the hub cannot be reached, InputError if its embeddings are of another model.
+    """
+    erased: list[str] = []
+    while True:
+        pulled = pull(hub, lease.revision)
+        _check_identity(gallery, pulled)
+        settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits)
+        if pulled.more:
+            settings = lease.advanced(pulled.revision)
+        apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
+        lease.confirm(settings)
+        erased += pulled.erased
+        if pulled.gone or pulled.erased:
+            backup.finish(gallery)  # the bytes, here and in the backups
+        if pulled.erased:
+            confirm_erased(hub, pulled.erased)
+        if not pulled.more:
+            return erased
+
+
+def pull(hub: Hub, revision: int) -> Pulled:
+    """The changes after ``revision`` at the site of this board, at most ``BATCH`` people. All of one state of the
+    hub."""
+    psycopg = import_psycopg()
+    with hub_errors(), hub.transaction():
+        hub.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        row = hub.execute("SELECT rkface.my_lease()").fetchone()
+        if row is None or row[0] is None:
+            raise psycopg.errors.InvalidAuthorizationSpecification("the hub does not know this board, or revoked it")
+        changes = hub.execute(
+            "SELECT person, kind, revision FROM rkface.change WHERE revision > %s ORDER BY revision LIMIT %s",
+            [revision, BATCH + 1],
+        ).fetchall()
+        more, changes = len(changes) > BATCH, changes[:BATCH]
+        ids = {kind: [person for person, one, _ in changes if one == kind] for kind in ("put", "gone", "erased")}
+        people = _read_people(hub, ids["put"])
+        limits = hub.execute(
+            "SELECT person, extract(epoch FROM valid_from)::float8, extract(epoch FROM valid_until)::float8 "
+            "FROM rkface.stay WHERE valid_from IS NOT NULL OR valid_until IS NOT NULL"
+        ).fetchall()
+    return Pulled(
+        changes[-1][2] if changes else revision,
+        more,
+        people,
+        tuple(ids["gone"]),
+        tuple(ids["erased"]),
+        float(row[0]),
+        {person: (start, end) for person, start, end in limits},
+    )
+
+
+def confirm_erased(hub: Hub, people: tuple[str, ...]) -> None:
+    """Tell the hub that nothing of the erased ``people`` (ids) is left here."""
+    with hub_errors(), hub.transaction():
+        for person in people:
+            hub.execute(
+                "INSERT INTO rkface.receipt (person, board) VALUES (%s, rkface.my_board()) ON CONFLICT DO NOTHING",
+                [person],
+            )
+
+
+def _read_people(hub: Hub, ids: list[str]) -> tuple[ReplicatedPerson, ...]:
+    samples: dict[str, list[Sample]] = {id: [] for id in ids}
+    rows = hub.cursor(binary=True).execute(
+        "SELECT person, identity, embedding, quality, source, extract(epoch FROM created)::float8 "
+        "FROM rkface.sample WHERE person = ANY(%s) ORDER BY id",
+        [ids],
+    )
+    for person, identity, embedding, quality, source, created in rows:
+        vector = np.frombuffer(embedding, ">f4", offset=4).astype(np.float32)  # behind two uint16: the numbers, 0
+        samples[person].append(Sample(vector, None, min(1.0, float(quality)), source, created, identity))
+    people = hub.execute("SELECT id, name, metadata FROM rkface.person WHERE id = ANY(%s)", [ids])
+    return tuple(ReplicatedPerson(id, name, metadata, tuple(samples[id])) for id, name, metadata in people)
+
+
+def _check_identity(gallery: Gallery, pulled: Pulled) -> None:
+    """Raise InputError if the hub's embeddings are not of this board's model."""
+    own = gallery.expected_identity or gallery.identity
+    strange = {one.identity for person in pulled.put for one in person.samples} - {own}
+    if own and strange:
+        raise InputError(
+            f"the hub has embeddings of another model or alignment (identity {min(strange)[:8]}, here {own[:8]}): "
+            "install the same bundle on all boards, or compute the hub's embeddings again"
+        )

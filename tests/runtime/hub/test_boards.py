@@ -1,0 +1,68 @@
+"""Services that follow a hub: who is enrolled at one door is recognized at the other, and forgotten at both."""
+
+import time
+
+import pytest
+
+from rkface.runtime.hub.boards import add_board
+from rkface.runtime.hub.people import list_erased
+from rkface.runtime.service.service import Service
+from rkface.runtime.service.settings import Events, HubSettings, Settings
+
+from ..conftest import scene
+
+WAIT = 30.0  # seconds until a test gives up
+
+
+def wait_for(condition):
+    until = time.monotonic() + WAIT
+    while not (found := condition()):
+        assert time.monotonic() < until, "timeout"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def door(hub, database, bundle, tmp_path, monkeypatch):
+    """The settings of a board without cameras at the site "east"."""
+
+    def make(name, lease=3600.0):
+        user, password = add_board(hub, name, "east", lease)
+        monkeypatch.setenv(f"HUB_{name}", database.replace("//postgres:@", f"//{user}:{password}@"))
+        return Settings(
+            bundle=bundle, backend="reference", gallery=tmp_path / name / "gallery.sqlite",
+            events=Events(stdout=False), hub=HubSettings(f"env:HUB_{name}"),
+        )  # fmt: skip
+
+    return make
+
+
+def who(service):
+    (face,) = service.identify(scene((0, 3))).faces
+    return face.matches[0].name if face.matches else None
+
+
+def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hub, door):
+    with Service(door("one")) as one, Service(door("two")) as two:
+        assert one.enroll("Ada", scene((0, 3)), "photo.png").status == "enrolled"
+        wait_for(lambda: two.gallery.has_person("Ada"))
+        assert wait_for(lambda: who(two)) == "Ada"
+        two.forget("Ada")
+        wait_for(lambda: not one.gallery.people())
+        wait_for(lambda: list_erased(hub) and not list_erased(hub)[0].missing)
+        assert who(one) is None
+
+
+def test_a_board_without_its_hub_says_so_and_names_nobody_when_the_lease_has_ended(hub, door, caplog):
+    settings = door("one")
+    with Service(settings) as one:
+        one.enroll("Ada", scene((0, 3)), "photo.png")
+        assert wait_for(lambda: who(one)) == "Ada"
+    hub.execute("ALTER ROLE rkface_board_one NOLOGIN")
+    with Service(settings) as one:
+        wait_for(lambda: "people are named for" in "".join(one.health().problems))
+        assert "unexpected" not in caplog.text
+        assert who(one) == "Ada"
+        one.gallery.may_name.__self__._seconds = 0.0  # the lease has ended
+        assert who(one) is None
+        assert "Nobody is named" in "".join(one.health().problems)

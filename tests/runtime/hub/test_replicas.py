@@ -1,0 +1,193 @@
+"""People flow from the hub to boards, are erased there, and only the boards of their sites see them."""
+
+import psycopg
+import pytest
+
+from rkface.runtime.core.errors import InputError
+from rkface.runtime.events.event import OutgoingEvent, encode
+from rkface.runtime.gallery.backup import forget, forgotten
+from rkface.runtime.hub import pull
+from rkface.runtime.hub.boards import add_board, add_site, list_boards, revoke_board
+from rkface.runtime.hub.lease import Lease
+from rkface.runtime.hub.people import add_person, erase_person, list_erased, move_person
+from rkface.runtime.hub.pull import sync
+from rkface.runtime.hub.push import HubEvents, push_people
+
+from .conftest import ONE, sample
+
+
+def names(gallery):
+    return [person.name for person in gallery.people()]
+
+
+def test_a_board_has_the_people_of_its_site_and_their_samples(hub, board):
+    add_site(hub, "west")
+    with board("door-1", "east") as (own, gallery):
+        add_person(hub, "Ada", ["east"], [sample(1), sample(2)], ONE)
+        add_person(hub, "Bob", ["west"], [sample(3)], ONE)
+        sync(own, gallery, Lease(gallery))
+        assert names(gallery) == ["Ada"]
+        found = gallery.samples(gallery.person("Ada"))
+        assert [one.embedding.tobytes() for one in found] == [sample(n).embedding.tobytes() for n in (1, 2)]
+        assert gallery.search(sample(2).embedding[None])[0][0].name == "Ada"
+
+
+def test_somebody_who_moves_is_gone_from_the_first_site_and_may_come_back(hub, board):
+    add_site(hub, "west")
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        lease = Lease(gallery)
+        sync(own, gallery, lease)
+        move_person(hub, ada, ["west"])
+        sync(own, gallery, lease)
+        assert names(gallery) == []
+        assert not forgotten(gallery)
+        move_person(hub, ada, ["east", "west"])
+        sync(own, gallery, lease)
+        assert names(gallery) == ["Ada"]
+
+
+def test_an_erased_person_is_gone_everywhere_and_each_board_confirms_it(hub, board):
+    with board("door-1", "east") as (first, one), board("door-2", "east") as (second, two):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        leases = Lease(one), Lease(two)
+        sync(first, one, leases[0])
+        sync(second, two, leases[1])
+        erase_person(hub, ada)
+        assert sync(first, one, leases[0]) == [ada]
+        assert names(one) == []
+        assert list(forgotten(one)) == [ada]
+        (found,) = list_erased(hub)
+        assert (found.person, found.confirmed, found.missing) == (ada, ("door-1",), ("door-2",))
+        sync(second, two, leases[1])
+        assert list_erased(hub)[0].missing == ()
+        with pytest.raises(psycopg.errors.UniqueViolation, match="erased"), hub.transaction():
+            hub.execute("INSERT INTO rkface.person (id, name) VALUES (%s, 'Ada')", [ada])
+
+
+def test_a_sync_that_is_interrupted_goes_on_and_renews_the_lease_only_at_its_end(hub, board, monkeypatch):
+    monkeypatch.setattr(pull, "BATCH", 2)
+    with board("door-1", "east") as (own, gallery):
+        for seed in range(5):
+            add_person(hub, f"Person {seed}", ["east"], [sample(seed)], ONE)
+        applied = pull.apply_changes
+
+        def stop_after_one(*arguments):
+            applied(*arguments)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(pull, "apply_changes", stop_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            sync(own, gallery, Lease(gallery))
+        assert len(names(gallery)) == 2
+        assert Lease(gallery).left() == 0
+        monkeypatch.setattr(pull, "apply_changes", applied)
+        lease = Lease(gallery)
+        sync(own, gallery, lease)
+        assert len(names(gallery)) == 5
+        assert lease.left() > 3000
+
+
+def test_a_board_cannot_read_or_write_what_is_not_its_own(hub, board):
+    with board("door-1", "east") as (own, _), board("door-2", "west"):
+        add_person(hub, "Bob", ["west"], [sample(3)], ONE)
+        assert own.execute("SELECT * FROM rkface.person").fetchall() == []
+        assert own.execute("SELECT * FROM rkface.sample").fetchall() == []
+        assert own.execute("SELECT * FROM rkface.change").fetchall() == []
+        for statement in (
+            "INSERT INTO rkface.event (id, board, body) VALUES ('e', 'door-2', '{}')",
+            "INSERT INTO rkface.heartbeat VALUES ('door-2', now(), 0, '{}')",
+            "SELECT * FROM rkface.tombstone",
+            "SELECT * FROM rkface.board",
+            "DELETE FROM rkface.person",
+            "UPDATE rkface.revision SET last = 0",
+            "SELECT rkface.next_revision()",
+            "ALTER TABLE rkface.person DISABLE ROW LEVEL SECURITY",
+            "SET ROLE rkface_admin",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), own.transaction():
+                own.execute(statement)
+
+
+def test_a_revoked_board_is_cut_off_at_once_and_names_nobody_when_its_lease_ends(hub, board):
+    with board("door-1", "east", lease=600) as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        clock = [0.0]
+        lease = Lease(gallery, clock=lambda: clock[0])
+        sync(own, gallery, lease)
+        revoke_board(hub, "door-1")
+        assert list_boards(hub)[0].revoked is not None
+        with pytest.raises(Exception, match="hub"):
+            sync(own, gallery, lease)
+        clock[0] = 599.0
+        assert lease.may_name(ada)
+        clock[0] = 601.0
+        assert not lease.may_name(ada)
+
+
+def test_two_boards_cannot_have_one_name(hub):
+    add_board(hub, "door-1", "east", 3600)
+    with pytest.raises(InputError, match="two boards must not have one name"):
+        add_board(hub, "door-1", "west", 3600)
+
+
+def test_who_is_enrolled_at_a_door_is_known_at_the_other_doors_of_the_site(hub, board):
+    with board("door-1", "east") as (first, one), board("door-2", "east") as (second, two):
+        one.add("Ada", [sample(1), sample(2)])
+        assert push_people(first, one) == []
+        sync(first, one, Lease(one))
+        sync(second, two, Lease(two))
+        assert two.search(sample(2).embedding[None])[0][0].person == one.person("Ada").id
+        assert len(one.samples(one.person("Ada"))) == len(two.samples(two.person("Ada"))) == 2
+        one.add("Ada", [sample(3)])
+        push_people(first, one)
+        sync(second, two, Lease(two))
+        assert len(two.samples(two.person("Ada"))) == 3
+
+
+def test_the_same_name_at_two_doors_waits_for_a_human_and_nobody_is_merged(hub, board):
+    with board("door-1", "east") as (first, one), board("door-2", "east") as (second, two):
+        one.add("Ada", [sample(1)])
+        two.add("Ada", [sample(2)])
+        mine = two.person("Ada").id
+        push_people(first, one)
+        assert push_people(second, two) == [mine]
+        sync(second, two, Lease(two))
+        assert sorted(names(two)) == ["Ada", "Ada (2)"]
+        assert two.person("Ada (2)").id == mine
+        assert two.search(sample(2).embedding[None])[0][0].person == mine  # the door that enrolled still knows the face
+        assert push_people(second, two) == [mine]
+
+
+def test_who_is_forgotten_at_a_door_is_forgotten_at_the_hub_and_at_the_other_doors(hub, board):
+    with board("door-1", "east") as (first, one), board("door-2", "east") as (second, two):
+        one.add("Ada", [sample(1)])
+        push_people(first, one)
+        leases = Lease(one), Lease(two)
+        sync(first, one, leases[0])
+        sync(second, two, leases[1])
+        ada = two.person("Ada")
+        forget(two, ada)
+        push_people(second, two)
+        sync(second, two, leases[1])
+        sync(first, one, leases[0])
+        assert names(one) == names(two) == []
+        assert hub.execute("SELECT count(*) FROM rkface.person").fetchone() == (0,)
+        assert list_erased(hub)[0].missing == ()
+
+
+def test_events_arrive_once_and_those_of_erased_people_name_nobody(hub, board, database):
+    with board("door-1", "east") as (own, _):
+        ada = add_person(hub, "Ada", ["east"], [], ONE)
+        events = HubEvents(f"{own.info.dsn} password={own.info.password}")
+        events.maintain(lambda: None)
+        event = {"schema": "rkface.appearance", "id": "1", "match": {"person": ada, "name": "Ada", "cosine": 0.9}}
+        for _ in range(2):
+            events.deliver(OutgoingEvent(encode(event)))
+        assert hub.execute("SELECT count(*) FROM rkface.event").fetchone() == (1,)
+        erase_person(hub, ada)
+        events.deliver(OutgoingEvent(encode({**event, "id": "2"})))
+        events.close()
+        bodies = hub.execute("SELECT body::text FROM rkface.event").fetchall()
+        assert len(bodies) == 2
+        assert not any("Ada" in body or ada in body for (body,) in bodies)
