@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..alerts.rule import Rule
 from ..core.errors import InputError, RkfaceError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
@@ -35,8 +36,10 @@ from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import erasure, gallery_health, live_settings, old_files, photo_requests
+from . import alert_rules, erasure, gallery_health, live_settings, old_files, photo_requests
+from .alert_history import AlertHistory
 from .alert_pictures import AlertPictures
+from .alert_rules import RuleState, RuleTrial
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_worker import CameraWorker, open_camera_worker
@@ -352,6 +355,22 @@ class Service:
         if self._settings.recognition != before.recognition:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
+
+    def rules(self) -> Sequence[RuleState]:
+        live = self._live
+        sent = AlertHistory(self._log).counts()
+        return alert_rules.list_rules(live.current, live.configured.rules, live.rules, self.gallery, sent)
+
+    def change_rule(self, name: str, rule: Rule | None) -> None:
+        with self._changing:
+            live = self._live.with_rule(name, rule)
+            live_settings.save_changes(live)
+            self.problems.clear("settings")
+            self._live, self._settings = live, live.current
+        log.info("rule %s: changed", name)
+
+    def try_rule(self, rule: Rule, days: float) -> RuleTrial:
+        return alert_rules.try_rule(rule, self.gallery, self._log, days)
 
     def camera_setup(self, source: str) -> CameraSetup:
         return self._live.camera_setup(source, time.time())

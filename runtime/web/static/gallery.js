@@ -37,8 +37,8 @@ function sections({ quality, cameras, reviews, replay, checked }, answers, load)
       h("dl", {}, Object.entries({
         Samples: `${quality.recognized} of ${count(quality.checked, "sample", "samples")} recognized by the person's other samples`,
         "One sample": `${count(quality.single, "person", "people")}: nothing to compare with`,
-        "Highest cosine of two people": quality.impostor === null ? "–" : quality.impostor.toFixed(2),
-        "Threshold of the service": quality.threshold.toFixed(2),
+        "Most alike": quality.impostor === null ? "–" : `cosine ${quality.impostor.toFixed(2)}, of samples of two people`,
+        Threshold: `${quality.threshold.toFixed(2)}, of the service`,
         Checked: dateTime(checked),
       }).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))),
     list("Samples to look at", quality.findings.map((one) => finding(one, load))),

@@ -490,3 +490,20 @@ def test_real_people_are_found_by_another_photo(shared, real_bundle, here):
 def test_duplicate_is_above_any_match_threshold():
     # Otherwise a second photo of a person could never be enrolled: thresholds of rkface are between 0.2 and 0.7.
     assert DUPLICATE > 0.9
+
+
+def test_an_interrupted_run_goes_on_and_says_what_it_skips(rkface, bundle, here):
+    for name, face in (("ada", ADA), ("ada-2", ADA_AGAIN), ("grace", GRACE)):
+        draw(here / f"staff/{name}.png", face)
+    draw(here / "staff/hedy.png")  # no face
+    command = ("enroll", "--bundle", bundle, "--folder", "staff")
+    assert rkface("enroll", "--bundle", bundle, "ada", "staff/ada.png")[0] == 0  # what the killed run has done
+    code, out, err = rkface(*command, "--resume")
+    assert code == 1 and "staff/ada.png" not in out and err.startswith("rkface: 1 of 4 photos are skipped")
+    assert err.endswith("2 enrolled for 2 people, 1 refused\n")
+    _, out, err = rkface(*command, "--resume")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["staff/hedy.png"] and "3 of 4" in err
+    os.utime(draw(here / "staff/grace.png", HEDY), (2e9, 2e9))  # another photo under the same name
+    code, out, err = rkface(*command, "--resume")
+    assert "2 of 4" in err and "staff/grace.png: refused for grace" in out and "unlike" in out
+    assert rkface(*command)[2].startswith("0 enrolled"), "without --resume, each photo is examined"
