@@ -120,7 +120,7 @@ def test_an_ignored_stranger_is_nobody_and_returns_when_the_entry_is_removed(rkf
         assert entry.note == "the postman" and entry.face and gallery.search(view(1, 50)[None]) == [[]]
         back_up(gallery)
     assert "the postman" in rkface("ignored")[1]
-    code, out, _ = rkface("enroll", "near", "Ned")
+    code, out, _ = rkface("enroll", "near", "Nora")
     assert code == 1 and "no picture of this stranger" in out
     assert rkface("restore", entry.id[:6], "--json")[:2] == (0, '{"copies": []}\n')
     assert [one["times"] for one in listed(rkface)] == [1, 2, 7]
