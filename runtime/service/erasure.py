@@ -26,7 +26,8 @@ from ..gallery.people import Person
 from .alert_pictures import erase_from_pictures
 from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
-from .settings import Events, Keep
+from .receiver_settings import Events
+from .settings import Keep
 from .unnamed import erase_unnamed
 
 FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf, known_faces=math.inf, embeddings=math.inf)

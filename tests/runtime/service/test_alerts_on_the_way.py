@@ -17,15 +17,9 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.service.camera_worker import CameraWorker
+from rkface.runtime.service.receiver_settings import AlertPictureSettings, Events, NotifySettings, WebhookSettings
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import (
-    AlertPictureSettings,
-    CameraSettings,
-    Events,
-    NotifySettings,
-    Settings,
-    WebhookSettings,
-)
+from rkface.runtime.service.settings import CameraSettings, Settings
 
 from ..conftest import scene
 from ..events.ntfy_server import NtfyServer
