@@ -572,7 +572,7 @@ def test_a_turned_or_resized_picture_has_the_same_zones():
 
 
 class Ignored:
-    """``Gallery.search`` and ``Gallery.anchor_cosines``: whoever is on the list is nobody."""
+    """``Gallery.search`` and ``Gallery.anchor_cosines``: everyone on the list is nobody."""
 
     def __init__(self, camera, *people):
         self.camera, self.people = camera, list(people)
