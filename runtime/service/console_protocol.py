@@ -259,7 +259,8 @@ class CameraService(Protocol):
         the log has no such appearance, InputError if there is no such person."""
 
     def ignore_seen(self, appearance: str) -> None:
-        """Put the face of an appearance on the ignore list. Raises InputError if its embedding is not stored."""
+        """Put the face of an appearance on the ignore list. Raises KeyError if the log has no such appearance,
+        InputError if its embedding is not stored."""
 
     def gallery_health(self) -> GalleryHealth:
         """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""

@@ -255,6 +255,8 @@ class Service:
         return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
 
     def ignore_seen(self, appearance: str) -> None:
+        if self._log.find(appearance) is None:
+            raise KeyError(appearance)
         sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
         ignore_face(self.gallery, [sample] if sample else [])
 
