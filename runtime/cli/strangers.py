@@ -34,7 +34,7 @@ WEEK = 7 * 86_400.0
 
 
 def strangers(parser: ArgumentParser) -> None:
-    """List people without a name who were seen by cameras, enroll them, ignore them for good, and name past appearances.
+    """List people without a name who came to cameras, enroll them, ignore them for good, and name past appearances.
 
     Appearances of one stranger are found by their embeddings. A service keeps these only with the setting `embeddings`
     in [keep], and pictures to enroll from with `unknown_faces`; both are days (docs/gallery.md).
