@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from .cpu_seconds import CpuSeconds
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of `make test` share the cores. With a thread for each core in each process and in each program that
     # it starts, most of the time is spent on waiting for one another.
@@ -25,6 +27,11 @@ SLOWEST_FIRST = (
     "convert/test_max_drop_command.py", "convert/test_liveness_model.py", "convert/test_evaluate_command.py",
     "runtime/web/test_page.py", "runtime/gallery/test_lost_gallery.py", "convert/toolkit/test_quantize.py",
 )  # fmt: skip
+
+
+def pytest_configure(config):
+    if count := os.environ.get("RKFACE_CPU_SECONDS"):
+        config.pluginmanager.register(CpuSeconds(int(count)))
 
 
 def file_of(nodeid):
