@@ -41,7 +41,7 @@ class GalleryHealth:
     """The result of ``read_gallery_health``.
 
     Attributes:
-        checked: When it was computed, in seconds since 1970 (UTC).
+        created: When it was computed, in seconds since 1970 (UTC).
         quality: Each sample compared with all others.
         cameras: The scores of each camera, week by week; empty without an appearance log.
         reviews: Measured false and missed matches of each camera and threshold.
@@ -49,7 +49,7 @@ class GalleryHealth:
         problems: A sentence for everything that should be changed.
     """
 
-    checked: float
+    created: float
     quality: GalleryQuality
     cameras: tuple[CameraDrift, ...]
     reviews: tuple[ReviewFigures, ...]
