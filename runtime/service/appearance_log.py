@@ -205,6 +205,11 @@ class AppearanceLog:
             vectors=np.array([vector for _, vector in found], np.float32).reshape(len(found), size),
         )
 
+    def identity(self) -> str | None:
+        """The model of the embedding that was stored last; None if there is no embedding."""
+        rows = self.read("SELECT identity FROM embedding ORDER BY rowid DESC LIMIT 1")
+        return str(rows[0][0]) if rows else None
+
     def encrypt(self) -> None:
         """If the gallery is encrypted, encrypt the faces and embeddings that were stored before, and leave no byte of
         them in the file. It also finishes an earlier call that was interrupted. Raises WorkError if another program
