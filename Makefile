@@ -86,7 +86,7 @@ test-durations: $(INSTALLED)  ## the tests with the most CPU seconds, their fixt
 twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over our own librknnrt (says nothing about speed)
 	@$(BIN)/rkface twin run $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
 
-twin-test: $(INSTALLED)  ## test the NPU backend, selftest and every failure on the twin (part of `make test` if possible)
+twin-test: $(DEMO_BUNDLE)  ## test the NPU backend, selftest and every failure on the twin (part of `make test` if possible)
 	RKFACE_SLOW=1 $(BIN)/python -m pytest tests/twin tests/boards/deploy/test_deploy_twin.py -v
 
 parity: $(INSTALLED)  ## compare the INT8 simulator with ONNX Runtime, and rkface with InsightFace's own code

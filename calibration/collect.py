@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.turns import Turn
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import align
+from rkface.runtime.vision.decoder import PROCESSES
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detector_shapes import AnyDetector
 from rkface.runtime.vision.embed import Embedder
@@ -25,6 +27,7 @@ from rkface.runtime.vision.quality import Flaw, Quality, measure, standard
 from rkface.runtime.vision.read_ahead import ReadAhead
 
 from .appearance_stats import AppearanceStats, measure_appearance
+from .progress_file import ProgressFile
 
 BATCH = 16
 NO_FACE = "no face"  # the reasons for which a photo is skipped
@@ -123,6 +126,7 @@ def collect_faces(
     *,
     threshold: float | None = None,
     one_look: bool = False,
+    earlier: ProgressFile | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Collection:
     """Detect, align and measure every face of every photo below ``folder``.
@@ -130,8 +134,8 @@ def collect_faces(
     Photos on their side are turned and close-ups are found, as in enrollment (``runtime/vision/photo.py``). This is
     left out with ``one_look``, for photos that are known to be upright. ``template``: how the faces are aligned for the
     recognizer. ``threshold``: the minimum detection score; None is the detector's. Photos that cannot be read or have
-    no face, and faces that are unusable, are skipped with the reason. ``progress`` is called with the number of photos
-    that are done and of all photos.
+    no face, and faces that are unusable, are skipped with the reason. ``earlier``: what an interrupted run has found,
+    to which this run adds. ``progress`` is called with the number of photos that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
     files = list_photos(folder)
@@ -140,44 +144,80 @@ def collect_faces(
     if not paths:
         more = f"; {count_left_out(files.left_out)}" if files.left_out else ""
         raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")
-    candidates: list[CandidateFace] = []
-    photos: list[Path] = []
-    nameless: list[Skipped] = []
     skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]
-    with ReadAhead(paths) as reader:
+    results = []
+    with ReadAhead(paths, _PhotoSearch(folder, detector, template, threshold, one_look, earlier).examine) as reader:
         for index, path in enumerate(paths):
             progress(index, len(paths))
-            name = path.relative_to(folder).as_posix()
             try:
-                image, digest = reader.read(path), sha256(path)
+                results.append(reader.take(path))
             except (InputError, OSError) as error:
-                skipped.append(Skipped(name, "unreadable", str(error).removeprefix(f"{path}: ")))
-                continue
-            photos.append(path)
-            look = look_at_photo(detector, image, threshold, one_look=one_look)
-            faces = look.faces
-            if not len(faces):
-                skipped.append(
-                    Skipped(name, NO_FACE, f"the detector found no face with a score of {threshold} or more")
-                )
-                continue
-            if not look.sure:
-                skipped.append(Skipped(name, WHICH_WAY_UP, UNSURE))
-                continue
-            labeled = find_labeled_face(faces)
-            if labeled is None:
-                nameless.append(Skipped(name, SEVERAL, f"{len(faces)} faces"))
-            for one in range(len(faces)):
-                face = faces[one : one + 1]
-                found = _usable(look.image, face, template)
-                if isinstance(found, Flaw):
-                    skipped.append(Skipped(name, found.reason, found.detail))
-                    if one == labeled:
-                        nameless.append(Skipped(name, found.reason, found.detail))
-                else:
-                    candidates.append(CandidateFace(path, name, digest, face, *found, look.turned, look.again))
+                name = path.relative_to(folder).as_posix()
+                unread = Skipped(name, "unreadable", str(error).removeprefix(f"{path}: "))
+                results.append(_Examined(None, skipped=(unread,)))
     progress(len(paths), len(paths))
-    return Collection(folder, tuple(candidates), tuple(photos), tuple(skipped), tuple(nameless))
+    return Collection(
+        folder,
+        tuple(face for one in results for face in one.candidates),
+        tuple(one.photo for one in results if one.photo is not None),
+        (*skipped, *(skip for one in results for skip in one.skipped)),
+        tuple(one.nameless for one in results if one.nameless is not None),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Examined:
+    """One photo: its usable faces, what was left out, and why its label may not be used. ``photo`` is None if it cannot
+    be read."""
+
+    photo: Path | None
+    candidates: tuple[CandidateFace, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    nameless: Skipped | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _PhotoSearch:
+    """How the faces in the photos below ``folder`` are found: see ``collect_faces``."""
+
+    folder: Path
+    detector: AnyDetector
+    template: CropTemplate
+    threshold: float
+    one_look: bool
+    earlier: ProgressFile | None
+
+    def examine(self, path: Path, image: NDArray[np.uint8]) -> _Examined:
+        """Find and measure the faces in the photo ``path`` with the content ``image``. Threads call this."""
+        name, digest = path.relative_to(self.folder).as_posix(), sha256(path)
+        look = self._look(digest, image)
+        faces = look.faces
+        if not len(faces):
+            detail = f"the detector found no face with a score of {self.threshold} or more"
+            return _Examined(path, skipped=(Skipped(name, NO_FACE, detail),))
+        if not look.sure:
+            return _Examined(path, skipped=(Skipped(name, WHICH_WAY_UP, UNSURE),))
+        labeled = find_labeled_face(faces)
+        nameless = Skipped(name, SEVERAL, f"{len(faces)} faces") if labeled is None else None
+        candidates, skipped = [], []
+        for one in range(len(faces)):
+            face = faces[one : one + 1]
+            found = _usable(look.image, face, self.template)
+            if isinstance(found, Flaw):
+                skipped.append(Skipped(name, found.reason, found.detail))
+                nameless = skipped[-1] if one == labeled else nameless
+            else:
+                candidates.append(CandidateFace(path, name, digest, face, *found, look.turned, look.again))
+        return _Examined(path, tuple(candidates), tuple(skipped), nameless)
+
+    def _look(self, digest: str, image: NDArray[np.uint8]) -> PhotoFaces:
+        """The faces in ``image``, of the file with this ``digest``: as an earlier run has found them, or found now."""
+        if self.earlier is not None and (known := self.earlier.known.get(digest)):
+            return known.show(image)
+        look = look_at_photo(self.detector, image, self.threshold, one_look=self.one_look)
+        if self.earlier is not None:
+            self.earlier.add(digest, look)
+        return look
 
 
 def look_at_photo(detector: AnyDetector, image: NDArray[np.uint8], threshold: float, *, one_look: bool) -> PhotoFaces:
@@ -202,10 +242,13 @@ def embed_faces(
     embedder: Embedder,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:
-    """The embeddings of ``candidates``: N×D float32, unit length. ``progress`` as in ``collect_faces``."""
-    embeddings = np.zeros((len(candidates), embedder.dimensions), np.float32)
-    for start in range(0, len(candidates), BATCH):
-        progress(start, len(candidates))
-        crops = [candidate.crop for candidate in candidates[start : start + BATCH]]
-        embeddings[start : start + BATCH] = embedder.embed(crops)
-    return embeddings
+    """The embeddings of ``candidates``: N×D float32, unit length. ``progress`` as in ``collect_faces``.
+    Several batches are computed at once."""
+    starts = range(0, len(candidates), BATCH)
+    crops = [[face.crop for face in candidates[start : start + BATCH]] for start in starts]
+    embeddings = [np.zeros((0, embedder.dimensions), np.float32)]
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        for start, batch in zip(starts, pool.map(embedder.embed, crops), strict=True):
+            embeddings.append(batch)
+            progress(start + len(batch), len(candidates))
+    return np.concatenate(embeddings)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rkface.runtime.core.debug_build import default_folder
 from rkface.runtime.core.text import in_a_line
 
 if TYPE_CHECKING:
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from .settings import OutputBundle
 
 
-def to_dict(report: ConversionReport, output: OutputBundle) -> dict[str, Any]:
-    """The summary of one bundle for --json. report.json in the bundle has all details."""
+def to_dict(report: ConversionReport, output: OutputBundle, *, debug: bool) -> dict[str, Any]:
+    """The summary of one bundle for --json; ``debug``: whether it has a debug build, too. report.json in the bundle has
+    all details."""
     from .evaluate.parity import without_cosines
 
     return {
         "target": output.target.name,
         "bundle": str(output.folder),
+        "debug_build": str(default_folder(output.folder)) if debug else None,
         "report": str(output.folder / "report.html"),
         "synthetic": report.manifest.synthetic,
         "match_threshold": report.manifest.thresholds.match,

@@ -7,30 +7,31 @@ from collections.abc import Collection, Iterator
 from ..core.errors import InputError
 from ..core.text import find_hidden, in_a_line, nearest, show_value
 from ..core.weekly import WeeklyHours, check_weekly_hours
-from .rule import EVERYBODY, GROUP, MOST_RULE_NAME, PERSON, Rule
+from .rule import EVERYBODY, GROUP, LONGEST_COOLDOWN, MOST_RULE_NAME, PERSON, Rule
 
-MOST_ENTRIES = 100  # of a list
+MOST_ENTRIES, MOST_LENGTH = 100, 300  # of a list, and characters of each
 
 
 def find_rule_mistakes(name: str, rule: Rule, cameras: Collection[str], receivers: Collection[str]) -> Iterator[str]:
     """What is wrong with the rule ``name``, each with its key (``rules.NAME.hours``) and what to do. ``cameras``: the
     names of the configured cameras, empty if they are not known. ``receivers``: of the configured receivers."""
     key = f"rules.{in_a_line(name[:40])}"
-    if not name or find_hidden(name) or len(name) > MOST_RULE_NAME:
-        yield f"{key}: the name of a rule must be visible text, at most {MOST_RULE_NAME} characters"
-    lists = {field: getattr(rule, field) for field in ("who", "cameras", "zones", "days", "hours", "receivers")}
-    if long := next((field for field, entries in lists.items() if len(entries) > MOST_ENTRIES), None):
-        yield f"{key}.{long} has {len(lists[long])} entries, but at most {MOST_ENTRIES} are allowed"
+    if not name or find_hidden(name) or "/" in name or len(name) > MOST_RULE_NAME:
+        yield f"{key}: the name of a rule must be visible text without /, at most {MOST_RULE_NAME} characters"
+    if flaw := _find_flaw_of_list(rule):
+        yield f"{key}.{flaw}"
         return
     if not rule.who:
         yield f"{key}.who is empty: name at least one of {', '.join(EVERYBODY)}, {GROUP}NAME, {PERSON}ID"
+    if not 0 <= rule.cooldown <= LONGEST_COOLDOWN:  # requests to the console are not checked by their types
+        yield f"{key}.cooldown is {rule.cooldown:g}, but must be from 0 to {LONGEST_COOLDOWN:g} seconds"
     for who in rule.who:
         yield from _find_mistake_in_who(f"{key}.who", who)
     for camera in rule.cameras:
         if cameras and camera not in cameras:
             yield _unknown(f"{key}.cameras", "camera", camera, cameras)
     for zone in rule.zones:
-        if not zone or find_hidden(zone):
+        if not zone:
             yield f"{key}.zones: {show_value(zone)} is not the name of a zone"
     for hours in rule.hours:
         yield from _explain(f"{key}.hours", WeeklyHours(hours=(hours,)))
@@ -40,13 +41,24 @@ def find_rule_mistakes(name: str, rule: Rule, cameras: Collection[str], receiver
             yield _unknown(f"{key}.receivers", "receiver", receiver, receivers)
 
 
+def _find_flaw_of_list(rule: Rule) -> str | None:
+    for field in ("who", "cameras", "zones", "days", "hours", "receivers"):
+        entries = getattr(rule, field)
+        if len(entries) > MOST_ENTRIES:
+            return f"{field} has {len(entries)} entries, but at most {MOST_ENTRIES} are allowed"
+        for one in entries:
+            if find_hidden(one) or len(one) > MOST_LENGTH:
+                return f"{field}: {show_value(one)} must be visible text, at most {MOST_LENGTH} characters"
+    return None
+
+
 def _find_mistake_in_who(key: str, who: str) -> Iterator[str]:
     group, person = who.removeprefix(GROUP), who.removeprefix(PERSON)
     if who.startswith(GROUP):
-        if not group.strip() or find_hidden(group):
+        if not group.strip():
             yield f"{key}: {show_value(who)} names no group: write {GROUP} and its name, such as {GROUP}family"
     elif who.startswith(PERSON):
-        if not person or find_hidden(person):
+        if not person:
             yield f"{key}: {show_value(who)} names nobody: write {PERSON} and an id from `rkface gallery list`"
     elif who not in EVERYBODY:
         near = nearest(who, EVERYBODY)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.addresses import mask_secrets
+from ..core.arguments import number_in
 from ..core.errors import InputError
-from ..core.text import in_lines
+from ..core.text import in_a_line, in_lines
+from .config_rules import explain_rules
 from .options import add_json, counted, print_json
 from .parser import add_actions
 from .run import CONFIG
@@ -34,13 +36,21 @@ def config(parser: ArgumentParser) -> None:
 def check(parser: ArgumentParser) -> None:
     """Report everything that is wrong with a configuration, with the nearest valid key for a typo.
 
-    With --json, prints one object: {"file", "valid", "problems", "notes", "cameras"}. Exit code: 2 if something is
-    wrong. Notes, such as a bundle that does not exist on this machine, do not change it.
+    It also says in words what each rule for alerts does and, with --days, how many alerts it would have sent in the
+    last days, from the log of appearances beside the gallery.
+
+    With --json, prints one object: {"file", "valid", "problems", "notes", "cameras", "rules": [{"name", "enabled",
+    "words", "notes", "dry_run"}]}. Exit code: 2 if something is wrong. Notes, such as a bundle that does not exist on
+    this machine, do not change it.
 
     examples:
       rkface config check rkface.toml
+      rkface config check --days 7 rkface.toml
     """
     parser.add_argument("file", type=Path, nargs="?", default=CONFIG, metavar="FILE", help="(default: %(default)s)")
+    parser.add_argument(
+        "--days", type=number_in(0, 3650), metavar="DAYS", help="try the rules on the appearances of the last DAYS days"
+    )
     add_json(parser, "one object")
     parser.set_defaults(run=_check)
 
@@ -87,16 +97,19 @@ def _check(options: Namespace) -> int:
             settings, found = None, [f"{options.file}: {one}" for one in lacking]
         else:
             notes += lacking
+    rules = [] if settings is None else explain_rules(settings, options.days)
     problems = [in_lines(mask_secrets(problem)) for problem in found]
     cameras = 0 if settings is None else len(settings.camera)
     for problem in problems:
         print(f"rkface: {problem}", file=sys.stderr)
     if options.json:
         result = {"file": options.file, "valid": settings is not None, "problems": problems}
-        print_json({**result, "notes": notes, "cameras": cameras})
+        print_json({**result, "notes": notes, "cameras": cameras, "rules": [rule.as_json() for rule in rules]})
     elif settings is not None:
         for note in notes:
             print(f"{options.file}: note: {note}")
+        for line in (line for rule in rules for line in rule.lines()):
+            print(in_a_line(line))
         print(f"{options.file}: valid, {counted(cameras, 'camera')}")
     return InputError.exit_code if settings is None else 0
 

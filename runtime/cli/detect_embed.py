@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, WorkError
 from ..core.text import in_a_line
+from .embeddings_file import EmbeddingsFile, open_embeddings_file
 from .error_report import safe_message
 from .options import add_json, counted, print_json
-from .photos import add_photo_options, create_folder, drawing_paths, expand_folders, open_pipeline, photo_progress
+from .photos import (
+    add_photo_options,
+    create_folder,
+    drawing_paths,
+    expand_folders,
+    inference_threads,
+    open_pipeline,
+    photo_progress,
+    print_skipped,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +34,6 @@ if TYPE_CHECKING:
 
     from ..core.faces import Faces
     from ..inference.pipeline import Pipeline
-    from ..vision.photo import PhotoFaces
 
 
 def detect(parser: ArgumentParser) -> None:
@@ -44,21 +58,28 @@ def detect(parser: ArgumentParser) -> None:
       rkface detect --bundle build/rk3588 --json photos/ > faces.jsonl
     """
     _add_arguments(parser)
-    parser.set_defaults(run=lambda options: _process_photos(options, embed=False))
+    parser.set_defaults(run=lambda options: _process_photos(options, embed=False), out=None, resume=False)
 
 
 def embed(parser: ArgumentParser) -> None:
     """Find the faces in photos and compute their embeddings.
 
-    Works like `rkface detect`. With --json, each face also has an "embedding" of unit length; without --json, only its
-    size is shown. Embeddings are biometric data: protect a file of them as you protect the photos. A photo without a
-    face counts as failed.
+    Works like `rkface detect`. With --json, each face also has an "embedding" of unit length, and each photo the
+    "model" that made it: only embeddings of the same model can be compared. Without --json, only its size is shown.
+    Embeddings are biometric data: protect a file of them as you protect the photos. A photo without a face counts as
+    failed.
+
+    For many photos, --out writes the lines of --json into a file that only you can read. If the run is interrupted, the
+    same command with --resume goes on: photos whose lines are in the file are skipped.
 
     examples:
       rkface embed --bundle build/rk3588 --json ada.jpg
-      rkface embed --bundle build/rk3588 --json photos/ > embeddings.jsonl
+      rkface embed --bundle build/rk3588 photos/ --out embeddings.jsonl
+      rkface embed --bundle build/rk3588 photos/ --out embeddings.jsonl --resume
     """
     _add_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the lines of --json into this new file")
+    parser.add_argument("--resume", action="store_true", help="go on with the file of an interrupted run")
     parser.set_defaults(run=lambda options: _process_photos(options, embed=True))
 
 
@@ -77,21 +98,35 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _process_photos(options: Namespace, *, embed: bool) -> int:
+    from ..gallery.people import embedding_identity
     from ..vision.read_ahead import ReadAhead
 
+    if options.resume and not options.out:
+        raise InputError("--resume goes on with a file: name it with --out")
     photos = expand_folders(options.images)
     several = len(photos) > 1 or any(path.is_dir() for path in options.images)
-    targets: list[Path] | list[None] = [None] * len(photos)
+    drawings: dict[Path, list[Path]] = defaultdict(list)  # by photo, which may be named twice
     if options.draw:
-        targets = drawing_paths(options.draw, photos, folder=several)
+        for photo, target in zip(photos, drawing_paths(options.draw, photos, folder=several), strict=True):
+            drawings[photo].append(target)
     failed = 0
-    with open_pipeline(options) as pipeline, ReadAhead(photos) as reader, photo_progress(len(photos)) as advance:
+    with ExitStack() as opened:
+        pipeline = opened.enter_context(open_pipeline(options, inference_threads(len(photos))))
+        more: dict[str, str] = {"model": embedding_identity(pipeline.manifest)} if embed else {}
+        more["backend"] = pipeline.backend
+        file = None
+        if options.out:
+            file = opened.enter_context(open_embeddings_file(options.out, more["model"], resume=options.resume))
+            photos = _without_done(photos, file.photos) if options.resume else photos
         if options.draw and several:
             create_folder(options.draw)
-        for done, (photo, target) in enumerate(zip(photos, targets, strict=True)):
+        advance = opened.enter_context(photo_progress(len(photos), shown=bool(options.out)))
+        look = partial(_look_at, pipeline, options, drawings, embed=embed)
+        reader = opened.enter_context(ReadAhead(photos, look))
+        for done, photo in enumerate(photos):
             advance(done)
             try:
-                _process(options, pipeline, photo, reader.read(photo), target, embed=embed)
+                _show(options, reader.take(photo), more, file, embed=embed)
             except InputError as error:
                 print(f"rkface: {safe_message(error)}", file=sys.stderr)
                 failed += 1
@@ -103,40 +138,69 @@ def _process_photos(options: Namespace, *, embed: bool) -> int:
     return WorkError.exit_code
 
 
-def _process(
-    options: Namespace,
+def _without_done(photos: Sequence[Path], done: frozenset[str]) -> list[Path]:
+    """``photos`` without those whose names are in ``done``. Says how many these are."""
+    rest = [photo for photo in photos if str(photo) not in done]
+    print_skipped(len(photos) - len(rest), len(photos), "they are in the file already")
+    return rest
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is found in ``photo``: ``faces`` in pixels of the upright photo of this size, and what to know about it."""
+
+    photo: Path
+    width: int
+    height: int
+    faces: Faces
+    turned: int
+    sure: bool
+    notes: tuple[str, ...]
+
+
+def _look_at(
     pipeline: Pipeline,
+    options: Namespace,
+    drawings: Mapping[Path, Sequence[Path]],
     photo: Path,
     content: NDArray[np.uint8],
-    target: Path | None,
     *,
     embed: bool,
-) -> None:
-    """Print what is found in ``photo`` with this ``content``, and draw it if there is a ``target``.
-
-    InputError for a photo in which no face is found to embed.
-    """
+) -> _Found:
+    """The faces of ``photo`` with this ``content`` (H×W×3 uint8 BGR), which are drawn if ``drawings`` says where."""
     look = (pipeline.recognize_photo if embed else pipeline.detect_photo)(content, options.threshold)
-    image, faces = look.image, look.faces
-    if options.json:
-        turn = ({"turned": look.turned} if look.turned else {}) | ({} if look.sure else {"sure": False})
-        print_json(faces_to_json(photo, image, faces) | turn | {"backend": pipeline.backend})
-    else:
-        _print_faces(photo, look)
-    if target is not None:
+    if photo in drawings:
         from ..vision.draw import draw_faces, write_image
 
-        write_image(target, draw_faces(image, faces))
-    if embed and not len(faces):
-        raise InputError(f"{photo}: no face found, so there is nothing to embed")
+        drawn = draw_faces(look.image, look.faces)
+        for target in drawings[photo]:
+            write_image(target, drawn)
+    height, width = look.image.shape[:2]
+    return _Found(photo, width, height, look.faces, look.turned, look.sure, look.notes)
 
 
-def _print_faces(photo: Path, look: PhotoFaces) -> None:
-    image, faces, shown = look.image, look.faces, in_a_line(str(photo))
+def _show(options: Namespace, found: _Found, more: dict[str, str], file: EmbeddingsFile | None, *, embed: bool) -> None:
+    """Print what is ``found`` in a photo, or write it to ``file``. ``more`` belongs to each object of --json.
+    InputError for a photo in which no face is found to embed."""
+    if options.json or file:
+        turn = ({"turned": found.turned} if found.turned else {}) | ({} if found.sure else {"sure": False})
+        said = faces_to_json(found.photo, (found.width, found.height), found.faces) | turn | more
+        if file:
+            file.add(said)
+        else:
+            print_json(said)
+    else:
+        _print_faces(found)
+    if embed and not len(found.faces):
+        raise InputError(f"{found.photo}: no face found, so there is nothing to embed")
+
+
+def _print_faces(found: _Found) -> None:
+    faces, shown = found.faces, in_a_line(str(found.photo))
     if not len(faces):
         print(f"{shown}: no face")
         return
-    print("; ".join([f"{shown}: {counted(len(faces), 'face')} in {image.shape[1]}×{image.shape[0]}", *look.notes]))
+    print("; ".join([f"{shown}: {counted(len(faces), 'face')} in {found.width}×{found.height}", *found.notes]))
     for index in range(len(faces)):
         x1, y1, x2, y2 = faces.boxes[index]
         line = f"  {index + 1}: score {faces.scores[index]:.3f}, {x2 - x1:.0f}×{y2 - y1:.0f} px at ({x1:.0f}, {y1:.0f})"
@@ -145,8 +209,8 @@ def _print_faces(photo: Path, look: PhotoFaces) -> None:
         print(line)
 
 
-def faces_to_json(photo: Path, image: NDArray[np.uint8], faces: Faces) -> dict[str, Any]:
-    """The faces found in ``photo`` as the object that --json prints."""
+def faces_to_json(photo: Path, size: tuple[int, int], faces: Faces) -> dict[str, Any]:
+    """The faces found in ``photo``, of ``size`` (width, height), as the object that --json prints."""
     found = []
     for index in range(len(faces)):
         face: dict[str, Any] = {
@@ -157,4 +221,4 @@ def faces_to_json(photo: Path, image: NDArray[np.uint8], faces: Faces) -> dict[s
         if faces.embeddings is not None:
             face["embedding"] = [round(float(value), 8) for value in faces.embeddings[index]]
         found.append(face)
-    return {"image": str(photo), "width": image.shape[1], "height": image.shape[0], "faces": found}
+    return {"image": str(photo), "width": size[0], "height": size[1], "faces": found}

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 
 from .gallery_care import ACTIONS as CARE_ACTIONS
 from .gallery_files import ACTIONS as FILE_ACTIONS
+from .gallery_groups import ACTIONS as GROUP_ACTIONS
 from .gallery_people import ACTIONS as PEOPLE_ACTIONS
 from .gallery_quality import ACTIONS as QUALITY_ACTIONS
 from .parser import add_actions
@@ -22,4 +23,4 @@ def gallery(parser: ArgumentParser) -> None:
       rkface gallery forget --gallery gallery.sqlite "Ada Lovelace"
       rkface gallery backup --gallery gallery.sqlite
     """
-    add_actions(parser, (*PEOPLE_ACTIONS, *FILE_ACTIONS, *QUALITY_ACTIONS, *CARE_ACTIONS))
+    add_actions(parser, (*PEOPLE_ACTIONS, *GROUP_ACTIONS, *FILE_ACTIONS, *QUALITY_ACTIONS, *CARE_ACTIONS))

@@ -11,7 +11,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +23,7 @@ from ..core.errors import InputError, WorkError
 from ..gallery.anchors import read_anchor_crops
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample, embedding_identity
+from ..gallery.reviews import list_reviews, set_threshold
 from ..gallery.rows import embedding_to_bytes, read_crop, replace_embeddings
 from ..inference.pipeline import Pipeline
 from .enroll import EnrollOptions, Verdict, enroll_photos
@@ -69,6 +70,8 @@ def export_people(
                 "metadata": person.metadata,
                 "created": person.created,
                 "changed": person.changed,
+                "threshold": person.threshold,
+                "reviews": [asdict(review) for review in list_reviews(gallery, person.id)],
                 "samples": samples,
             }
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -136,6 +139,10 @@ def import_record(
         verdicts += [Verdict("refused", record.name, str(photo), "photos need --bundle") for photo in record.photos]
     else:
         verdicts += enroll_photos(gallery, pipeline, record.name, record.photos, rules=rules, metadata=record.metadata)
+    if record.threshold is not None and gallery.has_person(record.name):
+        person = gallery.person(record.name)
+        if person.threshold is None:  # existing data does not change
+            set_threshold(gallery, person, record.threshold)
     return verdicts
 
 

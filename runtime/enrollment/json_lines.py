@@ -34,13 +34,14 @@ MOST_SOURCE, MOST_IDENTITY = 1000, 100  # characters
 
 @dataclass(frozen=True)
 class GalleryRecord:
-    """The content of one line about one person. ``photos`` must still be enrolled."""
+    """The content of one line about one person. ``photos`` must still be enrolled. ``threshold``: the person's own."""
 
     name: str
     metadata: dict[str, Any]
     samples: list[Sample]
     photos: list[Path]
     line: int = 0
+    threshold: float | None = None
 
 
 def read_json_lines(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
@@ -103,7 +104,8 @@ def _read_record(fields: Any, crops: Path, line: int, first_lines: dict[str, Gal
         except ValueError as error:
             raise ValueError(f"sample {number}: {error}") from None
         samples += [sample] if sample is not None else []
-    record = GalleryRecord(name, metadata, samples, [], line)
+    threshold = None if fields.get("threshold") is None else _number(fields, "threshold", 1)
+    record = GalleryRecord(name, metadata, samples, [], line, threshold)
     if "id" in fields:
         first = first_lines.setdefault(_text(fields, "id"), record)
         if first.name != name:

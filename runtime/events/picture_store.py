@@ -81,7 +81,7 @@ class PictureStore:
         self._cipher = cipher
         self._stored_clock = StoredClock("picture", clock, wall)
         self._lock = threading.Lock()
-        self._waiting: set[str] = set()  # appearances of unknown people with a picture here
+        self._waiting: set[str] = set()
         try:
             self._database = _open(path)
         except OSError as error:
@@ -156,6 +156,11 @@ class PictureStore:
             with self._writing() as database:
                 database.execute("UPDATE picture SET person = ? WHERE appearance = ?", [person, appearance])
             self._waiting.discard(appearance)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The appearances (ids) of unknown people with a picture here."""
+        return tuple(self._waiting)
 
     def prune(self, people: Iterable[str], merged: Mapping[str, str]) -> None:
         """Delete what has expired, and all pictures of people who are not among ``people`` (ids). Pictures of a person

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -43,8 +43,9 @@ class Pipeline:
 
     Images are H×W×3 uint8 arrays in BGR order, as OpenCV reads them. Do not normalize them: the pipeline does that.
 
-    A pipeline is a context manager; close it to free the models. Use it in one thread at a time. For several threads or
-    NPU cores, use ``open_scheduler``.
+    A pipeline is a context manager; close it to free the models. Threads may share it: ONNX Runtime works for several
+    at once (``open_bundle`` with ``threads=1``), the NPU for one after the other. For several NPU cores, use
+    ``open_scheduler``.
 
     Example:
         ```python
@@ -79,6 +80,9 @@ class Pipeline:
         self.crop = manifest.recognizer.crop
         self._embedder = Embedder(recognizer, self.crop, manifest.recognizer.outputs[0].shape[-1])
         self._closed = threading.Event()
+        # A context of librknnrt runs one inference at a time, and reuses its arrays for the next one.
+        parallel = detector.name == "reference"
+        self._turn: AbstractContextManager[object] = nullcontext() if parallel else threading.Lock()
         self._look: Callable[[Detectors, NDArray[np.uint8], float], Faces] = Detectors.detect
 
     @property
@@ -105,7 +109,9 @@ class Pipeline:
             InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
-        return self._look(self._detector, image, self._checked(threshold))
+        threshold = self._checked(threshold)
+        with self._turn:
+            return self._look(self._detector, image, threshold)
 
     def detect_photo(self, image: NDArray[np.uint8], threshold: float | None = None) -> PhotoFaces:
         """Find the faces in a photo, which may be a close-up, and may lie on its side or be upside down.
@@ -125,7 +131,9 @@ class Pipeline:
             InputError: ``image`` is not such an array, ``threshold`` is not from 0 to 1, or the pipeline is closed.
             DeviceError: The NPU or ONNX Runtime failed.
         """
-        return find_faces(self._detector, image, self._checked(threshold))
+        threshold = self._checked(threshold)
+        with self._turn:
+            return find_faces(self._detector, image, threshold)
 
     def near(self) -> Pipeline:
         """Return this pipeline for frames of a camera that people come close to, so that a face may fill the picture.
@@ -211,7 +219,8 @@ class Pipeline:
             DeviceError: The NPU or ONNX Runtime failed.
         """
         self._check_open()
-        return self._embedder.embed(crops)
+        with self._turn:
+            return self._embedder.embed(crops)
 
     def close(self) -> None:
         """Free the models. Closing a pipeline again does nothing."""

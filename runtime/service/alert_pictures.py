@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from ..tracking.watcher import VisibleFace, Watcher
 from ..tracking.zones import Points
 from ..vision.blur import blur_faces
 from ..vision.draw import black_out
+from .appearance_log import AppearanceLog
 from .problems import Problems
 
 SAME = 0.5  # minimum overlap (IoU) of a detected face with the track that it continues
@@ -51,12 +53,15 @@ class AlertPictures:
     def __init__(
         self,
         store: PictureStore | None,
+        log: AppearanceLog,
         watchers: Mapping[str, Watcher],
         shots: Callable[[str], Sequence[Shot]],
         problems: Problems,
+        *,
         frame_side: int = FRAME_SIDE,
     ) -> None:
-        self._store, self._watchers, self._shots, self._problems = store, watchers, shots, problems
+        self._store, self._log, self._watchers, self._shots = store, log, watchers, shots
+        self._problems = problems
         self._frame_side = min(frame_side, FRAME_SIDE)
         self._results: dict[str, tuple[Result, tuple[Points, ...]]] = {}
 
@@ -85,7 +90,7 @@ class AlertPictures:
         """Delete pictures that have expired, and those of everybody who is no longer in ``gallery``."""
         if self._store is not None:
             with self._problems.of("alert pictures"):
-                erase_from_pictures(gallery, self._store)
+                erase_from_pictures(gallery, self._store, self._log)
 
     def _take(self, appearance: Appearance, kind: PictureKind) -> dict[str, Any] | None:
         """Store a picture, and return what an alert says about it; None if that is impossible."""
@@ -165,9 +170,14 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes | None:
     return None
 
 
-def erase_from_pictures(gallery: Gallery, store: PictureStore) -> None:
-    """Delete the pictures of everybody who is no longer in ``gallery``, and those that have expired. Raises WorkError
-    if the file cannot be written."""
+def erase_from_pictures(gallery: Gallery, store: PictureStore, log: AppearanceLog) -> None:
+    """Delete the pictures of everybody who is no longer in ``gallery``, and those that have expired. ``log`` says who
+    the unknown people of alerts were, if that was found out later; call this before people are erased from it. Raises
+    WorkError if a file cannot be read or written."""
+    if store.unknown:
+        named = "SELECT id, person FROM appearance WHERE person IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+        for appearance, person in log.read(named, [json.dumps(store.unknown)]):
+            store.note_person(appearance, person)
     people = [person.id for person in gallery.people()]
     store.prune(people, dict(gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL")))
 

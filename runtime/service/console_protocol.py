@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..alerts.rule import Rule
 from ..core.errors import InputError
 from ..core.weekly import WeeklyHours
 from ..enrollment.enroll import Verdict
@@ -21,12 +22,14 @@ from ..inference.frames import Frame
 from ..tracking.appearance import Appearance
 from ..tracking.watcher import VisibleFace
 from ..tracking.zones import Points
+from .alert_rules import RuleState, RuleTrial
 from .appearance_log import LoggedAppearance
 from .camera_changes import CameraArea, SwitchState
 from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
 from .gallery_health import GalleryHealth
 from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
+from .stranger_requests import StrangerRequests
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +208,10 @@ class CameraService(Protocol):
     def gallery(self) -> Gallery: ...
 
     @property
+    def strangers(self) -> StrangerRequests:
+        """Requests about people without a name, and about the ignore list. They take a moment."""
+
+    @property
     def cameras(self) -> Mapping[str, CameraHealth]:
         """The cameras by name, in the order of the configuration."""
 
@@ -252,7 +259,8 @@ class CameraService(Protocol):
         the log has no such appearance, InputError if there is no such person."""
 
     def ignore_seen(self, appearance: str) -> None:
-        """Put the face of an appearance on the ignore list. Raises InputError if its embedding is not stored."""
+        """Put the face of an appearance on the ignore list. Raises KeyError if the log has no such appearance,
+        InputError if its embedding is not stored."""
 
     def gallery_health(self) -> GalleryHealth:
         """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""
@@ -320,3 +328,13 @@ class CameraService(Protocol):
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
         """Change settings by their keys, now and for the next start. None: back to the configuration. Raises
         SettingsError, and changes nothing, if one is wrong."""
+
+    def rules(self) -> Sequence[RuleState]:
+        """Return the rules for alerts, by name, those that are switched off too."""
+
+    def change_rule(self, name: str, rule: Rule | None) -> None:
+        """Make or change a rule for alerts, now and for the next start; None: back to that of the configuration, or
+        delete it if the configuration has none. Raises InputError, and changes nothing, if it cannot be used."""
+
+    def try_rule(self, rule: Rule, days: float) -> RuleTrial:
+        """Return what ``rule`` would have sent for the appearances of the last ``days``."""

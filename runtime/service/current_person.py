@@ -11,7 +11,7 @@ from ..gallery.match import Match
 
 def refresh_match(gallery: Gallery, match: Match) -> Match | None:
     """Return ``match`` with the current id and name; None if the person was deleted, whose name must not be published
-    again, or may not be named because this board was without its hub for too long. Raises RkfaceError if the gallery cannot be read."""
+    again, or if this board was without its hub for too long. Raises RkfaceError if the gallery cannot be read."""
     rows = gallery.read(
         "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)", [match.person]
     )

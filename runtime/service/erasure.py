@@ -26,7 +26,9 @@ from ..gallery.people import Person
 from .alert_pictures import erase_from_pictures
 from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
-from .settings import Events, Keep
+from .receiver_settings import Events
+from .settings import Keep
+from .unnamed import erase_unnamed
 
 FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf, known_faces=math.inf, embeddings=math.inf)
 PATIENCE = 3.0  # seconds to wait for receivers before the report says that they could not be told yet
@@ -111,12 +113,13 @@ def forget_by_command(gallery: Gallery, people: Sequence[Person]) -> ErasureRepo
     """Delete ``people`` and erase them in all stages that a command can do, whether or not a service runs. Raises
     WorkError if the gallery file could not be overwritten yet; the other stages are done even so."""
     copies: list[backup.Left] = []
+    unnamed = _erase_unnamed_beside(gallery, people)
     try:
         for person in people:
             copies = backup.forget(gallery, person)
     finally:
         stages = _erase_beside(gallery)
-    return ErasureReport.of([_report_copies(copies), *stages])
+    return ErasureReport.of([_report_copies(copies), unnamed, *stages])
 
 
 def finish_by_command(gallery: Gallery) -> ErasureReport:
@@ -201,8 +204,8 @@ def _erase_from_pictures(gallery: Gallery) -> StageReport:
     if not path.exists():
         return StageReport(ErasureStage.OUTBOXES)
     try:
-        with PictureStore(path) as pictures:
-            erase_from_pictures(gallery, pictures)
+        with PictureStore(path) as pictures, AppearanceLog(log_path(gallery.path)) as log:
+            erase_from_pictures(gallery, pictures, log)
     except RkfaceError as error:
         return StageReport(ErasureStage.OUTBOXES, left=(str(error),))
     return StageReport(ErasureStage.OUTBOXES, (f"{path}: no picture of an alert shows a forgotten person",))
@@ -217,9 +220,10 @@ def erase_from_sinks(forgotten: Mapping[str, float], sinks: Iterable[Sink]) -> N
 
 def _erase_beside(gallery: Gallery) -> list[StageReport]:
     """The stages after the backups, with the files beside ``gallery``."""
+    pictures = _erase_from_pictures(gallery)  # first: the log says whom they show
     own = _erase_from_log_at(log_path(gallery.path), lambda log: erase_from_log(gallery, log, FOREVER))
     logs = [erase_from_old_log(gallery), own]
-    outboxes = [_erase_from_pictures(gallery), erase_from_outboxes(gallery)]
+    outboxes = [pictures, erase_from_outboxes(gallery)]
     if not any(log.done for log in logs):
         return [*logs, *outboxes]
     told = (
@@ -227,6 +231,20 @@ def _erase_beside(gallery: Gallery) -> list[StageReport]:
         "or by the next `rkface run`"
     )
     return [*logs, *outboxes, StageReport(ErasureStage.RECEIVERS, (told,))]
+
+
+def _erase_unnamed_beside(gallery: Gallery, people: Sequence[Person]) -> StageReport:
+    """Stage APPEARANCE_LOG for appearances in which ``people`` were strangers: it needs their samples, so it is the
+    first one."""
+    path = log_path(gallery.path)
+    if not path.exists():
+        return StageReport(ErasureStage.APPEARANCE_LOG)
+    try:
+        with AppearanceLog(path, lambda: gallery.cipher) as log:
+            left = [sentence for person in people for sentence in erase_unnamed(gallery, log, person)]
+    except RkfaceError as error:
+        left = [str(error)]
+    return StageReport(ErasureStage.APPEARANCE_LOG, left=tuple(left))
 
 
 def _report_copies(copies: Iterable[backup.Left]) -> StageReport:

@@ -14,6 +14,8 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from ..alerts.check import find_rule_mistakes
+from ..alerts.rule import Rule
 from ..core.atomic import sync_to_disk, write_atomically
 from ..core.errors import InputError
 from ..core.text import in_a_line
@@ -32,6 +34,7 @@ from .camera_changes import (
     switch_state,
 )
 from .console_protocol import CameraSetup, Setting, SettingsError
+from .rule_changes import NO_RULES, RuleChanges, load_rule_changes
 from .settings import Keep, Recognition, Settings
 
 OLD_FILE = "changed.toml"  # of rkface 0.1: all settings, for every gallery of the folder
@@ -65,6 +68,7 @@ class LiveSettings:
 
     changes      by key, such as recognition.match
     cameras      what was changed about cameras
+    rules        rules for alerts that were made or changed
     problems     what the file with the changes contains that cannot be used
     from_old     the changes come from the file of rkface 0.1
     """
@@ -72,6 +76,7 @@ class LiveSettings:
     configured: Settings
     changes: Mapping[str, Change] = field(default_factory=dict)
     cameras: CameraChanges = NO_CHANGES
+    rules: RuleChanges = NO_RULES
     problems: tuple[str, ...] = ()
     from_old: bool = False
 
@@ -83,9 +88,9 @@ class LiveSettings:
             table, _, name = key.partition(".")
             tables[table][name] = change.value
         cameras = self.cameras.apply(self.configured.camera)
-        return replace(
-            self.configured, camera=cameras, **{table: kind(**tables[table]) for table, kind in TABLES.items()}
-        )
+        rules = self.rules.apply(self.configured.rules)
+        changed = {table: kind(**tables[table]) for table, kind in TABLES.items()}
+        return replace(self.configured, camera=cameras, rules=rules, **changed)
 
     def list_settings(self) -> list[Setting]:
         """Return the settings that can be changed, with their current values and where these come from."""
@@ -129,6 +134,14 @@ class LiveSettings:
         default = on is None or (on and not self.configured.camera[camera].schedule)
         switched = None if default else Switched(bool(on), when)
         return replace(self, cameras=self.cameras.changed(camera, switched=switched))
+
+    def with_rule(self, name: str, rule: Rule | None) -> LiveSettings:
+        """Return the settings with this ``rule`` for alerts; None: that of the configuration, if it has one. Raises
+        InputError if the rule cannot be used."""
+        configured = self.configured
+        if rule and (problems := list(find_rule_mistakes(name, rule, configured.camera, configured.receivers))):
+            raise InputError("; ".join(problems))
+        return replace(self, rules=self.rules.changed(name, rule, configured.rules))
 
     def is_on(self, camera: str, now: float) -> bool:
         """Whether a camera is on at ``now`` (seconds since 1970)."""
@@ -190,6 +203,11 @@ def read_changes(path: Path, settings: Settings) -> LiveSettings:
     problems: list[str] = []
     times = content.pop(TIMES, {})
     cameras = load_camera_changes(content.pop("camera", {}), problems)
+    rules = load_rule_changes(content.pop("rules", {}), problems)
+    for name, rule in list(rules.rules.items()):
+        if mistakes := list(find_rule_mistakes(name, rule, settings.camera, settings.receivers)):
+            problems += mistakes
+            rules = rules.changed(name, None, settings.rules)
     live, found = LiveSettings(settings), {}
     for table, values in content.items():
         if not isinstance(values, Mapping):
@@ -201,9 +219,8 @@ def read_changes(path: Path, settings: Settings) -> LiveSettings:
             if loaded is not None and loaded != live._configured(key):
                 when = times.get(key) if isinstance(times, Mapping) else ""
                 found[key] = Change(loaded, when if isinstance(when, str) and when.isprintable() else "")
-    return replace(
-        live, changes=found, cameras=cameras, problems=tuple(f"{path}: {one}: it does not count" for one in problems)
-    )
+    unusable = tuple(f"{path}: {one}: it does not count" for one in problems)
+    return replace(live, changes=found, cameras=cameras, rules=rules, problems=unusable)
 
 
 def _load(key: str, value: object, problems: list[str]) -> float | None:
@@ -228,7 +245,7 @@ def save_changes(live: LiveSettings) -> None:
             lines += [f"{key.partition('.')[2]} = {dump_value(change.value)}" for key, change in mine.items()]
     if live.changes:
         lines += ["", f"[{TIMES}]", *(f"{dump_key(key)} = {dump_value(one.time)}" for key, one in live.changes.items())]
-    lines += ["", live.cameras.dump()]
+    lines += ["", live.cameras.dump(), live.rules.dump()]
     write_atomically(changes_path(live.configured.gallery), "\n".join(lines).encode())
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from logging import getLogger
 from queue import Queue
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..alerts.rule import Rule
 from ..core.errors import InputError, RkfaceError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
@@ -34,8 +36,10 @@ from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import erasure, gallery_health, live_settings, old_files, photo_requests
+from . import alert_rules, erasure, gallery_health, live_settings, old_files, photo_requests
+from .alert_history import AlertHistory
 from .alert_pictures import AlertPictures
+from .alert_rules import RuleState, RuleTrial
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_worker import CameraWorker, open_camera_worker
@@ -60,7 +64,9 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
+from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
+from .unnamed import erase_unnamed
 from .watchers import Watchers, hidden_masks, watched_area
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
@@ -135,14 +141,20 @@ class Service:
             with self.problems.of("appearances"):
                 self._log.encrypt()
             self.watchers = Watchers(
-                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+                self.workers,
+                self._watch_pipeline,
+                self._search,
+                self._rules(),
+                settings=self._camera_settings,
+                anchor_cosines=self._anchor_cosines,
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
+                self._log,
                 self.watchers,
                 self.watchers.shots,
                 self.problems,
-                self.pipeline.manifest.longest_side,
+                frame_side=self.pipeline.manifest.longest_side,
             )
             self._check_quality = QualityCheck(self.gallery)
             self._publisher = Publisher(
@@ -155,6 +167,14 @@ class Service:
             )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.strangers = StrangerRequests(
+                self.gallery,
+                self._log,
+                self._identity,
+                threshold=lambda: self._rules().match,
+                lock=self._enrollment.lock,
+                changed=self._note_new_faces,
+            )
             self.hub = opened.enter_context(
                 follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
             )
@@ -235,6 +255,8 @@ class Service:
         return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
 
     def ignore_seen(self, appearance: str) -> None:
+        if self._log.find(appearance) is None:
+            raise KeyError(appearance)
         sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
         ignore_face(self.gallery, [sample] if sample else [])
 
@@ -274,7 +296,13 @@ class Service:
         least = self._rules().match if threshold is None else threshold
         with self._photo_lock:
             return photo_requests.identify_photo(
-                self._photo_pipeline, self.gallery.search, image, least, people=people, aligned=aligned
+                self._photo_pipeline,
+                self.gallery.search,
+                image,
+                least,
+                people=people,
+                aligned=aligned,
+                anchor_cosines=self.gallery.anchor_cosines,
             )
 
     def compare(
@@ -297,8 +325,11 @@ class Service:
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
-            copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
-        return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+            known = self.gallery.person(person)
+            unnamed = erase_unnamed(self.gallery, self._log, known)
+            copies = erasure.delete_in_service(self.gallery, known, self._people.notice_deleted)
+        report = erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+        return replace(report, left=[*unnamed, *report.left])
 
     def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
         if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
@@ -326,6 +357,22 @@ class Service:
         if self._settings.recognition != before.recognition:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
+
+    def rules(self) -> Sequence[RuleState]:
+        live = self._live
+        sent = AlertHistory(self._log).counts()
+        return alert_rules.list_rules(live.current, live.configured.rules, live.rules, self.gallery, sent)
+
+    def change_rule(self, name: str, rule: Rule | None) -> None:
+        with self._changing:
+            live = self._live.with_rule(name, rule)
+            live_settings.save_changes(live)
+            self.problems.clear("settings")
+            self._live, self._settings = live, live.current
+        log.info("rule %s: changed", name)
+
+    def try_rule(self, rule: Rule, days: float) -> RuleTrial:
+        return alert_rules.try_rule(rule, self.gallery, self._log, days)
 
     def camera_setup(self, source: str) -> CameraSetup:
         return self._live.camera_setup(source, time.time())
@@ -451,6 +498,12 @@ class Service:
             return self.gallery.search(vectors, people)
         return [[] for _ in vectors]
 
+    def _anchor_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How similar each face is to the ignore list. While it cannot be read, nobody is ignored."""
+        with self.problems.of("search"):
+            return self.gallery.anchor_cosines(vectors)
+        return np.full(len(vectors), -1, np.float32)
+
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def read_sighting(appearance: Appearance) -> Sighting:
             keep = self._settings.keep
@@ -481,6 +534,11 @@ class Service:
         for watcher in self.watchers.values():
             watcher.search_again()
 
+    def _note_new_faces(self) -> None:
+        """People were enrolled, or faces put on the ignore list or removed from it: look again at who is in view."""
+        self._people.add_new()
+        self._search_again()
+
     def _report(self) -> BoardReport | None:
         """The state of this board for Home Assistant."""
         return report_board(self.health()) if self._ready else None
@@ -504,7 +562,10 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
-        self._alert_pictures.prune(self.gallery)  # before the sinks, which withdraw pictures that are gone
+        self.strangers.finder.forget()
+        self._alert_pictures.prune(
+            self.gallery
+        )  # before the sinks, which withdraw those that are gone, and before the log
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
         self._restart_visits()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from logging import getLogger
@@ -42,8 +43,9 @@ class Detectors:
 
     ``detector`` is the main shape, "detector" in ``manifest``. The other shapes are opened with ``open_shape(name)``
     when the first image needs them; None uses the main shape for every image. A shape that does not open is replaced by
-    the main one, with a warning in the log. Use it in one thread at a time. The methods raise the errors of
-    ``Detector``. Raises ModelError if the outputs of a shape are those of no known family.
+    the main one, with a warning in the log. Threads may share it if their backend allows that, as ONNX Runtime does.
+    The methods raise the errors of ``Detector``. Raises ModelError if the outputs of a shape are those of no known
+    family.
     """
 
     def __init__(self, manifest: Manifest, detector: Backend, open_shape: Callable[[str], Backend] | None) -> None:
@@ -54,6 +56,7 @@ class Detectors:
         self._sizes = [(model.input.width, model.input.height) for model in self._models.values()]
         self._open = open_shape
         self._closing = ExitStack()
+        self._opening = threading.Lock()
         self.nms_iou = manifest.thresholds.nms
         self._opened = {"detector": self._build("detector", detector)}
 
@@ -86,15 +89,16 @@ class Detectors:
 
     def _shape(self, name: str) -> Detector:
         """The detector ``name``, opened if it is not yet. Raises UnopenedModelError if it does not open."""
-        if name not in self._opened:
-            assert self._open is not None, "without it, there is one shape"
-            try:
-                backend = self._open(name)
-            except (DeviceError, InputError) as error:
-                raise UnopenedModelError(str(error)) from error
-            self._closing.callback(backend.close)
-            self._opened[name] = self._build(name, backend)
-        return self._opened[name]
+        with self._opening:
+            if name not in self._opened:
+                assert self._open is not None, "without it, there is one shape"
+                try:
+                    backend = self._open(name)
+                except (DeviceError, InputError) as error:
+                    raise UnopenedModelError(str(error)) from error
+                self._closing.callback(backend.close)
+                self._opened[name] = self._build(name, backend)
+            return self._opened[name]
 
     def close(self) -> None:
         """Close the shapes that this has opened."""

@@ -1,58 +1,60 @@
-"""Read many photos, the next ones while the caller still works on the last: a core decodes, others run models."""
+"""Work on many photos at once, each in a thread: one is decoded while the models look at others."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import RkfaceError
 from .decoder import PROCESSES
-from .image import OpenedPhoto, decode_photo, open_photo
+from .image import decode_photo, open_photo
 
-MOST_PIXELS = 64_000_000  # of the photos that wait, 192 MB: a larger photo waits alone
+T = TypeVar("T")
+
+MOST_PIXELS = 64_000_000  # of the photos that are worked on at once, 192 MB: a larger photo is worked on alone
+# Photos for each thread that are begun or finished before the first of them is taken. Some photos take eight times as
+# long as others, because they are searched in all four turns: the other threads need work meanwhile.
+AHEAD = 4
 
 
-class _Waiting(NamedTuple):
-    path: Path
-    pixels: int
-    image: Future[NDArray[np.uint8]]
+class ReadAhead(Generic[T]):
+    """Reads ``paths``, and calls ``work(path, image)`` for each with the image that ``read_image`` returns (H×W×3 uint8
+    BGR), in as many threads as the machine has cores, at most four. The caller takes the results in this order, and may
+    leave some out. A context manager: its end waits for the photos that are being worked on.
 
-
-class ReadAhead:
-    """Reads ``paths``. The caller takes them in this order, and may leave some out. Results and errors are those of
-    ``read_image``. A context manager: its end waits for the photos that are being decoded.
-
-    As many photos are decoded at once as the machine has cores, at most four. Those that wait have ``MOST_PIXELS`` or
-    less together, so that a folder of huge photos needs little more memory than one of them.
+    The photos that are worked on at once have ``MOST_PIXELS`` or less together, so that a folder of huge photos needs
+    little more memory than one of them. Results wait for the caller: they should not hold the image.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Iterable[Path], work: Callable[[Path, NDArray[np.uint8]], T]) -> None:
         self._rest = iter(paths)
-        self._pool = ThreadPoolExecutor(PROCESSES, "rkface-decode")
-        self._next: tuple[Path, OpenedPhoto | RkfaceError] | None = None  # read, but there is no room to decode it
-        self._waiting: deque[_Waiting] = deque()
+        self._work = work
+        self._room = _Room(MOST_PIXELS)
+        self._pool = ThreadPoolExecutor(PROCESSES, "rkface-photo")
+        self._begun: deque[tuple[Path, Future[T]]] = deque()
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """The photo ``path``, as ``read_image`` reads it. Raises as ``read_image``, and ValueError if ``path`` is not
-        among the photos that are left."""
+    def take(self, path: Path) -> T:
+        """What ``work`` returned for the photo ``path``. Raises what ``read_image`` and ``work`` raise, and ValueError
+        if ``path`` is not among the photos that are left."""
         while True:
-            self._start_more()
-            if not self._waiting:
+            self._begin_more()
+            if not self._begun:
                 raise ValueError(f"{path} is not among the photos to read")
-            first = self._waiting.popleft()
-            if first.path == path:
-                self._start_more()
-                return first.image.result()
-            first.image.cancel()
+            first, result = self._begun.popleft()
+            if first == path:
+                self._begin_more()
+                return result.result()
+            result.cancel()
 
-    def __enter__(self) -> ReadAhead:
+    def __enter__(self) -> ReadAhead[T]:
         return self
 
     def __exit__(
@@ -60,32 +62,36 @@ class ReadAhead:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _start_more(self) -> None:
-        """Start to decode photos while there is room."""
-        while len(self._waiting) < PROCESSES:
-            if self._next is None:
-                path = next(self._rest, None)
-                if path is None:
-                    return
-                self._next = path, _open(path)
-            path, opened = self._next
-            pixels = opened.pixels if isinstance(opened, OpenedPhoto) else 0
-            if self._waiting and sum(one.pixels for one in self._waiting) + pixels > MOST_PIXELS:
+    def _begin_more(self) -> None:
+        while len(self._begun) < AHEAD * PROCESSES:
+            path = next(self._rest, None)
+            if path is None:
                 return
-            self._next = None
-            self._waiting.append(_Waiting(path, pixels, self._start(opened)))
+            self._begun.append((path, self._pool.submit(self._read, path)))
 
-    def _start(self, opened: OpenedPhoto | RkfaceError) -> Future[NDArray[np.uint8]]:
-        if isinstance(opened, OpenedPhoto):
-            return self._pool.submit(decode_photo, opened)
-        failed: Future[NDArray[np.uint8]] = Future()
-        failed.set_exception(opened)
-        return failed
+    def _read(self, path: Path) -> T:
+        photo = open_photo(path)
+        with self._room.hold(photo.pixels):
+            return self._work(path, decode_photo(photo))
 
 
-def _open(path: Path) -> OpenedPhoto | RkfaceError:
-    """The photo, or the error to raise when its turn has come."""
-    try:
-        return open_photo(path)
-    except RkfaceError as error:
-        return error
+class _Room:
+    """Limits the pixels of the photos that are in memory at once to ``most``, or to one photo."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._used = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for ``pixels``, and keep it for the time of the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + pixels <= self._most)
+            self._used += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= pixels
+                self._changed.notify_all()

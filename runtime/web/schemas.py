@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from ..alerts.rule import Rule
 from ..enrollment.enroll import Verdict
 from ..gallery.match import Match
 from ..gallery.people import Person
@@ -192,3 +193,26 @@ class UserChange:
 
     role: Role
     password: Text | None = None
+
+
+@dataclass(frozen=True)
+class TriedRule:
+    """A rule for alerts to try on the appearances of the last ``days``."""
+
+    rule: Rule
+    days: Annotated[float, Field(gt=0, le=3650)] = 7.0
+
+
+@dataclass(frozen=True)
+class GroupSize:
+    """A group of people. ``people``: the number of its members."""
+
+    name: str
+    people: int
+
+
+@dataclass(frozen=True)
+class NewGroups:
+    """``groups``: names of all groups to which the person belongs from now on."""
+
+    groups: Annotated[tuple[PersonName, ...], Field(max_length=100)]

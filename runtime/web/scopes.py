@@ -26,14 +26,16 @@ ROLES: dict[Role, frozenset[Scope]] = {
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 METRICS_PATHS = frozenset({"/metrics", "/v1/health"})
 PHOTO_PATHS = frozenset({"/v1/detect", "/v1/compare", "/v1/identify"})
-SEARCH_PATHS = frozenset({"/v1/people/search"})  # they read, but names must not be in addresses, which proxies log
+# They only read, but have a body: names must not be in addresses, which proxies log, and a rule is too long for one.
+SEARCH_PATHS = frozenset({"/v1/people/search", "/v1/rules/dry-run"})
 # The second is the path of rkface 0.1.
 ENROLLMENT_PHOTO_PATHS = frozenset({"/v1/enrollments/photo", "/v1/enrolments/photo"})
 ADMIN_PREFIXES = ("/v1/tokens", "/v1/users", "/v1/audit")
 _ENROLL = re.compile(
     r"(POST) /v1/enrol(l?)ments/.*|(PATCH) /v1/people/[^/]+|(POST) /v1/people/[^/]+/(merge|split)|"
-    r"(DELETE) /v1/people/[^/]+/samples/[^/]+|(PUT) /v1/people/[^/]+/threshold|"
-    r"(PUT|DELETE) /v1/appearances/[^/]+/review"
+    r"(DELETE) /v1/people/[^/]+/samples/[^/]+|(PUT) /v1/people/[^/]+/(threshold|groups)|"
+    r"(PUT|DELETE) /v1/appearances/[^/]+/review|(POST) /v1/strangers/[^/]+/(enroll|ignore)|"
+    r"(POST) /v1/renamings|(DELETE) /v1/(renamings|ignored)/[^/]+"
 )
 
 

@@ -20,8 +20,10 @@ from rkface.runtime.gallery.backup import back_up, forget
 from rkface.runtime.gallery.encryption import read_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.integrity import find_problems
+from rkface.runtime.gallery.leave_one_out import check_quality
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.gallery.restore import restore
+from rkface.runtime.gallery.reviews import Review, add_review, list_reviews, read_review_embeddings, set_threshold
 
 MODEL, NUMBERS = "1" * 32, 8
 
@@ -50,6 +52,9 @@ def galleries() -> list[bytes]:
             for seed, name in enumerate(("Ada", "Grace", "Hedy")):
                 gallery.add(name, [sample(seed)], {"room": seed})
             forget(gallery, gallery.person("Hedy"))
+            ada, grace = gallery.people()
+            set_threshold(gallery, ada, 0.6)
+            add_review(gallery, Review("a", "door", 1.8e9, grace.id, ada.id, 0.5, 0.4, 0.8), sample(3).embedding, MODEL)
             backup = back_up(gallery).read_bytes()
         return [path.read_bytes(), backup, empty]
 
@@ -69,6 +74,9 @@ def read_gallery(data: bytes) -> None:
                 lambda: gallery.person("Adda"),
                 lambda: find_problems(gallery),
                 lambda: back_up(gallery),
+                lambda: check_quality(gallery, 0.4),
+                lambda: list_reviews(gallery),
+                lambda: read_review_embeddings(gallery, MODEL, ["a"]),
                 lambda: gallery.rename(people[0], "Eve"),
                 lambda: gallery.merge(people[0], people[-1]),
                 lambda: forget(gallery, people[0]),

@@ -39,8 +39,8 @@ class Phase:
 
 # A face of 64×64 pixels through 8 blocks takes an eighth of the time of one of 112×112 through all 24.
 PHASES = (
-    Phase((2, 2, 2, 2), 64, 24, 140, 1.5e-3),
-    Phase(IRESNET50[0], 80, 24, 30, 1e-3),
+    Phase((2, 2, 2, 2), 64, 24, 1_000, 1.5e-3),
+    Phase(IRESNET50[0], 80, 24, 150, 1e-3),
     Phase(IRESNET50[0], 112, 24, 100_000, 1e-3),
 )
 _WARM_UP = 20  # steps of each phase

@@ -23,7 +23,7 @@ const action = (label, load, work, kind = "") => h("button", { type: "button", c
   try { if (await work() !== false) await load(); } catch (error) { showMessage(error.message); }
 } }, label);
 
-function sections({ quality, cameras, reviews, replay, checked }, answers, load) {
+function sections({ quality, cameras, reviews, replay, created }, answers, load) {
   const similar = quality.similar.filter((one) => one.confused);
   const fell = cameras.flatMap((one) => one.shifts.filter((shift) => shift.fell).map((shift) => [one.camera, shift]));
   const names = new Map(quality.people.map((one) => [one.person, one.name]));
@@ -37,9 +37,9 @@ function sections({ quality, cameras, reviews, replay, checked }, answers, load)
       h("dl", {}, Object.entries({
         Samples: `${quality.recognized} of ${count(quality.checked, "sample", "samples")} recognized by the person's other samples`,
         "One sample": `${count(quality.single, "person", "people")}: nothing to compare with`,
-        "Highest cosine of two people": quality.impostor === null ? "–" : quality.impostor.toFixed(2),
-        "Threshold of the service": quality.threshold.toFixed(2),
-        Checked: dateTime(checked),
+        "Most alike": quality.impostor === null ? "–" : `cosine ${quality.impostor.toFixed(2)}, of samples of two people`,
+        Threshold: `${quality.threshold.toFixed(2)}, of the service`,
+        Checked: dateTime(created),
       }).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))),
     list("Samples to look at", quality.findings.map((one) => finding(one, load))),
     list("People who look alike", similar.map((one) => pair(one, load))),

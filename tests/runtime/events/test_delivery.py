@@ -239,7 +239,7 @@ def test_the_digest_of_an_event_depends_only_on_its_content():
     one = json.loads(encode(event(1)))
     assert one["event"] == json.loads(encode(dict(reversed(event(1).items()))))["event"]
     assert one["event"] != json.loads(encode(event(2)))["event"]
-    assert {**one, "box": tuple(one["box"])} == {**event(1), "event": one["event"]}
+    assert {**one, "box": tuple(one["box"]), "zones": tuple(one["zones"])} == {**event(1), "event": one["event"]}
 
 
 def test_a_name_that_is_not_valid_text_is_delivered():

@@ -1,5 +1,6 @@
 """A person's own threshold, and what users said about appearances: kept, merged, encrypted, aged and forgotten."""
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.enrollment.enroll import EnrollOptions
+from rkface.runtime.enrollment.import_export import export_people, import_record, read_records
 from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import AlteredError, make_key
 from rkface.runtime.gallery.gallery import Gallery
@@ -178,3 +181,26 @@ def test_reviews_end_after_the_time_that_a_service_ran(gallery, three):
     assert age_reviews(gallery, 5000, 7200) == 1
     assert [one.appearance for one in list_reviews(gallery)] == ["a-2"]
     assert age_reviews(gallery, -1e9, 0) == 1  # a wrong clock makes nothing younger
+
+
+def test_an_export_has_threshold_and_reviews_and_an_import_the_threshold(gallery, three, tmp_path):
+    ada, grace, _ = three
+    set_threshold(gallery, ada, 0.6)
+    add_review(gallery, review(grace.id, ada.id), vector(11), ONE)
+    (file := tmp_path / "people.jsonl").touch()
+    with file.open("w", encoding="utf-8") as out:
+        export_people(gallery, [gallery.person("Ada")], out, table=False, embeddings=True, crops=None)
+    line = json.loads(file.read_text(encoding="utf-8"))
+    assert line["threshold"] == 0.6 and line["reviews"][0]["person"] == grace.id
+    with Gallery(tmp_path / "other.sqlite", ONE, create=True) as other:
+        for _ in range(2):
+            for record in read_records(file, tmp_path):
+                import_record(other, record, None, EnrollOptions())
+            assert other.person("Ada").threshold == 0.6 and list_reviews(other) == []
+        set_threshold(other, other.person("Ada"), 0.7)
+        import_record(other, next(read_records(file, tmp_path)), None, EnrollOptions())
+        assert other.person("Ada").threshold == 0.7  # existing data does not change
+    line["threshold"] = 7
+    file.write_text(json.dumps(line), encoding="utf-8")
+    (refused,) = read_records(file, tmp_path)
+    assert isinstance(refused, InputError) and "threshold" in str(refused)

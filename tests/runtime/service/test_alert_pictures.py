@@ -11,6 +11,7 @@ from rkface.runtime.events import PictureLimits, PictureStore
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.service.alert_pictures import AlertPictures, encode_jpeg
+from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.problems import Problems
 from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.tracking.watcher import VisibleFace
@@ -52,10 +53,10 @@ class Sink:
 class World:
     """Everything around ``AlertPictures``."""
 
-    def __init__(self, store):
+    def __init__(self, store, log):
         self.store, self.problems, self.faces, self.shots = store, Problems(), [], []
         watcher = SimpleNamespace(visible_faces=lambda: tuple(self.faces))
-        self.pictures = AlertPictures(store, {"door": watcher}, lambda _: self.shots, self.problems)
+        self.pictures = AlertPictures(store, log, {"door": watcher}, lambda _: self.shots, self.problems)
 
     def alert(self, *kinds, match=None):
         sinks = [Sink(kind) for kind in kinds]
@@ -68,8 +69,8 @@ class World:
 
 @pytest.fixture
 def world(tmp_path):
-    with PictureStore(tmp_path / "g.alert-pictures") as store:
-        yield World(store)
+    with PictureStore(tmp_path / "g.alert-pictures") as store, AppearanceLog(tmp_path / "g.appearances") as log:
+        yield World(store, log)
 
 
 def contrast(image, box, width=WIDTH):
@@ -154,7 +155,7 @@ def test_a_store_that_fails_holds_back_no_alert(world):
 
 
 def test_without_a_store_no_frame_is_kept(tmp_path):
-    pictures = AlertPictures(None, {}, lambda _: [], Problems())
+    pictures = AlertPictures(None, None, {}, lambda _: [], Problems())
     pictures.note_result(result(ADA))
     assert pictures._results == {}
     sink = Sink("none")

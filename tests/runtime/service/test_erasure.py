@@ -20,7 +20,7 @@ from rkface.runtime.service import erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.erasure import ErasureReport, ErasureStage, StageReport
 from rkface.runtime.service.log_files import encrypt_log_beside
-from rkface.runtime.service.settings import Events
+from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.tracking.appearance import Appearance
 
 
@@ -239,6 +239,17 @@ def test_a_command_deletes_pictures_of_alerts_and_removes_the_person_from_messag
         event = json.loads(waiting.peek().body)
     assert event["picture"] is None and event["appearance"]["match"] is None
     assert not any(ada.name.encode() in path.read_bytes() for path in outbox.iterdir())
+
+
+def test_a_stranger_who_was_named_in_the_log_afterwards_is_erased_from_pictures(gallery, tmp_path):
+    (ada, _) = gallery.people()
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        id = pictures.add(b"\xff\xd8\xff", "a-7", None)
+    with AppearanceLog(tmp_path / "gallery.sqlite.appearances") as log:
+        log.record(appearance_of(ada, 7))
+    erasure.forget_by_command(gallery, [ada])
+    with PictureStore(tmp_path / "gallery.sqlite.alert-pictures") as pictures:
+        assert not pictures.has(id)
 
 
 def test_a_receiver_that_is_a_person_is_not_said_to_have_been_told(gallery):

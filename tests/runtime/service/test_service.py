@@ -29,18 +29,9 @@ from rkface.runtime.inference.cores import CoreState
 from rkface.runtime.inference.pipeline import open_bundle, open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.camera_worker import CameraWorker
+from rkface.runtime.service.receiver_settings import Events, MqttSettings, WebhookSettings
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import (
-    CameraSettings,
-    Events,
-    Keep,
-    Liveness,
-    MqttSettings,
-    Recognition,
-    Settings,
-    WebhookSettings,
-    named_cameras,
-)
+from rkface.runtime.service.settings import CameraSettings, Keep, Liveness, Recognition, Settings, named_cameras
 
 from ..conftest import darkened, scene
 

@@ -1,13 +1,17 @@
-"""Reading ahead gives the photos and the errors of ``read_image``, in order, and starts in advance."""
+"""Work on many photos at once gives the results and the errors of one after the other, in order."""
+
+import threading
 
 import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.errors import DeviceError, InputError
 from rkface.runtime.vision import read_ahead
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.read_ahead import ReadAhead
+
+PATIENCE = 30  # seconds, after which a test has failed
 
 
 @pytest.fixture
@@ -22,22 +26,13 @@ def photos(tmp_path):
     return paths
 
 
-@pytest.fixture
-def opened(monkeypatch):
-    """The photos whose files were read, in order."""
-    paths = []
-
-    def counting(path, original=read_ahead.open_photo):
-        paths.append(path)
-        return original(path)
-
-    monkeypatch.setattr(read_ahead, "open_photo", counting)
-    return paths
+def content(path, image):
+    return path.name, image.tobytes()
 
 
 def outcome(read, path):
     try:
-        return read(path).tobytes()
+        return read(path)
     except InputError as error:
         return str(error)
 
@@ -47,35 +42,68 @@ def outcome(read, path):
 def test_photos_and_errors_are_those_of_read_image_in_order(photos, monkeypatch, processes, most_pixels):
     monkeypatch.setattr(read_ahead, "PROCESSES", processes)
     monkeypatch.setattr(read_ahead, "MOST_PIXELS", most_pixels)
-    with ReadAhead(photos) as reader:
-        assert [outcome(reader.read, path) for path in photos] == [outcome(read_image, path) for path in photos]
+    expected = [outcome(lambda path: content(path, read_image(path)), path) for path in photos]
+    with ReadAhead(photos, content) as reader:
+        assert [outcome(reader.take, path) for path in photos] == expected
 
 
-def test_the_next_photos_are_read_in_advance(photos, opened, monkeypatch):
+def test_photos_are_worked_on_at_once(photos, monkeypatch):
     monkeypatch.setattr(read_ahead, "PROCESSES", 2)
-    with ReadAhead(photos) as reader:
-        reader.read(photos[0])
-        assert opened == photos[:3]
+    together = threading.Barrier(2)
+    with ReadAhead(photos[:2], lambda path, image: together.wait(PATIENCE)) as reader:
+        assert {reader.take(photos[0]), reader.take(photos[1])} == {0, 1}
 
 
-def test_photos_that_wait_have_a_limit_together(photos, opened, monkeypatch):
+def test_large_photos_are_worked_on_alone_and_small_ones_within_the_limit(photos, monkeypatch):
     monkeypatch.setattr(read_ahead, "PROCESSES", 4)
-    monkeypatch.setattr(read_ahead, "MOST_PIXELS", 80 * 60 + 1)  # one photo, and not two
-    with ReadAhead(photos) as reader:
-        reader.read(photos[0])
-        assert opened == photos[:3]  # the second is decoded; the third is read and has to wait
-        assert outcome(reader.read, photos[1]) == outcome(read_image, photos[1])
-    assert opened.count(photos[2]) == 1  # a pipe could not be read again
+    for most, limit in ((1, 1), (3 * 80 * 60 - 1, 2)):
+        monkeypatch.setattr(read_ahead, "MOST_PIXELS", most)
+        lock, begun, most_begun = threading.Lock(), set(), []
+
+        def work(path, image, lock=lock, begun=begun, most_begun=most_begun):
+            with lock:
+                begun.add(path)
+                most_begun.append(len(begun))
+            cv2.blur(np.zeros((1000, 1000), np.uint8), (9, 9))
+            with lock:
+                begun.remove(path)
+
+        with ReadAhead(photos, work) as reader:
+            for path in photos:
+                outcome(reader.take, path)
+        assert len(most_begun) == 7 and max(most_begun) <= limit
 
 
-def test_some_photos_may_be_left_out_but_not_read_later(photos):
-    with ReadAhead(photos) as reader:
-        assert outcome(reader.read, photos[4]) == outcome(read_image, photos[4])
+def test_few_photos_are_begun_before_the_first_is_taken(photos, monkeypatch):
+    monkeypatch.setattr(read_ahead, "PROCESSES", 1)
+    monkeypatch.setattr(read_ahead, "AHEAD", 3)
+    asked = []
+    with ReadAhead((asked.append(path) or path for path in photos), content) as reader:
+        assert asked == []
+        reader.take(photos[0])
+        assert asked == photos[:4]
+
+
+def test_some_photos_may_be_left_out_but_not_taken_later(photos):
+    with ReadAhead(photos, content) as reader:
+        assert outcome(reader.take, photos[4]) == content(photos[4], read_image(photos[4]))
         with pytest.raises(ValueError, match="not among the photos"):
-            reader.read(photos[1])
+            reader.take(photos[1])
 
 
 def test_a_photo_that_is_named_twice_is_read_twice(photos):
-    with ReadAhead([photos[0], photos[0], photos[1]]) as reader:
-        assert reader.read(photos[0]).tobytes() == reader.read(photos[0]).tobytes()
-        assert reader.read(photos[1]).shape == (60, 80, 3)
+    with ReadAhead([photos[0], photos[0], photos[1]], content) as reader:
+        assert reader.take(photos[0]) == reader.take(photos[0])
+        assert reader.take(photos[1])[0] == photos[1].name
+
+
+def test_an_error_of_the_work_is_raised_for_its_photo_and_the_end_waits_for_nothing(photos):
+    def work(path, image):
+        if path == photos[0]:
+            raise DeviceError("the NPU hangs")
+        return path
+
+    with pytest.raises(DeviceError, match="hangs"), ReadAhead(photos, work) as reader:
+        reader.take(photos[0])
+    with ReadAhead(photos, work) as reader:
+        assert reader.take(photos[1]) == photos[1]

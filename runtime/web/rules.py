@@ -1,0 +1,66 @@
+"""``/v1/rules`` and ``/v1/groups``: rules for alerts, and groups of people."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, HTTPException
+
+from ..alerts.rule import Rule
+from ..gallery.groups import list_groups, set_groups
+from ..gallery.people import Person
+from ..service.alert_rules import RuleState, RuleTrial
+from .api import find_person
+from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, ServiceDependency, WorkloadDependency
+from .schemas import GroupSize, NewGroups, TriedRule
+from .wire import Cursor, Limit, Page, page_of
+
+router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
+
+
+@router.get("/rules", tags=["rules"])
+def list_alert_rules(service: ServiceDependency) -> Page[RuleState]:
+    """The rules for alerts, in words too, with those that are switched off."""
+    return Page(items=service.rules(), next=None)
+
+
+@router.put("/rules/{name}", tags=["rules"])
+def set_alert_rule(service: ServiceDependency, name: str, body: Rule) -> RuleState:
+    """Make a rule, or replace the one with this name, now and for the next start."""
+    service.change_rule(name, body)
+    return _find_rule(service, name)
+
+
+@router.delete("/rules/{name}", status_code=204, responses=NOT_FOUND)
+def reset_alert_rule(service: ServiceDependency, name: str) -> None:
+    """Undo what was set here: the rule of the configuration is in effect again, or the rule is deleted if the
+    configuration has none. A rule of the configuration itself can only be switched off (``enabled``)."""
+    if _find_rule(service, name).source != "console":
+        raise HTTPException(404, "this rule is from the configuration: switch it off with enabled = false")
+    service.change_rule(name, None)
+
+
+@router.post("/rules/dry-run", tags=["rules"], responses=BUSY)
+async def try_alert_rule(service: ServiceDependency, workload: WorkloadDependency, body: TriedRule) -> RuleTrial:
+    """What a rule would have sent for the appearances of the last days. It is not stored, and nothing is sent."""
+    return await workload.slow.run(lambda: service.try_rule(body.rule, body.days))
+
+
+@router.get("/groups", tags=["people"])
+def list_people_groups(service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None) -> Page[GroupSize]:
+    """The groups of people, by name."""
+    groups = [GroupSize(name, len(people)) for name, people in list_groups(service.gallery).items()]
+    return page_of(groups, lambda one: (one.name,), limit, cursor)
+
+
+@router.put("/people/{id}/groups", tags=["people"], responses=NOT_FOUND)
+def set_person_groups(service: ServiceDependency, id: str, body: NewGroups) -> Person:
+    """Say to which groups a person belongs. A group exists as long as it has members."""
+    set_groups(service.gallery, find_person(service, id), body.groups)
+    return find_person(service, id)
+
+
+def _find_rule(service: ServiceDependency, name: str) -> RuleState:
+    """Raises HTTPException 404 if there is no rule with this name."""
+    found = next((one for one in service.rules() if one.name == name), None)
+    if found is None:
+        raise HTTPException(404, "there is no such rule")
+    return found
