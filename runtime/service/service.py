@@ -457,7 +457,7 @@ class Service:
 
     def _anchor_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """How similar each face is to the ignore list. While it cannot be read, nobody is ignored."""
-        with self.problems.of("search"):
+        with self.problems.of("ignore list"):  # a part of its own: it must not clear the problem of the search
             return self.gallery.anchor_cosines(vectors)
         return np.full(len(vectors), -1, np.float32)
 
