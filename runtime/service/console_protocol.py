@@ -29,6 +29,7 @@ from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
 from .gallery_health import GalleryHealth
 from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
+from .stranger_requests import StrangerRequests
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +206,10 @@ class CameraService(Protocol):
 
     @property
     def gallery(self) -> Gallery: ...
+
+    @property
+    def strangers(self) -> StrangerRequests:
+        """Requests about people without a name, and about the ignore list. They take a moment."""
 
     @property
     def cameras(self) -> Mapping[str, CameraHealth]:
