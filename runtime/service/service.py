@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from logging import getLogger
 from queue import Queue
 from types import TracebackType
@@ -63,7 +64,9 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
+from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
+from .unnamed import erase_unnamed
 from .watchers import Watchers, hidden_masks, watched_area
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
@@ -138,7 +141,12 @@ class Service:
             with self.problems.of("appearances"):
                 self._log.encrypt()
             self.watchers = Watchers(
-                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+                self.workers,
+                self._watch_pipeline,
+                self._search,
+                self._rules(),
+                settings=self._camera_settings,
+                anchor_cosines=self._anchor_cosines,
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
@@ -159,6 +167,14 @@ class Service:
             )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.strangers = StrangerRequests(
+                self.gallery,
+                self._log,
+                self._identity,
+                threshold=lambda: self._rules().match,
+                lock=self._enrollment.lock,
+                changed=self._note_new_faces,
+            )
             self.hub = opened.enter_context(
                 follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
             )
@@ -239,6 +255,8 @@ class Service:
         return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
 
     def ignore_seen(self, appearance: str) -> None:
+        if self._log.find(appearance) is None:
+            raise KeyError(appearance)
         sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
         ignore_face(self.gallery, [sample] if sample else [])
 
@@ -278,7 +296,13 @@ class Service:
         least = self._rules().match if threshold is None else threshold
         with self._photo_lock:
             return photo_requests.identify_photo(
-                self._photo_pipeline, self.gallery.search, image, least, people=people, aligned=aligned
+                self._photo_pipeline,
+                self.gallery.search,
+                image,
+                least,
+                people=people,
+                aligned=aligned,
+                anchor_cosines=self.gallery.anchor_cosines,
             )
 
     def compare(
@@ -301,8 +325,11 @@ class Service:
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
-            copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
-        return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+            known = self.gallery.person(person)
+            unnamed = erase_unnamed(self.gallery, self._log, known)
+            copies = erasure.delete_in_service(self.gallery, known, self._people.notice_deleted)
+        report = erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+        return replace(report, left=[*unnamed, *report.left])
 
     def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
         if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
@@ -471,6 +498,12 @@ class Service:
             return self.gallery.search(vectors, people)
         return [[] for _ in vectors]
 
+    def _anchor_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How similar each face is to the ignore list. While it cannot be read, nobody is ignored."""
+        with self.problems.of("search"):
+            return self.gallery.anchor_cosines(vectors)
+        return np.full(len(vectors), -1, np.float32)
+
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def read_sighting(appearance: Appearance) -> Sighting:
             keep = self._settings.keep
@@ -501,6 +534,11 @@ class Service:
         for watcher in self.watchers.values():
             watcher.search_again()
 
+    def _note_new_faces(self) -> None:
+        """People were enrolled, or faces put on the ignore list or removed from it: look again at who is in view."""
+        self._people.add_new()
+        self._search_again()
+
     def _report(self) -> BoardReport | None:
         """The state of this board for Home Assistant."""
         return report_board(self.health()) if self._ready else None
@@ -524,6 +562,7 @@ class Service:
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
+        self.strangers.finder.forget()
         self._alert_pictures.prune(
             self.gallery
         )  # before the sinks, which withdraw those that are gone, and before the log

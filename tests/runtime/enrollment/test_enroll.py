@@ -15,6 +15,7 @@ from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.enrollment.enroll import DUPLICATE
 from rkface.runtime.enrollment.stored_crop import decode_crop
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle
 
@@ -209,6 +210,22 @@ def test_a_face_that_is_enrolled_under_another_name_is_refused_with_the_cosine(r
     said = json.loads(out)
     assert code == 0 and said["status"] == "enrolled" and said["near"]["name"] == "Ada"
     assert said["notes"] == [f"looks like 'Ada' (cosine {cosine:.3f})"] and "embedding" not in out
+
+
+def test_a_face_on_the_ignore_list_is_enrolled_only_if_it_is_forced(rkface, bundle, here):
+    rkface("enroll", "--bundle", bundle, "Grace", draw(here / "grace.png", GRACE))
+    with open_bundle(bundle, "reference") as pipeline, opened(here) as gallery:
+        photo = cv2.imread(str(draw(here / "ada.png", ADA)))
+        crop = pipeline.align(photo, pipeline.detect(photo).landmarks[0])
+        entry = ignore_face(gallery, [Sample(pipeline.embed([crop])[0], None, 0.9, "camera")], "the postman")
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", here / "ada.png")
+    assert code == 1 and "on the ignore list (cosine 1.000" in out and "remove it there first" in out
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Grace", draw(here / "both.png", ADA, GRACE))
+    assert code == 0, "the other face of the photo is meant"
+    code, out, _ = rkface("enroll", "--force", "--bundle", bundle, "Ada", here / "ada.png")
+    assert code == 0 and "on the ignore list" in out
+    with opened(here) as gallery:
+        stop_ignoring(gallery, entry)
 
 
 def test_a_folder_of_people(rkface, bundle, here):
