@@ -15,7 +15,7 @@ export const show = (main, id, filters) => (id ? showPerson(main, id) : showAll(
 async function showAll(main, filters) {
   const list = h("ul", { class: "grid", "aria-label": "People" }), pages = h("p", { class: "row" });
   const nobody = h("p", { class: "card" });
-  const search = h("input", { id: "search", type: "search", autocomplete: "off", value: filters.search ?? "" });
+  const search = h("input", { id: "search", type: "search", maxlength: "200", autocomplete: "off", value: filters.search ?? "" });
   let { search: text = "", after } = filters, turn = 0;
   const fill = async () => {
     const mine = ++turn;
