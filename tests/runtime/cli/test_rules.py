@@ -15,7 +15,7 @@ gallery = "gallery.sqlite"
 [camera.door]
 source = "/dev/video0"
 [rules.strangers]
-who = ["stranger", "group:famly"]
+who = ["stranger", "group:staff"]
 cooldown = 0
 receivers = ["stdout"]
 [rules.ada]
@@ -48,10 +48,10 @@ def test_each_rule_is_explained_in_words_with_what_may_be_wrong(check):
     lines = [line for line in out.splitlines() if line.startswith("rule ")]
     assert code == 0 and len(lines) == 5
     assert lines[0] == (
-        "rule strangers: When a stranger or a member of the group famly is seen by any camera at any time, tell stdout "
+        "rule strangers: When a stranger or a member of the group staff is seen by any camera at any time, tell stdout "
         "each time."
     )
-    assert lines[1] == "rule strangers: note: the group famly has no members"
+    assert lines[1] == "rule strangers: note: the group staff has no members"
     assert lines[2].startswith("rule ada: Switched off: when the person Ada is seen by any camera every day from 22:00")
     assert "nobody in the gallery has the id Ada: the id of Ada is " in lines[4]
 
