@@ -11,8 +11,9 @@ import * as health from "./health.js";
 import * as live from "./live.js";
 import * as people from "./people.js";
 import * as settings from "./settings.js";
+import * as strangers from "./strangers.js";
 
-const views = { live, people, appearances, gallery, cameras, health, settings, access };
+const views = { live, people, appearances, strangers, gallery, cameras, health, settings, access };
 const main = document.getElementById("view");
 const menu = document.getElementById("menu");
 const signOut = document.getElementById("sign-out");

@@ -16,7 +16,8 @@ from . import chromium
 from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
-HASHES = ("#/live", "#/people", "#/appearances", "#/gallery", "#/cameras", "#/health", "#/settings", "#/access")
+VIEWS = ("live", "people", "appearances", "strangers", "gallery", "cameras", "health", "settings", "access")
+HASHES = tuple(f"#/{name}" for name in VIEWS)
 
 
 @pytest.fixture
