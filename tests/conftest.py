@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from .cpu_seconds import CpuSeconds
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of `make test` share the cores. With a thread for each core in each process and in each program that
     # it starts, most of the time is spent on waiting for one another.
@@ -27,6 +29,11 @@ SLOWEST_FIRST = (
 )  # fmt: skip
 
 
+def pytest_configure(config):
+    if count := os.environ.get("RKFACE_CPU_SECONDS"):
+        config.pluginmanager.register(CpuSeconds(int(count)))
+
+
 def file_of(nodeid):
     """The file of a test, relative to this folder."""
     return nodeid.partition("::")[0].partition("/")[2]
@@ -34,6 +41,11 @@ def file_of(nodeid):
 
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    # The camera service of the web tests takes half a core as long as it runs. The files that use it come one after
+    # another, and then those of other folders, with which it ends.
+    with_camera = {file_of(item.nodeid) for item in items if "service" in item.fixturenames}
+    page = order["runtime/web/test_page.py"]
+    order |= {name: page for name in sorted(with_camera) if name.startswith("runtime/web/")}
     items.sort(key=lambda item: order.get(file_of(item.nodeid), len(order)))
 
 
