@@ -62,7 +62,7 @@ def frigate(parser: ArgumentParser) -> None:
 def _frigate(options: Namespace) -> int:
     from ..events import Broker, read_secret
     from ..frigate.api import FrigateApi
-    from ..frigate.companion import Companion
+    from ..frigate.event_namer import EventNamer
     from ..frigate.listen import listen
     from ..inference.pipeline import open_bundle
     from ..service.photo_requests import identify_photo
@@ -88,12 +88,12 @@ def _frigate(options: Namespace) -> int:
             people = [face.person for face in found.faces if face.person is not None]
             return max(people, key=lambda match: match.cosine, default=None)
 
-        companion = Companion(api, identify, replace_names=options.replace_names)
-        working = threading.Thread(target=companion.work, name="frigate", daemon=True)
+        namer = EventNamer(api, identify, replace_names=options.replace_names)
+        working = threading.Thread(target=namer.work, name="frigate", daemon=True)
         working.start()
         try:
-            listen(broker, options.prefix, companion, stopping, cameras=tuple(options.camera))
+            listen(broker, options.prefix, namer, stopping, cameras=tuple(options.camera))
         finally:
-            companion.stop()
+            namer.stop()
             working.join(timeout=15)
     return 0

@@ -23,7 +23,7 @@ LONGEST_NAME = 100  # characters of a sub label
 
 
 class NotThereYetError(Exception):
-    """Frigate does not have what was asked for, or not yet."""
+    """Frigate does not have this, or not yet."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -1,4 +1,4 @@
-"""The connection to Frigate's broker: each message about a person goes to the companion."""
+"""The connection to Frigate's broker: each message about a person goes to the namer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..events.backoff import Backoff
 from ..events.broker import Broker
 from ..events.channel import UndeliveredError
 from ..events.mqtt_connection import BrokerConnection, Subscription
-from .companion import Companion
 from .event import read_event
+from .event_namer import EventNamer
 
 TIMEOUT = 10.0  # seconds for an answer of the broker
 CHECK = 1.0  # seconds
@@ -21,7 +21,7 @@ log = logging.getLogger("rkface.frigate")
 
 
 def listen(
-    broker: Broker, prefix: str, companion: Companion, stopping: threading.Event, cameras: Collection[str] = ()
+    broker: Broker, prefix: str, namer: EventNamer, stopping: threading.Event, cameras: Collection[str] = ()
 ) -> None:
     """Read Frigate's events until ``stopping`` is set; connect again when the connection breaks.
 
@@ -41,7 +41,7 @@ def listen(
             told = True
             return
         if person is not None and (not cameras or person.camera in cameras):
-            companion.note(person)
+            namer.note(person)
 
     connection = BrokerConnection(broker, "rkface-frigate", "rkface/frigate/availability", TIMEOUT, receive)
     failures, backoff = 0, Backoff()

@@ -15,8 +15,8 @@ from rkface.runtime.events.broker import RetainedTopics
 from rkface.runtime.events.camera_commands import CommandReader, SwitchRequests
 from rkface.runtime.events.homeassistant import Topics, without_people
 from rkface.runtime.events.old_spool import read_old_files
-from rkface.runtime.gallery.match import Match
 from rkface.runtime.frigate.event import read_event
+from rkface.runtime.gallery.match import Match
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.config import check_settings, read_settings
 from rkface.runtime.service.live_settings import read_changes

@@ -10,7 +10,7 @@ import pytest
 
 from rkface.runtime.events.broker import Broker
 from rkface.runtime.frigate.api import FrigateApi
-from rkface.runtime.frigate.companion import Companion
+from rkface.runtime.frigate.event_namer import EventNamer
 from rkface.runtime.frigate.listen import listen
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
@@ -49,10 +49,10 @@ def test_listening_goes_on_after_a_restart_of_the_broker_and_bad_messages_are_ig
         ".png", np.zeros((8, 8, 3), np.uint8)
     )[1].tobytes()
     broker.start()
-    companion, stopping = Companion(FrigateApi(frigate.url), lambda image: ADA), threading.Event()
+    namer, stopping = EventNamer(FrigateApi(frigate.url), lambda image: ADA), threading.Event()
     threads = [
-        threading.Thread(target=companion.work),
-        threading.Thread(target=listen, args=(Broker("127.0.0.1", broker.port), "frigate", companion, stopping)),
+        threading.Thread(target=namer.work),
+        threading.Thread(target=listen, args=(Broker("127.0.0.1", broker.port), "frigate", namer, stopping)),
     ]
     for thread in threads:
         thread.start()
@@ -64,7 +64,7 @@ def test_listening_goes_on_after_a_restart_of_the_broker_and_bad_messages_are_ig
         repeat_until_named(frigate, publish, message(id="1.5-other"), 2)
     finally:
         stopping.set()
-        companion.stop()
+        namer.stop()
         for thread in threads:
             thread.join(20)
     assert [name for _, name, _ in frigate.names] == ["Ada", "Ada"]

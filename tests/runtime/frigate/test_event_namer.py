@@ -8,8 +8,8 @@ import pytest
 
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.frigate.api import FrigateApi
-from rkface.runtime.frigate.companion import RETRIES, Companion
 from rkface.runtime.frigate.event import read_event
+from rkface.runtime.frigate.event_namer import RETRIES, EventNamer
 from rkface.runtime.gallery.match import Match
 
 from .conftest import EVENT, message
@@ -23,25 +23,25 @@ def picture(level):
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch):
-    monkeypatch.setattr("rkface.runtime.frigate.companion.PAUSE", 0.01)
+    monkeypatch.setattr("rkface.runtime.frigate.event_namer.PAUSE", 0.01)
 
 
 @pytest.fixture
 def run(frigate):
-    """``run(people)``: a companion that finds ``people[level]`` in a picture of this gray level."""
+    """``run(people)``: a namer that finds ``people[level]`` in a picture of this gray level."""
     running = []
 
     def start(people, **options):
         api = FrigateApi(frigate.url, "rkface", "secret")
-        companion = Companion(api, lambda image: people.get(int(image[0, 0, 0])), **options)
-        thread = threading.Thread(target=companion.work)
+        namer = EventNamer(api, lambda image: people.get(int(image[0, 0, 0])), **options)
+        thread = threading.Thread(target=namer.work)
         thread.start()
-        running.append((companion, thread))
-        return companion
+        running.append((namer, thread))
+        return namer
 
     yield start
-    for companion, thread in running:
-        companion.stop()
+    for namer, thread in running:
+        namer.stop()
         thread.join(10)
 
 
@@ -62,12 +62,12 @@ def test_an_event_that_frigate_has_not_stored_yet_is_tried_again(frigate, run):
 
 def test_a_better_picture_gives_a_better_name_and_a_worse_one_changes_nothing(frigate, run):
     better = Match(ADA.person, ADA.name, 0.9)
-    companion = run({10: BOB, 20: better, 30: ADA})
+    namer = run({10: BOB, 20: better, 30: ADA})
     for level, time in ((10, 1.0), (20, 2.0), (30, 3.0)):
         frigate.snapshots[EVENT, "snapshot"] = picture(level)
-        before = companion.counters.pictures
-        companion.note(read_event(message("update", snapshot={"frame_time": time})))
-        while companion.counters.pictures == before:
+        before = namer.counters.pictures
+        namer.note(read_event(message("update", snapshot={"frame_time": time})))
+        while namer.counters.pictures == before:
             pass
         if level < 30:
             frigate.wait_for_names(level // 10)
@@ -89,9 +89,9 @@ def test_after_the_end_the_recording_is_looked_at_and_without_one_the_clean_snap
 def test_a_name_that_somebody_else_wrote_stays_unless_it_should_be_replaced(frigate, run):
     frigate.snapshots[EVENT, "snapshot"] = picture(10)
     frigate.snapshots["1.5-other", "snapshot"] = picture(10)
-    companion = run({10: ADA})
-    companion.note(read_event(message(sub_label=["Postman", 0.8])))
-    companion.note(read_event(message(id="1.5-other")))
+    namer = run({10: ADA})
+    namer.note(read_event(message(sub_label=["Postman", 0.8])))
+    namer.note(read_event(message(id="1.5-other")))
     frigate.wait_for_names(1)
     assert frigate.names[0][0] == "/api/events/1.5-other/sub_label"
     run({10: ADA}, replace_names=True).note(read_event(message(sub_label="Postman")))
@@ -113,9 +113,9 @@ def test_a_password_is_used_where_frigate_asks_for_one(frigate, run):
 
 def test_damaged_pictures_and_a_frigate_that_never_has_the_event_end(frigate, run):
     frigate.snapshots[EVENT, "snapshot"] = b"not a picture"
-    companion = run({})
-    companion.note(read_event(message()))
-    companion.note(read_event(message(id="1.5-other")))
+    namer = run({})
+    namer.note(read_event(message()))
+    namer.note(read_event(message(id="1.5-other")))
     frigate.snapshots["1.5-good", "snapshot"] = picture(10)
     while len(frigate.paths) < 2 * (RETRIES + 1):
         pass

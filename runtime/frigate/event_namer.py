@@ -33,8 +33,8 @@ log = logging.getLogger("rkface.frigate")
 
 
 @dataclass(frozen=True)
-class Counters:
-    """What the companion did since it was started."""
+class NamingCounters:
+    """What the namer did since it was started."""
 
     events: int = 0
     pictures: int = 0
@@ -43,7 +43,7 @@ class Counters:
 
 
 @dataclass
-class _Known:
+class _NamedEvent:
     """What we know of one event of Frigate."""
 
     state: TrackedPerson
@@ -55,7 +55,7 @@ class _Known:
     told: bool = True  # whether Frigate has ``match``
 
 
-class Companion:
+class EventNamer:
     """Identifies the people of Frigate's events. ``note`` may be called from any thread, ``work`` in one.
 
     ``identify`` says who is in a picture (H×W×3 uint8 BGR). ``replace_names``: whether names that somebody else wrote
@@ -71,17 +71,17 @@ class Companion:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api, self._identify, self._replace_names, self._clock = api, identify, replace_names, clock
-        self._events: OrderedDict[str, _Known] = OrderedDict()
+        self._events: OrderedDict[str, _NamedEvent] = OrderedDict()
         self._changed = threading.Condition()
         self._stopping = False
-        self.counters = Counters()
+        self.counters = NamingCounters()
 
     def note(self, state: TrackedPerson) -> None:
         """Take the state of an event. It returns at once."""
         with self._changed:
             known = self._events.get(state.id)
             if known is None:
-                known = self._events[state.id] = _Known(state)
+                known = self._events[state.id] = _NamedEvent(state)
                 self.counters = replace(self.counters, events=self.counters.events + 1)
                 while len(self._events) > EVENTS:
                     self._events.popitem(last=False)
@@ -110,7 +110,7 @@ class Companion:
                 self.counters = replace(self.counters, failures=self.counters.failures + 1)
                 self._postpone(known)
 
-    def _next(self) -> _Known | None:
+    def _next(self) -> _NamedEvent | None:
         """The event to look at now; waits for one. None at the end."""
         with self._changed:
             while not self._stopping:
@@ -125,7 +125,7 @@ class Companion:
                     self._changed.wait()
         return None
 
-    def _is_wanted(self, known: _Known) -> bool:
+    def _is_wanted(self, known: _NamedEvent) -> bool:
         if not known.told:
             return known.retries <= RETRIES
         ours = known.match is not None and known.match.name == known.state.sub_label
@@ -133,7 +133,7 @@ class Companion:
             return False
         return known.fresh and known.looks < LOOKS and known.retries <= RETRIES
 
-    def _look(self, known: _Known) -> None:
+    def _look(self, known: _NamedEvent) -> None:
         state = known.state
         if known.told:
             known.fresh = False
@@ -159,7 +159,7 @@ class Companion:
                 pass
         return decode_image(self._api.snapshot(state.id, ended=state.ended), "a snapshot of Frigate")
 
-    def _postpone(self, known: _Known) -> None:
+    def _postpone(self, known: _NamedEvent) -> None:
         known.retries += 1
         known.fresh = True
         known.due = self._clock() + PAUSE * 2 ** min(known.retries, 6)
