@@ -20,6 +20,7 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.config import check_settings, read_settings
 from rkface.runtime.service.live_settings import read_changes
+from rkface.runtime.service.score_drift import count_by_threshold, find_drift, read_scores
 from rkface.runtime.service.settings import CameraSettings, Keep, Settings
 from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.tracking.zones import Polygons, WatchedArea
@@ -135,7 +136,8 @@ def read_log(data: bytes) -> object:
     with AppearanceLog(folder / "appearances.sqlite") as log:
         log.record(SEEN)
         log.prune(Keep(), ["p"], {"q": "p"})
-        return log.newest(), log.face("a")
+        find_drift(read_scores(log), 1.8e9)
+        return count_by_threshold(log), log.find("a"), log.embedding("a"), log.newest(), log.face("a")
 
 
 def outbox_seed() -> bytes:

@@ -78,6 +78,7 @@ def test_the_source_of_each_value_is_known(settings):
         "keep.unknown_faces": "default",
         "keep.known_faces": "default",
         "keep.embeddings": "default",
+        "keep.reviews": "default",
     }
     changed = found["keep.appearances"]
     assert (changed.value, changed.configured, changed.changed) == (2.0, 30.0, "2027-01-15 08:00 UTC")
