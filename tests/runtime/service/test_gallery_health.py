@@ -90,6 +90,15 @@ def test_reviewed_faces_are_recognized_again_with_the_gallery_of_today(gallery, 
     assert (replay.faces, replay.right) == (2, 2)
 
 
+def test_a_person_who_was_named_afterwards_was_missed_by_the_camera(gallery, log):
+    ada = gallery.person("Ada")
+    see(log, "a", ada, 0.9)
+    with closing(sqlite3.connect(log.path)) as database, database:
+        database.execute("UPDATE appearance SET renamed = 'r'")
+    assert review_appearance(gallery, log, "a", ada.id).outcome == "missed match"
+    assert [score.cosine for score in read_scores(log)] == [None]
+
+
 def test_what_is_not_in_the_log_or_the_gallery_cannot_be_reviewed(gallery, log):
     see(log, "a")
     with pytest.raises(KeyError):

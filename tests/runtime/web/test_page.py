@@ -16,7 +16,7 @@ from . import chromium
 from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
-VIEWS = ("live", "people", "appearances", "gallery", "rules", "cameras", "health", "settings", "access")
+VIEWS = ("live", "people", "appearances", "strangers", "gallery", "rules", "cameras", "health", "settings", "access")
 HASHES = tuple(f"#/{view}" for view in VIEWS)
 
 
@@ -361,6 +361,7 @@ def test_the_page_waits_for_the_service_to_start(page, service):
 
 
 def test_a_phone_can_install_the_page(page, address):
+    page.problems.clear()  # those of other tests: a wrong setting, a service that ended
     page.open(address)
     manifest = page.call("Page.getAppManifest")
     assert manifest["errors"] == [] and manifest["url"].endswith("/static/manifest.webmanifest")
