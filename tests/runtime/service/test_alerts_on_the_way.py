@@ -87,11 +87,13 @@ def run(settings):
 
 
 def texture(jpeg, column):
-    """How much the pixels of the face in ``column`` differ: faces of scenes have a texture."""
+    """How much the pixels of the face in ``column`` differ from those around them: faces of scenes have a texture, and
+    what is blurred has smooth gradients."""
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)
     scale = image.shape[1] / 640
     left, top, side = (round(value * scale) for value in (column * SIDE, 3 * SIDE, SIDE))
-    return image[top + 3 : top + side - 3, left + 3 : left + side - 3, 2].astype(float).std()
+    face = image[top + 3 : top + side - 3, left + 3 : left + side - 3, 2].astype(np.float32)
+    return float((face - cv2.blur(face, (5, 5))).std())
 
 
 def fetch(url):

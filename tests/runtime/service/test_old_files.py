@@ -209,6 +209,7 @@ def take_over_and_die(site, name, place):
     return code == 9
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_at_any_place_loses_and_doubles_nothing(site):
     ada, bob = site.add_gallery("a.sqlite"), site.add_gallery("b.sqlite")
     for place in itertools.count():
