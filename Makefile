@@ -67,6 +67,9 @@ deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST
 	@test -n '$(HOST)' || { echo "name a host: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
 	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
 
+# Compiling rkface and the tests takes 10 s in each process of pytest, and a part of each start of the command.
+test test-fast test-slow test-durations: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests -n 2
 
@@ -76,6 +79,9 @@ test-fast: $(INSTALLED)  ## the tests for a change in runtime/, in less than a m
 
 test-slow: $(INSTALLED)  ## all tests, with the variants that `make test` leaves out: half an hour and 100 MB of downloads
 	RKFACE_SLOW=1 $(BIN)/python -m pytest tests -n 2
+
+test-durations: $(INSTALLED)  ## the tests with the most CPU seconds, their fixtures and programs included (OPTIONS=tests/convert)
+	RKFACE_CPU_SECONDS=40 $(BIN)/python -m pytest $(or $(OPTIONS),tests) -n 2
 
 twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over our own librknnrt (says nothing about speed)
 	@$(BIN)/rkface twin run $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
@@ -166,6 +172,9 @@ bench-dlib: $(INSTALLED)  ## dlib's recognizer at its own 150×150 chip (OPTIONS
 
 bench-center: $(INSTALLED)  ## the constant in a recognizer's embeddings (OPTIONS='--detector … --recognizer … --photos … --pairs …')
 	$(BIN)/python tests/bench/embedding_center.py $(OPTIONS)
+
+bench-strangers: $(INSTALLED)  ## strangers over their visits: purity and completeness of clusters, and their cost (OPTIONS as for bench-center)
+	$(BIN)/python tests/bench/stranger_clusters.py $(OPTIONS)
 
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)

@@ -27,6 +27,7 @@ from rkface.runtime.vision.quality import Flaw, Quality, measure, standard
 from rkface.runtime.vision.read_ahead import ReadAhead
 
 from .appearance_stats import AppearanceStats, measure_appearance
+from .progress_file import ProgressFile
 
 BATCH = 16
 NO_FACE = "no face"  # the reasons for which a photo is skipped
@@ -125,6 +126,7 @@ def collect_faces(
     *,
     threshold: float | None = None,
     one_look: bool = False,
+    earlier: ProgressFile | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Collection:
     """Detect, align and measure every face of every photo below ``folder``.
@@ -132,8 +134,8 @@ def collect_faces(
     Photos on their side are turned and close-ups are found, as in enrollment (``runtime/vision/photo.py``). This is
     left out with ``one_look``, for photos that are known to be upright. ``template``: how the faces are aligned for the
     recognizer. ``threshold``: the minimum detection score; None is the detector's. Photos that cannot be read or have
-    no face, and faces that are unusable, are skipped with the reason. ``progress`` is called with the number of photos
-    that are done and of all photos.
+    no face, and faces that are unusable, are skipped with the reason. ``earlier``: what an interrupted run has found,
+    to which this run adds. ``progress`` is called with the number of photos that are done and of all photos.
     Raises InputError only if the folder does not exist or has no photos.
     """
     files = list_photos(folder)
@@ -144,7 +146,7 @@ def collect_faces(
         raise InputError(f"{folder}: this folder has no JPEG, PNG, WebP, BMP or HEIC photo{more}")
     skipped = [Skipped(one.path.relative_to(folder).as_posix(), "unreadable", one.reason) for one in files.left_out]
     results = []
-    with ReadAhead(paths, _PhotoSearch(folder, detector, template, threshold, one_look).examine) as reader:
+    with ReadAhead(paths, _PhotoSearch(folder, detector, template, threshold, one_look, earlier).examine) as reader:
         for index, path in enumerate(paths):
             progress(index, len(paths))
             try:
@@ -183,11 +185,12 @@ class _PhotoSearch:
     template: CropTemplate
     threshold: float
     one_look: bool
+    earlier: ProgressFile | None
 
     def examine(self, path: Path, image: NDArray[np.uint8]) -> _Examined:
         """Find and measure the faces in the photo ``path`` with the content ``image``. Threads call this."""
         name, digest = path.relative_to(self.folder).as_posix(), sha256(path)
-        look = look_at_photo(self.detector, image, self.threshold, one_look=self.one_look)
+        look = self._look(digest, image)
         faces = look.faces
         if not len(faces):
             detail = f"the detector found no face with a score of {self.threshold} or more"
@@ -206,6 +209,15 @@ class _PhotoSearch:
             else:
                 candidates.append(CandidateFace(path, name, digest, face, *found, look.turned, look.again))
         return _Examined(path, tuple(candidates), tuple(skipped), nameless)
+
+    def _look(self, digest: str, image: NDArray[np.uint8]) -> PhotoFaces:
+        """The faces in ``image``, of the file with this ``digest``: as an earlier run has found them, or found now."""
+        if self.earlier is not None and (known := self.earlier.known.get(digest)):
+            return known.show(image)
+        look = look_at_photo(self.detector, image, self.threshold, one_look=self.one_look)
+        if self.earlier is not None:
+            self.earlier.add(digest, look)
+        return look
 
 
 def look_at_photo(detector: AnyDetector, image: NDArray[np.uint8], threshold: float, *, one_look: bool) -> PhotoFaces:

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from .collect import CandidateFace, Skipped
     from .dataset import CalibrationSet
+    from .progress_file import ProgressFile
 
 
 def face_count(text: str) -> int:
@@ -42,6 +44,10 @@ def calibrate(parser: ArgumentParser) -> None:
     selects faces that represent all of them in pose, light and skin tone, prefers clear ones, and leaves out
     near-duplicates. With a recognizer, it also limits the number of faces of one person. The same photos always give
     the same set, byte for byte.
+
+    With --resume, the command keeps what it finds in a file beside the set until the set is written. If it is
+    interrupted, the same command goes on: photos of the file are decoded, but not searched again. The file has the
+    places of faces, but no pictures, names or embeddings.
 
     Look at two pictures in the set: contact.png shows every selected face, and spread.png compares their distribution
     with that of all usable faces.
@@ -101,23 +107,52 @@ def calibrate(parser: ArgumentParser) -> None:
         metavar="T",
         help="minimum detection score (default: %(default)s)",
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted run; without one, let this run be resumed"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=_calibrate)
 
 
 def _calibrate(options: Namespace) -> int:
-    from rkface.runtime.core.onnx_file import onnx_digest
     from rkface.runtime.core.progress import stage
 
-    from .choose import choose_faces, choose_frames, require_enough_faces
-    from .collect import collect_faces, embed_faces
-    from .dataset import Provenance, check_output_folder, write_set
-    from .same_person import SamePerson, find_same_person
+    from .dataset import check_output_folder
 
     _check_separate(options.photos, options.out)
     check_output_folder(options.out)
     with stage("open the models"):
         models = _open_models(options)
+    with ExitStack() as opened:
+        return _make_set(options, models, _open_progress(options, models, opened) if options.resume else None)
+
+
+def _open_progress(options: Namespace, models: _Models, opened: ExitStack) -> ProgressFile:
+    """What an interrupted run has found, until ``opened`` is closed. Says how many photos these are."""
+    from rkface.runtime.core.onnx_file import onnx_digest
+
+    from .progress_file import open_progress
+
+    search = {
+        "detector": onnx_digest(models.path),
+        "input": [models.input.width, models.input.height],
+        "threshold": options.threshold,
+        "one_look": models.synthetic,
+    }
+    earlier = opened.enter_context(open_progress(options.out, search))
+    print(f"rkface: {len(earlier.known)} photos were searched before, and are not searched again", file=sys.stderr)
+    return earlier
+
+
+def _make_set(options: Namespace, models: _Models, earlier: ProgressFile | None) -> int:
+    from rkface.runtime.core.onnx_file import onnx_digest
+    from rkface.runtime.core.progress import stage
+
+    from .choose import choose_faces, choose_frames, require_enough_faces
+    from .collect import collect_faces, embed_faces
+    from .dataset import Provenance, write_set
+    from .same_person import SamePerson, find_same_person
+
     with stage("find faces") as now:
         found = collect_faces(
             options.photos,
@@ -125,6 +160,7 @@ def _calibrate(options: Namespace) -> int:
             models.crop,
             threshold=options.threshold,
             one_look=models.synthetic,  # rendered photos are upright, and the demo detector is not sure about some
+            earlier=earlier,
             progress=now.advance,
         )
         now.note = f"{len(found.candidates)} usable in {len(found.photos)} photos"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from .cpu_seconds import CpuSeconds
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of `make test` share the cores. With a thread for each core in each process and in each program that
     # it starts, most of the time is spent on waiting for one another.
@@ -20,11 +22,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # The slowest files first: if one of them starts last, one process of `make test` waits for the other. The first makes
 # the conversion that others need, so the next ones here can do without it.
 SLOWEST_FIRST = (
-    "convert/test_conversion.py", "twin/test_twin.py", "convert/tuning/test_distill.py", "convert/demo/test_models.py",
-    "twin/test_stdout.py", "calibration/test_commands.py", "parity/test_parity.py", "parity/test_insightface.py",
-    "convert/test_max_drop_command.py", "convert/test_liveness_model.py", "convert/test_evaluate_command.py",
-    "runtime/web/test_page.py", "runtime/gallery/test_lost_gallery.py", "convert/toolkit/test_quantize.py",
+    "convert/test_conversion.py", "twin/test_twin.py", "parity/test_parity.py", "boards/deploy/test_deploy.py",
+    "convert/test_liveness_model.py", "runtime/service/test_service.py", "examples/test_examples.py",
+    "runtime/web/test_page.py", "boards/deploy/test_deploy_service.py", "runtime/tracking/test_frame_rates.py",
+    "runtime/cli/test_enroll_camera.py", "calibration/test_commands.py", "convert/test_detector_families.py",
+    "convert/test_max_drop_command.py", "convert/demo/test_models.py", "convert/toolkit/test_quantize.py",
+    "parity/test_insightface.py", "convert/test_evaluate_command.py", "convert/test_cost.py", "twin/test_stdout.py",
 )  # fmt: skip
+
+
+def pytest_configure(config):
+    if count := os.environ.get("RKFACE_CPU_SECONDS"):
+        config.pluginmanager.register(CpuSeconds(int(count)))
 
 
 def file_of(nodeid):
@@ -34,6 +43,11 @@ def file_of(nodeid):
 
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    # The camera service of the web tests takes half a core as long as it runs. The files that use it come one after
+    # another, and then those of other folders, with which it ends.
+    with_camera = {file_of(item.nodeid) for item in items if "service" in item.fixturenames}
+    page = order["runtime/web/test_page.py"]
+    order |= {name: page for name in sorted(with_camera) if name.startswith("runtime/web/")}
     items.sort(key=lambda item: order.get(file_of(item.nodeid), len(order)))
 
 

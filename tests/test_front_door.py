@@ -102,6 +102,7 @@ def environment_without_paths() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("install", ["wheel", "development"])
 def test_mypy_sees_the_types_in_a_users_script(install, request, tmp_path):
     script, environment = tmp_path / "script.py", environment_without_paths()

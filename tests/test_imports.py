@@ -29,8 +29,9 @@ PACKAGES = {
     "alerts": {"events"},
     "hub": {"events", "enrollment"},
     "service": {"alerts", "hub"},
+    "frigate": {"service"},
     "web": {"service"},
-    "cli": {"web"},
+    "cli": {"frigate", "web"},
 }
 
 # The packages of convert, and the packages and modules of convert that each may import.

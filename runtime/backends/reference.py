@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count
 from ..core.errors import DeviceError, InputError, ModelError
+from ..core.mapped_weights import refer_to_weights
 from ..core.missing_package import import_error
 from . import check_images, stack_runs
 
 if TYPE_CHECKING:
     from ..core.manifest import Input
 
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -90,22 +92,28 @@ class ReferenceBackend:
 
 
 def open_reference(
-    path: Path, input: Input, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
+    path: Path,
+    input: Input,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    threads: int | None = None,
+    *,
+    mapped: bool = False,
 ) -> ReferenceBackend:
     """Load the ONNX model at ``path``. ``providers`` are cpu, openvino, cuda, or the names that ONNX Runtime uses.
-    ``threads`` is for one inference; None is ONNX Runtime's default.
+    ``threads`` is for one inference; None is ONNX Runtime's default. ``mapped``: the file was verified and will not be
+    changed, so its weights are mapped (``core/mapped_weights.py``).
 
     Raises InputError if onnxruntime or a provider is not installed, and ModelError if the file cannot be loaded.
     """
-    session = open_session(path, providers, threads)
+    session = open_session(path, providers, threads, mapped=mapped)
     for batch in map(fixed_size, session.get_inputs()[0].shape[:1]):
         if batch not in (None, 1):
             raise ModelError(f"{path}: the model takes {batch} images at once: export it with batch 1")
     return ReferenceBackend(session, input)
 
 
-def open_session(path: Path, providers: Sequence[str], threads: int | None) -> Any:
-    """An ``onnxruntime.InferenceSession`` for the model at ``path``. Raises the same errors as ``open_reference``."""
+def open_session(path: Path, providers: Sequence[str], threads: int | None, *, mapped: bool = False) -> Any:
+    """An ``onnxruntime.InferenceSession`` for the model at ``path``. ``mapped`` and errors: as ``open_reference``."""
     if isinstance(providers, str) or not isinstance(providers, Sequence) or not providers:
         raise InputError(f'providers must be a list of names, such as ["cpu"], not {providers!r}')
     if threads is not None:
@@ -127,6 +135,13 @@ def open_session(path: Path, providers: Sequence[str], threads: int | None) -> A
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
+    source = refer_to_weights(path) if mapped and wanted == [PROVIDERS["cpu"]] else None
+    if source is not None:
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(path.parent.absolute()))
+        try:
+            return onnxruntime.InferenceSession(source, sess_options=options, providers=wanted)
+        except Exception:  # ONNX Runtime before 1.20 does not know the folder
+            source = None
     try:
         session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=wanted)
     except Exception as error:  # the exceptions of onnxruntime have no other common base class

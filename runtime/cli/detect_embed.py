@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, WorkError
 from ..core.text import in_a_line
+from .embeddings_file import EmbeddingsFile, open_embeddings_file
 from .error_report import safe_message
 from .options import add_json, counted, print_json
 from .photos import (
@@ -23,6 +25,7 @@ from .photos import (
     inference_threads,
     open_pipeline,
     photo_progress,
+    print_skipped,
 )
 
 if TYPE_CHECKING:
@@ -55,21 +58,28 @@ def detect(parser: ArgumentParser) -> None:
       rkface detect --bundle build/rk3588 --json photos/ > faces.jsonl
     """
     _add_arguments(parser)
-    parser.set_defaults(run=lambda options: _process_photos(options, embed=False))
+    parser.set_defaults(run=lambda options: _process_photos(options, embed=False), out=None, resume=False)
 
 
 def embed(parser: ArgumentParser) -> None:
     """Find the faces in photos and compute their embeddings.
 
-    Works like `rkface detect`. With --json, each face also has an "embedding" of unit length; without --json, only its
-    size is shown. Embeddings are biometric data: protect a file of them as you protect the photos. A photo without a
-    face counts as failed.
+    Works like `rkface detect`. With --json, each face also has an "embedding" of unit length, and each photo the
+    "model" that made it: only embeddings of the same model can be compared. Without --json, only its size is shown.
+    Embeddings are biometric data: protect a file of them as you protect the photos. A photo without a face counts as
+    failed.
+
+    For many photos, --out writes the lines of --json into a file that only you can read. If the run is interrupted, the
+    same command with --resume goes on: photos whose lines are in the file are skipped.
 
     examples:
       rkface embed --bundle build/rk3588 --json ada.jpg
-      rkface embed --bundle build/rk3588 --json photos/ > embeddings.jsonl
+      rkface embed --bundle build/rk3588 photos/ --out embeddings.jsonl
+      rkface embed --bundle build/rk3588 photos/ --out embeddings.jsonl --resume
     """
     _add_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the lines of --json into this new file")
+    parser.add_argument("--resume", action="store_true", help="go on with the file of an interrupted run")
     parser.set_defaults(run=lambda options: _process_photos(options, embed=True))
 
 
@@ -88,8 +98,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _process_photos(options: Namespace, *, embed: bool) -> int:
+    from ..gallery.people import embedding_identity
     from ..vision.read_ahead import ReadAhead
 
+    if options.resume and not options.out:
+        raise InputError("--resume goes on with a file: name it with --out")
     photos = expand_folders(options.images)
     several = len(photos) > 1 or any(path.is_dir() for path in options.images)
     drawings: dict[Path, list[Path]] = defaultdict(list)  # by photo, which may be named twice
@@ -97,24 +110,39 @@ def _process_photos(options: Namespace, *, embed: bool) -> int:
         for photo, target in zip(photos, drawing_paths(options.draw, photos, folder=several), strict=True):
             drawings[photo].append(target)
     failed = 0
-    with open_pipeline(options, inference_threads(len(photos))) as pipeline, photo_progress(len(photos)) as advance:
+    with ExitStack() as opened:
+        pipeline = opened.enter_context(open_pipeline(options, inference_threads(len(photos))))
+        more: dict[str, str] = {"model": embedding_identity(pipeline.manifest)} if embed else {}
+        more["backend"] = pipeline.backend
+        file = None
+        if options.out:
+            file = opened.enter_context(open_embeddings_file(options.out, more["model"], resume=options.resume))
+            photos = _without_done(photos, file.photos) if options.resume else photos
         if options.draw and several:
             create_folder(options.draw)
+        advance = opened.enter_context(photo_progress(len(photos), shown=bool(options.out)))
         look = partial(_look_at, pipeline, options, drawings, embed=embed)
-        with ReadAhead(photos, look) as reader:
-            for done, photo in enumerate(photos):
-                advance(done)
-                try:
-                    _show(options, reader.take(photo), pipeline.backend, embed=embed)
-                except InputError as error:
-                    print(f"rkface: {safe_message(error)}", file=sys.stderr)
-                    failed += 1
+        reader = opened.enter_context(ReadAhead(photos, look))
+        for done, photo in enumerate(photos):
+            advance(done)
+            try:
+                _show(options, reader.take(photo), more, file, embed=embed)
+            except InputError as error:
+                print(f"rkface: {safe_message(error)}", file=sys.stderr)
+                failed += 1
     if not failed:
         return 0
     if len(photos) == 1:
         return InputError.exit_code
     print(f"{len(photos)} photos, {failed} failed", file=sys.stderr)
     return WorkError.exit_code
+
+
+def _without_done(photos: Sequence[Path], done: frozenset[str]) -> list[Path]:
+    """``photos`` without those whose names are in ``done``. Says how many these are."""
+    rest = [photo for photo in photos if str(photo) not in done]
+    print_skipped(len(photos) - len(rest), len(photos), "they are in the file already")
+    return rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +179,16 @@ def _look_at(
     return _Found(photo, width, height, look.faces, look.turned, look.sure, look.notes)
 
 
-def _show(options: Namespace, found: _Found, backend: str, *, embed: bool) -> None:
-    """Print what is ``found`` in a photo. InputError for a photo in which no face is found to embed."""
-    if options.json:
+def _show(options: Namespace, found: _Found, more: dict[str, str], file: EmbeddingsFile | None, *, embed: bool) -> None:
+    """Print what is ``found`` in a photo, or write it to ``file``. ``more`` belongs to each object of --json.
+    InputError for a photo in which no face is found to embed."""
+    if options.json or file:
         turn = ({"turned": found.turned} if found.turned else {}) | ({} if found.sure else {"sure": False})
-        print_json(faces_to_json(found.photo, (found.width, found.height), found.faces) | turn | {"backend": backend})
+        said = faces_to_json(found.photo, (found.width, found.height), found.faces) | turn | more
+        if file:
+            file.add(said)
+        else:
+            print_json(said)
     else:
         _print_faces(found)
     if embed and not len(found.faces):

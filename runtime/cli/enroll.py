@@ -48,6 +48,9 @@ def enroll(parser: ArgumentParser) -> None:
     one person. Pictures that are not read, such as .tiff, count as refused. Hidden files and those of systems, such as
     @eaDir and __MACOSX, are ignored.
 
+    An interrupted run goes on with --resume: photos that it has enrolled are skipped. Photos that were refused are
+    examined again, because the gallery keeps nothing of them.
+
     With --camera, the person in front of it is guided through three pictures: straight, turned a little to the left,
     and turned a little to the right. If they look like another person in the gallery, or unlike their own samples, the
     command asks on a terminal; elsewhere --same or --force decides. The gallery does not change before that.
@@ -73,6 +76,11 @@ def enroll(parser: ArgumentParser) -> None:
         "--nested",
         choices=("group", "person"),
         help="what a subfolder of --folder is that has folders with photos: a group of people, or one person",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip photos that an interrupted run has enrolled: files with the same path that were not changed since",
     )
     parser.add_argument(
         "--face", type=positive_integer, metavar="N", help="the face to enroll of one photo with several, by its number"
@@ -122,13 +130,15 @@ def _enroll(options: Namespace) -> int:
 
     photos = _find_photos(options)
     drawings = _plan_drawings(options, photos)
-    people = _by_person(photos)
     with ExitStack() as opened:
         pipeline = opened.enter_context(
             open_bundle(options.bundle, options.backend, threads=inference_threads(len(photos)))
         )
         gallery = opened.enter_context(open_gallery(options, pipeline, create=True))
         gallery.check_identity()
+        if options.resume:
+            photos = _without_enrolled(gallery, photos)
+        people = _by_person(photos)
         in_order = [photo.path for group in people for photo in group if not photo.problem]
         reader = opened.enter_context(ReadAhead(in_order, partial(measure_file, pipeline, enroll_rules(options))))
         advance = opened.enter_context(photo_progress(len(photos)))
@@ -138,6 +148,17 @@ def _enroll(options: Namespace) -> int:
         code = print_verdicts(_counted(verdicts, advance), as_json=options.json)
     _print_unread(photos)
     return code
+
+
+def _without_enrolled(gallery: Gallery, photos: Sequence[PersonPhoto]) -> list[PersonPhoto]:
+    """``photos`` without those that an interrupted run has enrolled. Says how many these are."""
+    from ..enrollment.enrolled_before import find_enrolled
+    from .photos import print_skipped
+
+    enrolled = find_enrolled(gallery, photos)
+    rest = [photo for photo in photos if photo.path not in enrolled]
+    print_skipped(len(photos) - len(rest), len(photos), "they are enrolled already")
+    return rest
 
 
 def _counted(verdicts: Iterable[Verdict], advance: Callable[[int], None]) -> Iterator[Verdict]:
@@ -209,8 +230,8 @@ def _check_use(options: Namespace) -> None:
     if options.camera:
         if not options.name or options.photos or options.folder or options.nested:
             raise InputError("--camera takes pictures of one person: give NAME, but neither photos nor --folder")
-        if options.face or options.draw:
-            raise InputError("--face and --draw are for photos, not for --camera")
+        if options.face or options.draw or options.resume:
+            raise InputError("--face, --draw and --resume are for photos, not for --camera")
         if options.same and options.force:
             raise InputError(
                 "--same adds the pictures to the person who looks alike, --force to a new person: use one of them"

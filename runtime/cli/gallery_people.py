@@ -167,6 +167,8 @@ def _show(options: Namespace) -> int:
         print_json(asdict(person) | {"samples": [_sample_to_json(sample) for sample in samples], "nearest": nearest})
         return 0
     print(f"{in_a_line(person.name)} ({in_a_line(person.id)}), since {format_time(person.created)}")
+    if person.threshold is not None:
+        print(f"  threshold of their own: {person.threshold:.3f}")
     for key, value in person.metadata.items():
         print(in_a_line(f"  {key}: {value}"))
     for sample in samples:

@@ -27,7 +27,7 @@ TASKS = {
     "convert": ("convert", "packs", "calibrate", "evaluate", "cost"),
     "board": ("deploy", "doctor", "selftest", "bench", "verify", "twin"),
     "photos": ("detect", "embed", "compare"),
-    "gallery": ("enroll", "gallery"),
+    "gallery": ("enroll", "gallery", "strangers"),
     "camera": ("run", "serve", "config", "web-password", "access"),
     "about": ("version", "completion"),
 }

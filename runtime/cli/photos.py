@@ -53,16 +53,21 @@ def inference_threads(count: int) -> int | None:
 
 
 @contextmanager
-def photo_progress(count: int) -> Iterator[Callable[[int], None]]:
+def photo_progress(count: int, *, shown: bool = False) -> Iterator[Callable[[int], None]]:
     """Show how far a command is with its ``count`` photos, if they are ``MANY`` and its results are not shown on the
-    same terminal. Gives a function to call with the number of photos that are done."""
-    if count < MANY or sys.stdout.isatty():
+    same terminal, which ``shown`` promises. Gives a function to call with the number of photos that are done."""
+    if count < MANY or (sys.stdout.isatty() and not shown):
         yield lambda done: None
         return
     started = time.monotonic()
-    with stage("photos") as shown:
-        yield lambda done: shown.advance(done, count)
-        shown.note = f"{count} photos, {count / (time.monotonic() - started):.1f}/s"
+    with stage("photos") as line:
+        yield lambda done: line.advance(done, count)
+        line.note = f"{count} photos, {count / (time.monotonic() - started):.1f}/s"
+
+
+def print_skipped(skipped: int, count: int, why: str) -> None:
+    """Say on stderr how many of ``count`` photos --resume skips."""
+    print(f"rkface: {skipped} of {count} photos are skipped: {why}", file=sys.stderr)
 
 
 def expand_folders(paths: Iterable[Path]) -> list[Path]:

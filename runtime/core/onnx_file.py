@@ -50,7 +50,7 @@ class OnnxFile:
         return hashlib.sha256(self.data).hexdigest()
 
 
-class _Damaged(Exception):
+class DamagedProtobufError(Exception):
     """The bytes are not protobuf, or not an ONNX model."""
 
 
@@ -76,7 +76,7 @@ def read_onnx_file(path: Path) -> OnnxFile:
     reader = _Reader(path, MAX_BYTES - len(data))
     try:
         whole = reader.message("model", memoryview(data), 0)
-    except _Damaged as error:
+    except DamagedProtobufError as error:
         raise ModelError(
             f"{path} is not an ONNX model, or it is truncated ({error}): copy it again, or export it again"
         ) from error
@@ -109,12 +109,12 @@ class _Reader:
                 self._count_structure(value)
                 continue
             if wire != _BYTES:
-                raise _Damaged(f"field {number} of a {kind} is not a message")
+                raise DamagedProtobufError(f"field {number} of a {kind} is not a message")
             self.has_graph |= kind == "model" and number == 7
             new = self.message(inside[number], data[value], depth + 1)
             if new is not None:
                 changed += data[done:start]
-                changed += _field_head(number, len(new)) + new
+                changed += field_head(number, len(new)) + new
                 done = end
         return bytes(changed + data[done:]) if done else None
 
@@ -128,7 +128,7 @@ class _Reader:
                 key, text = self._entry(data[value])
                 entries[key] = text
             elif number == _DATA_LOCATION and wire == _VARINT:
-                external = _varint(data, value.start)[0] == 1
+                external = read_varint(data, value.start)[0] == 1
             elif number != _RAW_DATA:
                 fields.append((number, data[start : value.stop]))
                 if number == _TENSOR_NAME and wire == _BYTES:
@@ -138,7 +138,7 @@ class _Reader:
         content = self._external(name, entries)
         before = [piece for number, piece in fields if number < _RAW_DATA]
         after = [piece for number, piece in fields if number > _RAW_DATA]
-        return b"".join([*before, _field_head(_RAW_DATA, len(content)), content, *after])
+        return b"".join([*before, field_head(_RAW_DATA, len(content)), content, *after])
 
     def _external(self, name: str, entries: dict[str, str]) -> bytes:
         """The content of the tensor ``name``, from the file that ``entries`` name."""
@@ -181,19 +181,19 @@ class _Reader:
             if self.parts > MAX_PARTS:
                 raise ModelError(f"{self.path}: it has more than {MAX_PARTS:,} nodes, tensors and attributes")
             start = at
-            tag, at = _varint(data, at)
+            tag, at = read_varint(data, at)
             number, wire = tag >> 3, tag & 7
             if wire == _VARINT:
-                end = _varint(data, at)[1]
+                end = read_varint(data, at)[1]
             elif wire == _BYTES:
-                size, at = _varint(data, at)
+                size, at = read_varint(data, at)
                 end = at + size
             elif wire in (_FIXED32, _FIXED64):
                 end = at + (4 if wire == _FIXED32 else 8)
             else:
-                raise _Damaged(f"byte {start:,} is no protobuf field")
+                raise DamagedProtobufError(f"byte {start:,} is no protobuf field")
             if end > len(data) or not number:
-                raise _Damaged("it ends too early" if number else f"byte {start:,} is no protobuf field")
+                raise DamagedProtobufError("it ends too early" if number else f"byte {start:,} is no protobuf field")
             yield number, wire, start, slice(at, end)
             at = end
 
@@ -260,21 +260,21 @@ def _text(data: memoryview) -> str:
     return bytes(data).decode(errors="replace")
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The number at ``at``, and the place behind it. Raises _Damaged if it has more than 64 bits, or no end."""
+def read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    """The number at ``at``, and the place behind it. DamagedProtobufError: more than 64 bits, or no end."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
-            raise _Damaged("it ends too early")
+            raise DamagedProtobufError("it ends too early")
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise _Damaged("a number has no end")
+    raise DamagedProtobufError("a number has no end")
 
 
-def _field_head(number: int, size: int) -> bytes:
+def field_head(number: int, size: int) -> bytes:
     """Tag and length of a field that contains ``size`` bytes."""
     head = bytearray()
     for value in (number << 3 | _BYTES, size):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.text import in_a_line
+from ..gallery.anchors import is_ignored
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..gallery.people import Sample, look_alike
@@ -192,7 +193,18 @@ class _Enrollment:
 
     def _is_somebody_else(self, embedding: NDArray[np.float32]) -> bool:
         near = _find_other(self.gallery, self.name, embedding)
-        return near is not None and near.counts(self.pipeline.thresholds.match) and not self.rules.force
+        ignored = _find_ignored(self.gallery, embedding, self.pipeline.thresholds.match)
+        return bool(self._why_somebody_else(near, ignored)) and not self.rules.force
+
+    def _why_somebody_else(self, near: Match | None, ignored: str) -> str:
+        """Why a face is not the person's; "" if nothing speaks against it. ``near``: another person who looks like it;
+        ``ignored``: see ``_find_ignored``."""
+        if ignored:
+            return f"{ignored}: remove it there first, or --force if it is another person"
+        if near is not None and near.counts(self.pipeline.thresholds.match):
+            already = _already_enrolled(near, self.pipeline.thresholds.match)
+            return f"{already}: use that name, or --force if they are two people"
+        return ""
 
     def _add_choice(self, photo: MeasuredPhoto, choice: FaceChoice) -> Verdict:
         """Add the chosen face to the gallery, unless a reason or another person of the gallery speaks against it."""
@@ -204,12 +216,11 @@ class _Enrollment:
         verdict = replace(verdict, quality=face.quality.score)
         if face.embedding is None:
             return verdict
+        ignored = _find_ignored(self.gallery, face.embedding, self.pipeline.thresholds.match)
         near = _find_other(self.gallery, name, face.embedding)
         near = near if near is not None and near.cosine >= self.pipeline.thresholds.match - NEAR else None
         verdict = replace(verdict, near=near)
-        if near is not None and near.counts(self.pipeline.thresholds.match) and not self.rules.force:
-            already = _already_enrolled(near, self.pipeline.thresholds.match)
-            reason = f"{already}: use that name, or --force if they are two people"
+        if (reason := self._why_somebody_else(near, ignored)) and not self.rules.force:
             return replace(verdict, reason=reason)
         if verdict.reason:
             return verdict
@@ -217,6 +228,7 @@ class _Enrollment:
         if known >= DUPLICATE:
             return replace(verdict, status="known", reason=f"like an existing sample (cosine {known:.3f})")
         notes = choice.notes + ((_looks_like(near),) if near else ()) + _find_similar_name(self.gallery, name)
+        notes += (ignored,) if ignored else ()
         crop = encode_crop(face.crop, self.pipeline.crop) if self.rules.crops else None
         self.gallery.add(name, [Sample(face.embedding, crop, face.quality.score, photo.source)], self.metadata)
         return replace(verdict, status="enrolled", notes=notes)
@@ -266,6 +278,9 @@ def compare_with_gallery(gallery: Gallery, name: str, shots: Sequence[Sample], t
             f"unlike the other samples of {name!r} (best cosine {own:.3f}, threshold {threshold:.3f}): "
             "is it the same person?",
         )
+    ignored = _find_ignored(gallery, vector, threshold)
+    if ignored:
+        doubts += (f"{ignored}: is it another person?",)
     return Comparison(near, own, doubts)
 
 
@@ -280,6 +295,14 @@ def _known_embeddings(gallery: Gallery, name: str) -> list[NDArray[np.float32]]:
 def _find_other(gallery: Gallery, name: str, embedding: NDArray[np.float32]) -> Match | None:
     """The most similar person of the gallery who is not ``name``."""
     return next((match for match in gallery.search(embedding[None], 2)[0] if match.name != name), None)
+
+
+def _find_ignored(gallery: Gallery, embedding: NDArray[np.float32], threshold: float) -> str:
+    """A sentence if the face is on the ignore list; otherwise ""."""
+    cosine = float(gallery.anchor_cosines(embedding[None])[0])
+    if cosine < threshold or not is_ignored(gallery.search(embedding[None])[0], cosine, threshold):
+        return ""
+    return f"this face is on the ignore list (cosine {cosine:.3f}, threshold {threshold:.3f})"
 
 
 def _find_similar_name(gallery: Gallery, name: str) -> tuple[str, ...]:

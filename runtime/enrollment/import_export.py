@@ -22,6 +22,7 @@ from ..core.crop_template import CropTemplate
 from ..core.errors import InputError, WorkError
 from ..gallery.anchors import read_anchor_crops
 from ..gallery.gallery import Gallery
+from ..gallery.groups import set_groups
 from ..gallery.people import Person, Sample, embedding_identity
 from ..gallery.reviews import list_reviews, set_threshold
 from ..gallery.rows import embedding_to_bytes, read_crop, replace_embeddings
@@ -60,7 +61,9 @@ def export_people(
         samples = [_describe_sample(sample, person, embeddings, crops) for sample in gallery.samples(person)]
         if table:
             metadata = json.dumps(person.metadata, ensure_ascii=False)
-            writer.writerows({"name": person.name, "metadata": metadata} | sample for sample in samples or [{}])
+            groups = json.dumps(person.groups, ensure_ascii=False) if person.groups else ""
+            about = {"name": person.name, "metadata": metadata, "groups": groups}
+            writer.writerows(about | sample for sample in samples or [{}])
         else:
             line = {
                 "schema": SCHEMA,
@@ -68,6 +71,7 @@ def export_people(
                 "id": person.id,
                 "name": person.name,
                 "metadata": person.metadata,
+                "groups": person.groups,
                 "created": person.created,
                 "changed": person.changed,
                 "threshold": person.threshold,
@@ -135,6 +139,9 @@ def import_record(
             verdicts.append(Verdict("enrolled", record.name, sample.source, quality=sample.quality))
     if new or (not verdicts and not record.photos):
         gallery.add(record.name, list(new.values()), record.metadata)
+    if record.groups and gallery.has_person(record.name):
+        person = gallery.person(record.name)
+        set_groups(gallery, person, {*person.groups, *record.groups})
     if pipeline is None:
         verdicts += [Verdict("refused", record.name, str(photo), "photos need --bundle") for photo in record.photos]
     else:

@@ -21,6 +21,7 @@ from ..core.crop_template import known_crops
 from ..core.errors import InputError
 from ..core.files import parse_json, read_file, require_file
 from ..core.text import in_a_line
+from ..gallery.groups import MOST_GROUPS, clean_group
 from ..gallery.people import Sample, clean_name
 from .stored_crop import read_stored_crop
 
@@ -42,6 +43,7 @@ class GalleryRecord:
     photos: list[Path]
     line: int = 0
     threshold: float | None = None
+    groups: tuple[str, ...] = ()
 
 
 def read_json_lines(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
@@ -105,12 +107,21 @@ def _read_record(fields: Any, crops: Path, line: int, first_lines: dict[str, Gal
             raise ValueError(f"sample {number}: {error}") from None
         samples += [sample] if sample is not None else []
     threshold = None if fields.get("threshold") is None else _number(fields, "threshold", 1)
-    record = GalleryRecord(name, metadata, samples, [], line, threshold)
+    record = GalleryRecord(name, metadata, samples, [], line, threshold, read_groups(fields.get("groups", [])))
     if "id" in fields:
         first = first_lines.setdefault(_text(fields, "id"), record)
         if first.name != name:
             raise ValueError(f"line {first.line} has the same id for another person")
     return record
+
+
+def read_groups(value: Any) -> tuple[str, ...]:
+    """The names of groups in a list. Raises InputError or ValueError if they cannot be that."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError("groups must be a list of texts")
+    if len(value) > MOST_GROUPS:
+        raise ValueError(f"{len(value)} groups are too many for a person; {MOST_GROUPS} are the limit")
+    return tuple(map(clean_group, value))
 
 
 def read_sample(fields: Any, crops: Path) -> Sample | None:

@@ -12,9 +12,9 @@ from ..core.files import parse_json
 from ..core.tables import check_width, column_letter, find_columns, read_rows_and_errors
 from ..core.text import show_value
 from ..gallery.people import clean_name
-from .json_lines import GalleryRecord, read_sample
+from .json_lines import GalleryRecord, read_groups, read_sample
 
-COLUMNS = ("name", "metadata", "source", "quality", "created", "identity", "embedding", "crop")
+COLUMNS = ("name", "metadata", "groups", "source", "quality", "created", "identity", "embedding", "crop")
 TABLE_SUFFIXES = (".csv", ".tsv")
 OTHER_NAMES = {
     **dict.fromkeys(COLUMNS, ()),
@@ -76,11 +76,15 @@ def _read_csv_row(cells: dict[str, str], source: Path, crops: Path) -> GalleryRe
             raise ValueError(f"but {describe_type(metadata)}")
     except ValueError as error:
         raise _CellError("metadata", f"this is not an object in JSON ({error})") from None
+    try:
+        groups = read_groups(parse_json(filled.get("groups", "[]")))
+    except (InputError, ValueError) as error:
+        raise _CellError("groups", f"this is not a list of groups in JSON ({error})") from None
     sample = read_sample(filled, crops)
     photos = [_find_photo(source.parent, filled["photo"])] if "photo" in filled else []
     if sample is None and not photos:
         raise _CellError("photo", f"{name} has no photo, embedding or crop in this line: nobody is added without one")
-    return GalleryRecord(name, metadata, [sample] if sample else [], photos)
+    return GalleryRecord(name, metadata, [sample] if sample else [], photos, groups=groups)
 
 
 def _find_photo(folder: Path, written: str) -> Path:

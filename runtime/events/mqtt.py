@@ -17,12 +17,10 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import RkfaceError
 from ..core.installed import package_version
 from ..core.missing_package import import_error
-from ..core.sqlite import DamagedError, NotADatabaseError
 from ..tracking.appearance import SCHEMA
-from .alert_picture import is_alert, read_picture
+from .alert_picture import is_alert
 from .broker import Broker, RetainedTopics
 from .camera_commands import CommandReader, SwitchRequests
 from .channel import RefusedError, UndeliveredError
@@ -42,6 +40,7 @@ from .homeassistant import (
 )
 from .mqtt_connection import BrokerConnection, Subscription
 from .picture_store import PictureStore
+from .snapshots import Snapshots
 
 READING = 1.0  # seconds that a broker has to send what it retains
 REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least
@@ -86,9 +85,7 @@ class Mqtt:
         release = package_version(("rkface",)) or ""
         about = {"switches": switches is not None, "snapshots": pictures is not None}
         self._discovery = Discovery(self._topics, root, release, console, _support(), **about) if root else None
-        self._pictures = pictures
-        self._snapshots: dict[str, str] = {}  # by topic: the id of the picture that is retained there
-        self._refused_picture = ""  # id of the last picture that could not be published
+        self._snapshots = Snapshots(pictures)
         self._people = Subscription(
             self._topics.people, "messages of an earlier run there may still name a forgotten person"
         )
@@ -135,7 +132,7 @@ class Mqtt:
             self._connection.keep(self._commands)
         if self._forgotten:
             self._overwrite_retained()
-        self._snapshots = {topic: id for topic, id in self._snapshots.items() if self._has_picture(id)}
+        self._snapshots.drop_expired()
         self._withdraw_unused()
         self._publish_report()
         return True
@@ -177,31 +174,18 @@ class Mqtt:
 
     def _deliver_alert(self, alert: dict[str, Any], from_earlier_run: bool) -> None:
         source = alert["appearance"]["source"]
-        topic, image = self._topics.camera(source, "snapshot"), read_picture(alert, self._pictures)
-        gone = from_earlier_run and source not in self._sources  # nothing is retained for a camera that is gone
-        if image is None or self._pictures is None or gone or alert["picture"]["id"] == self._refused_picture:
-            alert["picture"], messages = None, []
-        else:
-            messages = [Message(topic, image, retain=True, expiry=max(1, int(self._pictures.limits.seconds)))]
+        if from_earlier_run and source not in self._sources:
+            alert["picture"] = None  # nothing is retained for a camera that is gone
+        topic = self._topics.camera(source, "snapshot")
+        snapshot = self._snapshots.take(alert, topic)
+        if snapshot is not None:
             self._stored.add([topic])
-            self._snapshots[topic] = alert["picture"]["id"]
-            alert["picture"]["topic"] = topic
-        try:
-            self._connection.publish(messages)
-        except (RefusedError, UndeliveredError):
-            # The picture may be too large for this broker, or the topic forbidden. The alert must not wait for that.
-            self._refused_picture = self._snapshots[topic]
-            raise
+            try:
+                self._connection.publish([snapshot])
+            except (RefusedError, UndeliveredError):
+                self._snapshots.refuse(topic)
+                raise
         self._connection.publish([Message(self._topics.camera(source, "alert"), to_json(alert))])
-
-    def _has_picture(self, id: str) -> bool:
-        """Whether the picture may still be retained: it has not expired, and its person is not forgotten."""
-        try:
-            return self._pictures is not None and self._pictures.has(id)
-        except (DamagedError, NotADatabaseError):
-            return False
-        except RkfaceError as error:
-            raise UndeliveredError(str(error)) from error
 
     def _introduce(self, source: str) -> list[Message]:
         return [*(self._discovery.camera(source) if self._discovery else []), presence(source, False, self._topics)]

@@ -50,8 +50,9 @@ def anchor_opener(gallery: GalleryDatabase) -> OpenAnchor:
 
 
 def nearer_than_anchors(found: Sequence[list[Match]], cosines: NDArray[np.float32]) -> list[list[Match]]:
-    """The matches ``found`` for B probes without those to whom an anchor is nearer. ``cosines``: B, of each probe with
-    the anchor that is nearest to it."""
+    """The matches ``found`` for B probes, without those who are farther from the probe than an anchor is.
+
+    ``cosines``: B, of each probe with the anchor that is nearest to it."""
     return [
         [match for match in matches if match.cosine >= cosine - TIE]
         for matches, cosine in zip(found, cosines.tolist(), strict=True)

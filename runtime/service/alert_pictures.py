@@ -158,7 +158,12 @@ def draw_face(found: PersonInFrame) -> NDArray[np.uint8]:
 
 def draw_frame(found: PersonInFrame, side: int) -> NDArray[np.uint8]:
     """The whole picture, with all faces but one blurred: uint8 BGR, no side longer than ``side`` pixels."""
-    return _fit(blur_faces(found.image, found.others, found.face), side)
+    image = _fit(found.image, side)  # first: blurring many pixels takes longer
+    scale = image.shape[1] / found.image.shape[1], image.shape[0] / found.image.shape[0]
+    face, *others = [
+        (x1 * scale[0], y1 * scale[1], x2 * scale[0], y2 * scale[1]) for x1, y1, x2, y2 in (found.face, *found.others)
+    ]
+    return blur_faces(image, others, face)
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes | None:

@@ -121,6 +121,12 @@ def find_doubts(rule: Rule, settings: Settings, gallery: Gallery | None) -> Iter
     """What may be wrong with ``rule``, although its values are valid. ``settings``: those in effect."""
     if not rule.receivers:
         yield "it has no receivers, so nobody gets its alerts"
+    for camera in rule.cameras:
+        if settings.camera and camera not in settings.camera:
+            yield f"there is no camera {in_a_line(camera)}{_meant(camera, settings.camera)}"
+    for receiver in rule.receivers:
+        if receiver not in settings.receivers:
+            yield f"there is no receiver {in_a_line(receiver)}{_meant(receiver, settings.receivers)}"
     zones = {zone for camera in settings.camera.values() for zone in camera.zones}
     for zone in rule.zones:
         if zone not in zones:

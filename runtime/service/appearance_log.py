@@ -11,7 +11,6 @@ import math
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ from ..core.stored_clock import CLOCK, StoredClock, read_clock
 from ..gallery.encryption import NoCipher
 from ..tracking.appearance import Appearance
 from .appearance_tables import SCRUB, open_log
-from .score_drift import Score
 from .settings import DAY, Keep
 from .sighting import EMBEDDING, PNG, Sighting, StoredEmbeddings, pack_embedding, unpack_embedding
 
@@ -179,22 +177,6 @@ class AppearanceLog:
             return None if vector is None else (vector, identity)
         return None
 
-    def scores(self) -> list[Score]:
-        """Return the scores of all appearances, oldest first. A person who was named afterwards has no cosine."""
-        rows = self.read(
-            "SELECT source, started, iif(renamed IS NULL, person, NULL), iif(renamed IS NULL, json_extract(event, "
-            "'$.match.cosine'), NULL), json_extract(event, '$.quality') FROM appearance ORDER BY started"
-        )
-        return [Score(*row) for row in rows]
-
-    def count_by_threshold(self) -> Counter[tuple[str, float]]:
-        """Return how many appearances there are of each camera and threshold."""
-        rows = self.read(
-            "SELECT source, json_extract(event, '$.threshold') AS least, count(*) FROM appearance "
-            "GROUP BY source, least"
-        )
-        return Counter({(source, least): count for source, least, count in rows})
-
     def embeddings(self, identity: str, person: str | None = None, since: float = -math.inf) -> StoredEmbeddings:
         """The stored embeddings of the model ``identity`` (see ``embedding_identity``).
 
@@ -222,6 +204,11 @@ class AppearanceLog:
             faces=np.array([row[5] for row, _ in found], bool),
             vectors=np.array([vector for _, vector in found], np.float32).reshape(len(found), size),
         )
+
+    def identity(self) -> str | None:
+        """The model of the embedding that was stored last; None if there is no embedding."""
+        rows = self.read("SELECT identity FROM embedding ORDER BY rowid DESC LIMIT 1")
+        return str(rows[0][0]) if rows else None
 
     def encrypt(self) -> None:
         """If the gallery is encrypted, encrypt the faces and embeddings that were stored before, and leave no byte of

@@ -29,6 +29,7 @@ from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
 from .gallery_health import GalleryHealth
 from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
+from .stranger_requests import StrangerRequests
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +208,10 @@ class CameraService(Protocol):
     def gallery(self) -> Gallery: ...
 
     @property
+    def strangers(self) -> StrangerRequests:
+        """Requests about people without a name, and about the ignore list. They take a moment."""
+
+    @property
     def cameras(self) -> Mapping[str, CameraHealth]:
         """The cameras by name, in the order of the configuration."""
 
@@ -254,7 +259,8 @@ class CameraService(Protocol):
         the log has no such appearance, InputError if there is no such person."""
 
     def ignore_seen(self, appearance: str) -> None:
-        """Put the face of an appearance on the ignore list. Raises InputError if its embedding is not stored."""
+        """Put the face of an appearance on the ignore list. Raises KeyError if the log has no such appearance,
+        InputError if its embedding is not stored."""
 
     def gallery_health(self) -> GalleryHealth:
         """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""

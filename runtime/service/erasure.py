@@ -26,7 +26,9 @@ from ..gallery.people import Person
 from .alert_pictures import erase_from_pictures
 from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
-from .settings import Events, Keep
+from .receiver_settings import Events
+from .settings import Keep
+from .unnamed import erase_unnamed
 
 FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf, known_faces=math.inf, embeddings=math.inf)
 PATIENCE = 3.0  # seconds to wait for receivers before the report says that they could not be told yet
@@ -111,12 +113,13 @@ def forget_by_command(gallery: Gallery, people: Sequence[Person]) -> ErasureRepo
     """Delete ``people`` and erase them in all stages that a command can do, whether or not a service runs. Raises
     WorkError if the gallery file could not be overwritten yet; the other stages are done even so."""
     copies: list[backup.Left] = []
+    unnamed = _erase_unnamed_beside(gallery, people)
     try:
         for person in people:
             copies = backup.forget(gallery, person)
     finally:
         stages = _erase_beside(gallery)
-    return ErasureReport.of([_report_copies(copies), *stages])
+    return ErasureReport.of([_report_copies(copies), unnamed, *stages])
 
 
 def finish_by_command(gallery: Gallery) -> ErasureReport:
@@ -228,6 +231,20 @@ def _erase_beside(gallery: Gallery) -> list[StageReport]:
         "or by the next `rkface run`"
     )
     return [*logs, *outboxes, StageReport(ErasureStage.RECEIVERS, (told,))]
+
+
+def _erase_unnamed_beside(gallery: Gallery, people: Sequence[Person]) -> StageReport:
+    """Stage APPEARANCE_LOG for appearances in which ``people`` were strangers: it needs their samples, so it is the
+    first one."""
+    path = log_path(gallery.path)
+    if not path.exists():
+        return StageReport(ErasureStage.APPEARANCE_LOG)
+    try:
+        with AppearanceLog(path, lambda: gallery.cipher) as log:
+            left = [sentence for person in people for sentence in erase_unnamed(gallery, log, person)]
+    except RkfaceError as error:
+        left = [str(error)]
+    return StageReport(ErasureStage.APPEARANCE_LOG, left=tuple(left))
 
 
 def _report_copies(copies: Iterable[backup.Left]) -> StageReport:

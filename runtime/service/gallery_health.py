@@ -17,7 +17,7 @@ from ..gallery.quality_report import GalleryQuality
 from ..gallery.review_figures import ReviewFigures, count_reviews
 from ..gallery.reviews import Review, add_review, list_reviews, read_review_embeddings
 from .appearance_log import AppearanceLog
-from .score_drift import CameraDrift, describe_drift, find_drift
+from .score_drift import CameraDrift, count_by_threshold, describe_drift, find_drift, read_scores
 
 # A reviewed face with such a cosine to a sample has become that sample: it says nothing about other faces.
 SAME_FACE = 0.98
@@ -41,7 +41,7 @@ class GalleryHealth:
     """The result of ``read_gallery_health``.
 
     Attributes:
-        checked: When it was computed, in seconds since 1970 (UTC).
+        created: When it was computed, in seconds since 1970 (UTC).
         quality: Each sample compared with all others.
         cameras: The scores of each camera, week by week; empty without an appearance log.
         reviews: Measured false and missed matches of each camera and threshold.
@@ -49,7 +49,7 @@ class GalleryHealth:
         problems: A sentence for everything that should be changed.
     """
 
-    checked: float
+    created: float
     quality: GalleryQuality
     cameras: tuple[CameraDrift, ...]
     reviews: tuple[ReviewFigures, ...]
@@ -82,9 +82,9 @@ def read_gallery_health(
     encrypted and was opened without its key."""
     now = time.time()
     quality = quality or check_quality(gallery, threshold)
-    cameras = find_drift(log.scores(), now) if log else ()
+    cameras = find_drift(read_scores(log), now) if log else ()
     reviews = list_reviews(gallery)
-    figures = count_reviews(reviews, log.count_by_threshold() if log else Counter())
+    figures = count_reviews(reviews, count_by_threshold(log) if log else Counter())
     drift = (sentence for camera in cameras for sentence in describe_drift(camera))
     problems = (*quality.problems, *drift)
     return GalleryHealth(now, quality, cameras, figures, _replay(gallery, reviews, threshold), problems)

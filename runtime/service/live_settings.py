@@ -205,7 +205,8 @@ def read_changes(path: Path, settings: Settings) -> LiveSettings:
     cameras = load_camera_changes(content.pop("camera", {}), problems)
     rules = load_rule_changes(content.pop("rules", {}), problems)
     for name, rule in list(rules.rules.items()):
-        if mistakes := list(find_rule_mistakes(name, rule, settings.camera, settings.receivers)):
+        # A camera or receiver that is gone may come back: the rule is kept, and the console shows what it lacks.
+        if mistakes := list(find_rule_mistakes(name, rule, (), rule.receivers)):
             problems += mistakes
             rules = rules.changed(name, None, settings.rules)
     live, found = LiveSettings(settings), {}

@@ -20,7 +20,8 @@ from ..gallery.backup_files import APPLICATION
 from ..gallery.companions import Companion, companion_path
 from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
-from .settings import Events, Settings
+from .receiver_settings import Events
+from .settings import Settings
 
 EVENTS = "events-"  # the start of the names of the old folders of events; the name of the receiver follows
 

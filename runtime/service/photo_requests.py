@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.faces import Faces
 from ..enrollment.measured_photo import describe_flaw, measure_faces
+from ..gallery.anchors import is_ignored
 from ..gallery.match import Match
 from ..inference.pipeline import Pipeline
 from ..vision.photo import UNSURE, PhotoFaces
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # embeddings N×D, people → matches
+AnchorCosines = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # embeddings N×D → N
 NO_FACE = "no face found, upright, turned or close up"
 
 
@@ -47,10 +49,11 @@ class PhotoFace:
 class IdentifiedFace(PhotoFace):
     """``person`` is who it is: the first of ``matches``, if its cosine reaches the threshold, or the person's own
     one if that is higher, and the face has no flaw; otherwise null. ``matches`` are the most similar people of the
-    gallery, whatever their cosine."""
+    gallery, whatever their cosine. ``ignored``: the face is on the ignore list, so it is nobody."""
 
     person: Match | None
     matches: tuple[Match, ...]
+    ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,22 +111,28 @@ def identify_photo(
     *,
     people: int = 1,
     aligned: bool = False,
+    anchor_cosines: AnchorCosines | None = None,
 ) -> IdentifiedPhoto:
     """Who is in ``image`` (H×W×3 uint8 BGR).
 
     threshold  minimum cosine of a match, 0 to 1
     people     the number of most similar people for each face, 1 or more
     aligned    as in ``detect_photo``
+    anchor_cosines  ``Gallery.anchor_cosines``; None: nobody is ignored
 
     Raises InputError as ``detect_photo``.
     """
     look = _look(pipeline, image, aligned)
     measured, crops = _measure(pipeline, look)
-    found = search(pipeline.embed(crops), people) if measured else []
+    embeddings = pipeline.embed(crops)
+    found = search(embeddings, people) if measured else []
+    anchors = anchor_cosines(embeddings).tolist() if anchor_cosines and measured else [-1.0] * len(measured)
     faces = []
-    for face, matches in zip(measured, found, strict=True):
+    for face, matches, anchor in zip(measured, found, anchors, strict=True):
+        ignored = is_ignored(matches, anchor, threshold)
         sure = not face.flaw and matches and matches[0].counts(threshold) and look.sure
-        faces.append(IdentifiedFace(**vars(face), person=matches[0] if sure else None, matches=tuple(matches)))
+        person = matches[0] if sure else None
+        faces.append(IdentifiedFace(**vars(face), person=person, matches=tuple(matches), ignored=ignored))
     reason = None
     if not any(face.person for face in faces):
         reason = _why_no_good_face(look, measured) or _why_unknown(faces, threshold)
@@ -195,6 +204,8 @@ def _why_no_good_face(look: PhotoFaces, faces: Sequence[PhotoFace]) -> str | Non
 
 
 def _why_unknown(faces: Sequence[IdentifiedFace], threshold: float) -> str:
+    if any(face.ignored and not face.flaw for face in faces):
+        return "this face is on the ignore list"
     found = [face.matches[0] for face in faces if face.matches and not face.flaw]
     if not found:
         return "the gallery is empty: enroll people first"

@@ -9,14 +9,17 @@ alike (Davison and Hinkley: Bootstrap Methods and their Application, 1997, secti
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .appearance_log import AppearanceLog
 from .settings import DAY
 
 WEEK = 7 * DAY
@@ -95,6 +98,29 @@ class CameraDrift:
     shifts: tuple[ScoreShift, ...]
 
 
+def read_scores(log: AppearanceLog) -> list[Score]:
+    """The scores of all appearances in ``log``, oldest first. A person who was named afterwards has no cosine, and
+    damaged entries are left out."""
+    scores = []
+    for source, started, person, cosine, quality, named in log.read(
+        "SELECT source, started, person, json_extract(event, '$.match.cosine'), json_extract(event, '$.quality'), "
+        "renamed IS NULL FROM appearance WHERE json_valid(event) ORDER BY started"
+    ):
+        known = bool(named) and _is_number(cosine)
+        if _is_number(quality):
+            scores.append(Score(source, started, person if known else None, cosine if known else None, quality))
+    return scores
+
+
+def count_by_threshold(log: AppearanceLog) -> Counter[tuple[str, float]]:
+    """How many appearances ``log`` has of each camera and threshold."""
+    rows = log.read(
+        "SELECT source, json_extract(event, '$.threshold') AS least, count(*) FROM appearance "
+        "WHERE json_valid(event) GROUP BY source, least"
+    )
+    return Counter({(source, least): count for source, least, count in rows if _is_number(least)})
+
+
 def find_drift(scores: Sequence[Score], now: float) -> tuple[CameraDrift, ...]:
     """The drift of each camera, by name. ``now``: seconds since 1970. Scores from after ``now`` are left out."""
     cameras: dict[str, list[Score]] = {}
@@ -117,6 +143,10 @@ def describe_drift(drift: CameraDrift) -> Iterator[str]:
                 f"{-shift.high:.3f} to {-shift.low:.3f}, {shift.recent} appearances after {shift.before}): look at its "
                 "picture (dirt, focus, light, position), then at how old the samples are"
             )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _list_weeks(scores: Sequence[Score]) -> Iterator[CameraWeek]:

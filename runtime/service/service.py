@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from logging import getLogger
 from queue import Queue
 from types import TracebackType
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..alerts.rule import Rule
-from ..core.errors import InputError, RkfaceError
+from ..core.errors import RkfaceError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..enrollment.stored_crop import encode_crop
@@ -35,14 +36,16 @@ from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules, fuse
 from ..tracking.watch import watch_results
 from ..tracking.watcher import Watcher
-from . import alert_rules, erasure, gallery_health, live_settings, old_files, photo_requests
+from . import alert_rules, erasure, gallery_health, old_files, photo_requests
 from .alert_history import AlertHistory
 from .alert_pictures import AlertPictures
 from .alert_rules import RuleState, RuleTrial
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
+from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
 from .console_protocol import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
+from .current_settings import CurrentSettings
 from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .gallery_health import GalleryHealth, QualityCheck
 from .health import Parts, read_health, report_board, write_metrics
@@ -63,8 +66,10 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
+from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
-from .watchers import Watchers, hidden_masks, watched_area
+from .unnamed import erase_unnamed
+from .watchers import Watchers
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 PRUNE_INTERVAL = 60.0  # seconds between two deletions of old appearances
@@ -91,9 +96,9 @@ class Service:
         open_scheduler: Callable[[Settings], Scheduler] = open_service_scheduler,
         open_camera_worker: Callable[[str, CameraSettings], CameraWorker] = open_camera_worker,
     ) -> None:
-        self._live = live_settings.load_changes(settings)
-        self._settings = self._live.current
-        self._changing, self._switching, self._photo_lock = threading.Lock(), threading.Lock(), threading.Lock()
+        self.problems = Problems()
+        self._current = CurrentSettings(settings, self.problems)
+        self._photo_lock = threading.Lock()
         self._switches = SwitchRequests()
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
@@ -101,7 +106,6 @@ class Service:
         self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
         self._last_result, self._last_prune = time.monotonic(), -math.inf
-        self.problems = Problems()
         self._ready = False
         self.started = time.time()
         self.failed_frames = 0
@@ -110,7 +114,7 @@ class Service:
         settings = self._settings
         with self._opened as opened:
             opened.enter_context(lock_gallery(settings.gallery))
-            self._note_changed_settings()
+            self._current.start()
             with self.problems.of("old files"):
                 old_files.take_over(settings)
             forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
@@ -120,9 +124,8 @@ class Service:
             self._links = open_links(settings, self._pictures)
             self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures, switches=self._switches)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
-            for name, worker in self.workers.items():
-                worker.switch(self._live.is_on(name, time.time()))  # before its thread opens the device
-                worker.hide(hidden_masks(settings.camera[name]))
+            self._control = CameraControl(self.workers, self._current, self.problems, self._switches, self._end_visits)
+            self._control.start()
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
             check_library(self.pipeline)
@@ -138,7 +141,12 @@ class Service:
             with self.problems.of("appearances"):
                 self._log.encrypt()
             self.watchers = Watchers(
-                self.workers, self._watch_pipeline, self._search, self._rules(), self._camera_settings
+                self.workers,
+                self._watch_pipeline,
+                self._search,
+                self._rules(),
+                settings=self._camera_settings,
+                anchor_cosines=self._anchor_cosines,
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
@@ -159,6 +167,14 @@ class Service:
             )
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.strangers = StrangerRequests(
+                self.gallery,
+                self._log,
+                self._identity,
+                threshold=lambda: self._rules().match,
+                lock=self._enrollment.lock,
+                changed=self._note_new_faces,
+            )
             self.hub = opened.enter_context(
                 follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
             )
@@ -239,6 +255,8 @@ class Service:
         return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
 
     def ignore_seen(self, appearance: str) -> None:
+        if self._log.find(appearance) is None:
+            raise KeyError(appearance)
         sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
         ignore_face(self.gallery, [sample] if sample else [])
 
@@ -278,7 +296,13 @@ class Service:
         least = self._rules().match if threshold is None else threshold
         with self._photo_lock:
             return photo_requests.identify_photo(
-                self._photo_pipeline, self.gallery.search, image, least, people=people, aligned=aligned
+                self._photo_pipeline,
+                self.gallery.search,
+                image,
+                least,
+                people=people,
+                aligned=aligned,
+                anchor_cosines=self.gallery.anchor_cosines,
             )
 
     def compare(
@@ -301,8 +325,11 @@ class Service:
 
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
-            copies = erasure.delete_in_service(self.gallery, self.gallery.person(person), self._people.notice_deleted)
-        return erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+            known = self.gallery.person(person)
+            unnamed = erase_unnamed(self.gallery, self._log, known)
+            copies = erasure.delete_in_service(self.gallery, known, self._people.notice_deleted)
+        report = erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
+        return replace(report, left=[*unnamed, *report.left])
 
     def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
         if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
@@ -319,56 +346,34 @@ class Service:
         return self._publisher.subscribe()
 
     def settings(self) -> Sequence[Setting]:
-        return self._live.list_settings()
+        return self._current.live.list_settings()
 
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
-        with self._changing:
-            live = self._live.changed(values, time.time())
-            live_settings.save_changes(live)
-            self.problems.clear("settings")
-            before, self._live, self._settings = self._settings, live, live.current
+        before = self._current.change(lambda live: live.changed(values, time.time()))
         if self._settings.recognition != before.recognition:
             self._restart_visits()
         log.info("settings changed: %s", ", ".join(sorted(values)))
 
     def rules(self) -> Sequence[RuleState]:
-        live = self._live
+        live = self._current.live
         sent = AlertHistory(self._log).counts()
         return alert_rules.list_rules(live.current, live.configured.rules, live.rules, self.gallery, sent)
 
     def change_rule(self, name: str, rule: Rule | None) -> None:
-        with self._changing:
-            live = self._live.with_rule(name, rule)
-            live_settings.save_changes(live)
-            self.problems.clear("settings")
-            self._live, self._settings = live, live.current
+        self._current.change(lambda live: live.with_rule(name, rule))
         log.info("rule %s: changed", name)
 
     def try_rule(self, rule: Rule, days: float) -> RuleTrial:
         return alert_rules.try_rule(rule, self.gallery, self._log, days)
 
     def camera_setup(self, source: str) -> CameraSetup:
-        return self._live.camera_setup(source, time.time())
+        return self._control.setup(source)
 
     def change_area(self, source: str, area: CameraArea | None) -> None:
-        worker, watcher = self.workers[source], self.watchers[source]
-        with self._changing:
-            live = self._live.with_area(source, area, time.time())
-            live_settings.save_changes(live)
-            self.problems.clear("settings")
-            self._live, self._settings = live, live.current
-            watcher.watch_area(watched_area(self._camera_settings(source)))
-            worker.hide(hidden_masks(self._camera_settings(source)))
-        log.info("camera %s: zones and masks changed", source)
+        self._control.change_area(source, area, self.watchers)
 
     def switch_camera(self, source: str, on: bool | None) -> None:
-        if self.workers[source].camera.recording:
-            raise InputError(f"camera {source} is a recording, of which every picture is read: it cannot be switched")
-        with self._changing:
-            self._live = self._live.with_switch(source, on, time.time())
-            with self.problems.of("settings"):  # a full disk must not keep the camera on
-                live_settings.save_changes(self._live)
-        self._switch_cameras()
+        self._control.switch(source, on)
 
     # The threads.
 
@@ -405,7 +410,7 @@ class Service:
         """Do everything that must be done from time to time."""
         interval = min(HOUSEKEEPING_INTERVAL, (watchdog_seconds() or 3 * HOUSEKEEPING_INTERVAL) / 3)
         while not self._stop.wait(interval):
-            self._take_switch_requests()
+            self._control.tick()
             for name, worker in self.workers.items():
                 worker.sample()
                 if not worker.pending:  # no frames arrive: the camera may be away
@@ -422,27 +427,6 @@ class Service:
             frames_wait = any(worker.pending for worker in self.workers.values())
             if not frames_wait or time.monotonic() - self._last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")
-
-    def _take_switch_requests(self) -> None:
-        """Switch cameras as the broker asks for, and as their schedules say."""
-        for name, on in self._switches.take().items():
-            try:
-                self.switch_camera(name, on)
-            except (KeyError, InputError) as error:
-                log.warning("a command to switch camera %s was ignored: %s", name, error)
-        with self.problems.of("schedule"):
-            self._switch_cameras()
-
-    def _switch_cameras(self) -> None:
-        with self._switching:
-            switched = [
-                worker for name, worker in self.workers.items() if worker.switch(self._live.is_on(name, time.time()))
-            ]
-            for worker in switched:
-                log.info("camera %s: switched %s", worker.name, "on" if worker.on else "off")
-                self._publish(self.watchers[worker.name], self.watchers[worker.name].close())
-        if switched:
-            self._switches.note_switched()
 
     def _thread(self, name: str, work: Callable[..., None], *arguments: Any) -> threading.Thread:
         def run() -> None:
@@ -471,6 +455,12 @@ class Service:
             return self.gallery.search(vectors, people)
         return [[] for _ in vectors]
 
+    def _anchor_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How similar each face is to the ignore list. While it cannot be read, nobody is ignored."""
+        with self.problems.of("ignore list"):  # a part of its own: it must not clear the problem of the search
+            return self.gallery.anchor_cosines(vectors)
+        return np.full(len(vectors), -1, np.float32)
+
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def read_sighting(appearance: Appearance) -> Sighting:
             keep = self._settings.keep
@@ -490,6 +480,14 @@ class Service:
             face.appearance for watcher in self.watchers.values() for face in watcher.visible_faces() if face.appearance
         )
 
+    @property
+    def _settings(self) -> Settings:
+        return self._current.settings
+
+    def _end_visits(self, camera: str) -> None:
+        """End all visits to ``camera``."""
+        self._publish(self.watchers[camera], self.watchers[camera].close())
+
     def _restart_visits(self) -> None:
         """End all visits, and start new ones with the current rules."""
         for camera in self.workers:
@@ -500,6 +498,11 @@ class Service:
         """Search everybody who is in view in the gallery, which has changed."""
         for watcher in self.watchers.values():
             watcher.search_again()
+
+    def _note_new_faces(self) -> None:
+        """People were enrolled, or faces put on the ignore list or removed from it: look again at who is in view."""
+        self._people.add_new()
+        self._search_again()
 
     def _report(self) -> BoardReport | None:
         """The state of this board for Home Assistant."""
@@ -513,17 +516,10 @@ class Service:
         waiting = sum(sink.waiting for sink in health.sinks)
         return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
 
-    def _note_changed_settings(self) -> None:
-        """Report what the file with changes of the console says, and what in it cannot be used."""
-        with self.problems.of("settings"):
-            live_settings.take_over_old_file(self._live)
-        if self._live.problems:
-            self.problems.note("settings", "; ".join(self._live.problems))
-        live_settings.log_sources(self._live)
-
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
         self._enrollment.drop_offers(older=0)  # they may show a deleted person
+        self.strangers.finder.forget()
         self._alert_pictures.prune(
             self.gallery
         )  # before the sinks, which withdraw those that are gone, and before the log

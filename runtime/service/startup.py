@@ -45,7 +45,8 @@ from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
 from ..tracking.watch import detect_for_tracking
 from .erasure import erase_from_sinks, finish_at_start
-from .settings import MqttSettings, NotifySettings, Settings, console_address
+from .receiver_settings import MqttSettings, NotifySettings
+from .settings import Settings, console_address
 
 # Of alerts that wait for a person: nobody wants to read them after a day.
 MESSAGES = Limits(bytes=4 << 20, seconds=86_400.0)

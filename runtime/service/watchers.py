@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..inference.pipeline import Pipeline
 from ..tracking.visit import RecognitionRules, Shot
-from ..tracking.watcher import Search, Watcher
+from ..tracking.watcher import AnchorCosines, Search, Watcher
 from ..tracking.zones import Points, WatchedArea
 from .settings import CameraSettings
 
@@ -22,9 +22,12 @@ class Watchers(Mapping[str, Watcher]):
         pipeline: Pipeline,
         search: Search,
         rules: RecognitionRules,
+        *,
         settings: Callable[[str], CameraSettings],
+        anchor_cosines: AnchorCosines | None = None,
     ) -> None:
         self._pipeline, self._search, self._settings = pipeline, search, settings
+        self._anchor_cosines = anchor_cosines
         self._present = {camera: self._open(camera, rules) for camera in cameras}
 
     def __getitem__(self, camera: str) -> Watcher:
@@ -48,7 +51,15 @@ class Watchers(Mapping[str, Watcher]):
 
     def _open(self, camera: str, rules: RecognitionRules) -> Watcher:
         area = watched_area(self._settings(camera))
-        return Watcher(camera, self._pipeline, self._search, rules, liveness=self._pipeline.liveness, area=area)
+        return Watcher(
+            camera,
+            self._pipeline,
+            self._search,
+            rules,
+            anchor_cosines=self._anchor_cosines,
+            liveness=self._pipeline.liveness,
+            area=area,
+        )
 
 
 def hidden_masks(settings: CameraSettings) -> tuple[Points, ...]:

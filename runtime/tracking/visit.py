@@ -128,6 +128,7 @@ class Visit:
     mixed          its track touches another track, and may switch to another person
     check          its track was mixed: the identity must be checked again
     reported       what was last reported; None before the start of the appearance was reported
+    ignored        the face is on the ignore list: nothing about it is reported, except the end of what was reported
     zones          names of the zones in which the face was, in the order in which it entered them
     """
 
@@ -146,6 +147,7 @@ class Visit:
     mixed: bool = False
     check: bool = False
     reported: VisitReport | None = None
+    ignored: bool = False
     zones: tuple[str, ...] = ()
 
     @property
@@ -204,7 +206,7 @@ class Visit:
 
     def has_news(self, now: float, rules: RecognitionRules) -> bool:
         """Return whether the start of the appearance, or an update, must be reported."""
-        if not self.shots:
+        if not self.shots or self.ignored:
             return False
         match = self.reportable_match(rules)
         if self.reported is None:

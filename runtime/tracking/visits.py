@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..gallery.anchors import is_ignored
 from ..gallery.match import Match
 from .appearance import Appearance
 from .track import Tracks
@@ -16,7 +17,7 @@ class Visits:
     UTC.
 
     appearances  number of appearances that were reported
-    glimpses     number of visits that ended before anything could be reported
+    glimpses     number of visits that ended before anything could be reported, or that are ignored
     slips        number of tracks that switched from one person to another
     """
 
@@ -74,9 +75,11 @@ class Visits:
         visit.add([shot], now, self._rules.shots)
         return visit
 
-    def name(self, visit: Visit, found: Sequence[Match]) -> None:
-        """Decide who ``visit`` is, from the nearest people of the gallery (``found``, best first)."""
+    def name(self, visit: Visit, found: Sequence[Match], anchor_cosine: float = -1.0) -> None:
+        """Decide who ``visit`` is, from the nearest people of the gallery (``found``, best first), and whether it is
+        ignored. ``anchor_cosine``: how similar the nearest face on the ignore list is."""
         visit.match = decide(visit.match, found, self._rules.match, self._rules.hysteresis)
+        visit.ignored = is_ignored(found, anchor_cosine, self._rules.match)
 
     def join_earlier(self, visit: Visit, now: float, *, slow: bool) -> Visit | None:
         """Join ``visit`` with the earlier visit that it continues, and return that one; it must be named again. Return
@@ -139,7 +142,8 @@ class Visits:
         for visit in visits:
             del self._open[visit.id]
             if visit.reported is None:
-                if visit.reportable_match(self._rules) is None and len(visit.shots) < self._rules.enough:
+                uncertain = visit.reportable_match(self._rules) is None and len(visit.shots) < self._rules.enough
+                if uncertain or visit.ignored:
                     self.glimpses += 1
                     continue
                 reports.append(self._report(visit, now))

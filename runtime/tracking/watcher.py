@@ -25,6 +25,7 @@ from .visits import Visits
 from .zones import EVERYWHERE, WatchedArea
 
 Search = Callable[[NDArray[np.float32], int], Sequence[Sequence[Match]]]  # N×D unit vectors, k → the k nearest people
+AnchorCosines = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # N×D unit vectors → N, see Gallery.anchor_cosines
 
 SLOW_BATCHES = 4  # so many times ``RecognitionRules.batch`` faces are embedded per frame where frames are few
 PEOPLE = 3  # nearest people to request from the gallery: a named person who falls behind two others loses the name
@@ -100,6 +101,7 @@ class Watcher:
         source: The name of the camera, for the appearances.
         pipeline: Aligns and embeds faces.
         search: ``Gallery.search``, or a function like it.
+        anchor_cosines: ``Gallery.anchor_cosines``, or a function like it. None: nobody is ignored.
         rules: The default is the default rules with the bundle's thresholds.
         liveness: Judges the faces that are embedded: ``pipeline.liveness``, or None.
         area: Zones, and which faces to ignore; ``watch_area`` changes it.
@@ -114,6 +116,7 @@ class Watcher:
         search: Search,
         rules: RecognitionRules | None = None,
         *,
+        anchor_cosines: AnchorCosines | None = None,
         liveness: LivenessModel | None = None,
         area: WatchedArea = EVERYWHERE,
         to_utc: Callable[[float], float] = lambda moment: moment - time.monotonic() + time.time(),
@@ -123,6 +126,7 @@ class Watcher:
         self._area = area
         self._zones: list[tuple[str, ...]] = []  # of each face in the frame
         self._source, self._pipeline, self._search, self._liveness = source, pipeline, search, liveness
+        self._anchor_cosines = anchor_cosines
         self._rules = rules or RecognitionRules.of(pipeline.thresholds)
         self._to_utc, self._monotonic = to_utc, monotonic
         self._tracker = Tracker(self._rules.sure, self._rules.keep, self._rules.confirm)
@@ -315,9 +319,13 @@ class Watcher:
     def _name(self, visits: Sequence[Visit]) -> None:
         """Search the gallery for the people of ``visits``."""
         fused = [visit.fused for visit in visits if visit.fused is not None]
-        if fused:
-            for visit, found in zip(visits, self._search(np.stack(fused), PEOPLE), strict=True):
-                self._visits.name(visit, found)
+        if not fused:
+            return
+        probes = np.stack(fused)
+        found = self._search(probes, PEOPLE)
+        anchors = [-1.0] * len(probes) if self._anchor_cosines is None else self._anchor_cosines(probes).tolist()
+        for visit, matches, anchor in zip(visits, found, anchors, strict=True):
+            self._visits.name(visit, matches, anchor)
 
     def _judge_liveness(self, candidates: Sequence[Candidate]) -> Sequence[float | None]:
         """Return the liveness of each candidate; None without a liveness model. If judging fails, all are None, and the

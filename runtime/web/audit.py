@@ -16,27 +16,25 @@ log = logging.getLogger("rkface.web")
 
 
 class AuditMiddleware:
-    """Adds a note to the accounts of ``access`` for each change that ``app`` has made. Signing in is noted there."""
+    """Adds a note to the accounts of ``access`` for each change that ``app`` has made, before the client hears of it.
+    Signing in is noted there."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 500
+        changes = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
+        noted = changes and scope["path"] not in PHOTO_PATHS | SEARCH_PATHS | {SESSION_PATH}
 
         async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            begins = message["type"] == "http.response.start" and message["status"] < 400
+            if noted and begins and "endpoint" in scope:
+                endpoint: Callable[..., object] = scope["endpoint"]
+                caller: ApiClient | None = scope["state"]["caller"]
+                await note(self._access, caller.who if caller else "", endpoint.__name__, address_of(scope))
             await send(message)
 
         await self._app(scope, receive, sending)
-        path = scope["path"]
-        changed = scope["type"] == "http" and scope["method"] not in SAFE_METHODS and status < 400
-        if changed and path != SESSION_PATH and path not in PHOTO_PATHS | SEARCH_PATHS and "endpoint" in scope:
-            endpoint: Callable[..., object] = scope["endpoint"]
-            caller: ApiClient | None = scope["state"]["caller"]
-            await note(self._access, caller.who if caller else "", endpoint.__name__, address_of(scope))
 
 
 async def note(access: Access, who: str, what: str, client: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -30,6 +32,7 @@ PNG_ICONS = {  # name: (side in pixels, share of the side that the mark takes)
 }
 
 
+@cache
 def draw_icons() -> dict[str, bytes]:
     """All icons by the names of their files."""
     return {"icon.svg": _svg().encode()} | {name: _png(*icon) for name, icon in PNG_ICONS.items()}

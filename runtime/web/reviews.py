@@ -54,10 +54,10 @@ async def review_appearance(
 
     def store() -> ReviewResult:
         person = None if body.person is None else find_person(service, body.person)
+        if body.ignore:  # first: if its embedding is not stored, nothing is
+            service.ignore_seen(id)
         review = service.review(id, person.id if person else None)
         verdict = service.enroll_seen(person.name, id, force=True) if person and body.add else None
-        if body.ignore:
-            service.ignore_seen(id)
         return ReviewResult(review, review.outcome, verdict, body.ignore)
 
     try:

@@ -34,7 +34,8 @@ ADMIN_PREFIXES = ("/v1/tokens", "/v1/users", "/v1/audit")
 _ENROLL = re.compile(
     r"(POST) /v1/enrol(l?)ments/.*|(PATCH) /v1/people/[^/]+|(POST) /v1/people/[^/]+/(merge|split)|"
     r"(DELETE) /v1/people/[^/]+/samples/[^/]+|(PUT) /v1/people/[^/]+/(threshold|groups)|"
-    r"(PUT|DELETE) /v1/appearances/[^/]+/review"
+    r"(PUT|DELETE) /v1/appearances/[^/]+/review|(POST) /v1/strangers/[^/]+/(enroll|ignore)|"
+    r"(POST) /v1/renamings|(DELETE) /v1/(renamings|ignored)/[^/]+"
 )
 
 

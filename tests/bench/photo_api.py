@@ -29,8 +29,9 @@ from rkface.convert.demo.camera import DemoCamera
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.inference.machine import read_machine
+from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import Events, Settings
+from rkface.runtime.service.settings import Settings
 from rkface.runtime.vision.image import decode_image
 from rkface.runtime.web.serve import serve
 

@@ -38,7 +38,8 @@ from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service import service
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.health import read_resident_bytes
-from rkface.runtime.service.settings import DAY, CameraSettings, Events, Keep, Settings, WebhookSettings
+from rkface.runtime.service.receiver_settings import Events, WebhookSettings
+from rkface.runtime.service.settings import DAY, CameraSettings, Keep, Settings
 from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.embed import unit
 

@@ -15,10 +15,12 @@ from rkface.runtime.events.broker import RetainedTopics
 from rkface.runtime.events.camera_commands import CommandReader, SwitchRequests
 from rkface.runtime.events.homeassistant import Topics, without_people
 from rkface.runtime.events.old_spool import read_old_files
+from rkface.runtime.frigate.event import read_event
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.config import check_settings, read_settings
 from rkface.runtime.service.live_settings import read_changes
+from rkface.runtime.service.score_drift import count_by_threshold, find_drift, read_scores
 from rkface.runtime.service.settings import CameraSettings, Keep, Settings
 from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.tracking.zones import Polygons, WatchedArea
@@ -60,6 +62,14 @@ def read_retained_topics(data: bytes) -> object:
 
 def read_broker_message(data: bytes) -> object:
     return without_people(data, {"p-1"})
+
+
+def read_frigate_event(data: bytes) -> object:
+    """A message on the topic of Frigate's events: what it names must be safe as a part of a path."""
+    person = read_event(data)
+    if person is not None:
+        assert not {"/", "?", "#", "%", ".."} & {*person.id, *person.camera}
+    return person
 
 
 def read_camera_command(data: bytes) -> object:
@@ -126,7 +136,8 @@ def read_log(data: bytes) -> object:
     with AppearanceLog(folder / "appearances.sqlite") as log:
         log.record(SEEN)
         log.prune(Keep(), ["p"], {"q": "p"})
-        return log.newest(), log.face("a")
+        find_drift(read_scores(log), 1.8e9)
+        return count_by_threshold(log), log.find("a"), log.embedding("a"), log.newest(), log.face("a")
 
 
 def outbox_seed() -> bytes:
@@ -170,6 +181,10 @@ min_face = 0.1
 masks.street.points = [[0, 0], [1, 0], [0.5, 1]]
 """
 CHANGES = b'[recognition]\nmatch = 0.5\n[keep]\nappearances = 3.0\n[changed]\n"recognition.match" = "2026"\n'
+FRIGATE = (
+    b'{"type": "update", "after": {"id": "1607123955.475377-mxklsc", "camera": "front_door", "label": "person", '
+    b'"false_positive": false, "has_snapshot": true, "sub_label": ["Ada", 0.5], "snapshot": {"frame_time": 1.5}}}'
+)
 PERSON = b'{"name":"Ada","person":"p-1","cosine":0.7,"appearance":"a","time":1.5}'
 
 TARGETS = (
@@ -179,6 +194,7 @@ TARGETS = (
     Target(
         "camera-command", read_camera_command, lambda: [f"{COMMAND}\n{one}".encode() for one in ("ON0", "OFF1", "x")]
     ),
+    Target("frigate-event", read_frigate_event, lambda: [FRIGATE]),
     Target("polygon", read_polygon, lambda: [json.dumps(one).encode() for one in POLYGONS]),
     Target("broker-message", read_broker_message, lambda: [PERSON, b"ON"]),
     Target("old-spool", read_spool, lambda: [b'1 0 6ab5b6ff|8c736521 {"a":1}\n', b"|"]),

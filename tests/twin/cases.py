@@ -45,6 +45,21 @@ IMAGES = read_golden(BUNDLE, "recognizer").inputs
 CHOSEN = os.environ["RKFACE_NPU_BINDING"] or (LITE if sys.version_info < (3, 13) else DIRECT)
 
 
+def read_yaml_once():
+    """rknn-toolkit-lite2 reads YAML files of its own each time a model is opened: under emulation, most of a case."""
+    from ruamel.yaml import YAML
+
+    load, known = YAML.load, {}
+
+    def load_once(self, stream):
+        text = stream if isinstance(stream, (str, bytes)) else stream.read()
+        if text not in known:
+            known[text] = load(self, text)
+        return known[text]
+
+    YAML.load = load_once
+
+
 def only_with_lite(case):
     case.binding = LITE
     return case
@@ -562,6 +577,8 @@ def run(case):
 
 
 if __name__ == "__main__":
+    if CHOSEN == LITE:
+        read_yaml_once()
     cases = {name: case for name, case in globals().items() if name.startswith("case_")}
     cases = {name: case for name, case in cases.items() if getattr(case, "binding", CHOSEN) == CHOSEN}
     print(json.dumps({name: run(case) for name, case in cases.items()}))

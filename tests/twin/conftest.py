@@ -36,7 +36,7 @@ from rkface.runtime.vision.detectors.yunet import YUNET
 from .debug_builds import make_debug_build
 
 ROOT = Path(__file__).resolve().parents[2]
-SIDE = 320
+SIDE = 160
 CONVERTED = ROOT / "build/rk3588"  # made by `make convert`
 CELLS = {stride: (SIDE // stride) ** 2 for stride in STRIDES}
 

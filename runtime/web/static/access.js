@@ -1,6 +1,7 @@
 // Users of the console, tokens of programs, and the log of what they changed.
 
-import { call, getAll } from "./api.js";
+import { addressOf } from "./address.js";
+import { call, getAll, query } from "./api.js";
 import { confirm, dateTime, h, showMessage } from "./dom.js";
 
 const SCOPES = {
@@ -13,16 +14,19 @@ const SCOPES = {
 const ROLES = { viewer: "Viewer: only look", operator: "Operator: also enroll and identify", admin: "Admin: everything" };
 const NOTES = 50;
 
-export async function show(main) {
-  const [tokens, users, notes] = await Promise.all([getAll("/tokens"), getAll("/users"), call("GET", `/audit?limit=${NOTES}`)]);
-  const reload = () => show(main);
+export async function show(main, _, filters) {
+  const [tokens, users, notes] = await Promise.all([getAll("/tokens"), getAll("/users"), call("GET", `/audit?${query({ limit: NOTES, cursor: filters.before })}`)]);
+  const reload = () => show(main, undefined, filters);
   main.replaceChildren(
     h("h1", {}, "Access"),
     h("section", { class: "card" }, h("h2", {}, "Users"), list(users.map((one) => userRow(one, reload)), "Only the owner can sign in."), userForm(reload)),
     h("section", { class: "card" }, h("h2", {}, "Tokens of programs"),
       h("p", {}, "A program sends its token with each request: see ", h("a", { href: "/docs" }, "the API"), "."),
       list(tokens.map((one) => tokenRow(one, reload)), "No program has a token."), tokenForm(reload)),
-    h("section", { class: "card" }, h("h2", {}, "Sign-ins and changes"), list(notes.items.map(noteRow), "Nothing yet.")));
+    h("section", { class: "card" }, h("h2", {}, "Sign-ins and changes"), list(notes.items.map(noteRow), "Nothing yet."),
+      h("p", { class: "row" },
+        filters.before ? h("a", { class: "button", href: addressOf("access") }, "Newest") : null,
+        notes.next ? h("a", { class: "button", href: addressOf("access", undefined, { before: notes.next }) }, "Older") : null)));
 }
 
 const list = (rows, none) => (rows.length ? h("ul", { class: "rows" }, rows) : h("p", { class: "faint" }, none));

@@ -10,9 +10,11 @@ import * as cameras from "./cameras.js";
 import * as health from "./health.js";
 import * as live from "./live.js";
 import * as people from "./people.js";
+import * as rules from "./rules.js";
 import * as settings from "./settings.js";
+import * as strangers from "./strangers.js";
 
-const views = { live, people, appearances, gallery, cameras, health, settings, access };
+const views = { live, people, appearances, strangers, gallery, rules, cameras, health, settings, access };
 const main = document.getElementById("view");
 const menu = document.getElementById("menu");
 const signOut = document.getElementById("sign-out");

@@ -107,7 +107,7 @@ function row(one, chosen, reviewed, reload) {
   const name = one.match ? one.match.name : "an unknown person";
   const seen = one.face ? h("img", { class: "face", alt: `${name}, as seen`, loading: "lazy", src: `/v1/appearances/${one.id}/face`, onerror: (event) => { event.target.removeAttribute("src"); } }) : null;
   const known = one.match ? portrait(one.match.person) : null;
-  return h("li", {},
+  return h("li", { class: "appearance" },
     chosen.box(one, `${name}, ${dateTime(one.started)}`),
     h("span", { class: "faces" }, seen ?? known ?? h("span", { class: "face" }), seen && known),
     h("span", { class: "grow" },
@@ -117,7 +117,7 @@ function row(one, chosen, reviewed, reload) {
       h("span", { class: "faint" }, one.stage === "end" ? duration(one.ended - one.started) : "still here", reviewed ? `, ${outcomes[reviewed.outcome]}` : "")),
     h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
       `quality ${percent(one.quality)}`, one.liveness === null ? null : [h("br"), `liveness ${percent(one.liveness)}`]),
-    h("span", { class: "figures" }, one.match ? null : h("button", {
+    h("span", { class: "actions" }, one.match ? null : h("button", {
       type: "button", class: "enroll-only", onclick: () => askName(one.id, null).catch((error) => showMessage(error.message)),
     }, "Enroll…"),
     h("button", { type: "button", id: `review-${one.id}`, class: "quiet enroll-only", onclick: async () => {

@@ -23,7 +23,7 @@ const action = (label, load, work, kind = "") => h("button", { type: "button", c
   try { if (await work() !== false) await load(); } catch (error) { showMessage(error.message); }
 } }, label);
 
-function sections({ quality, cameras, reviews, replay, checked }, answers, load) {
+function sections({ quality, cameras, reviews, replay, created }, answers, load) {
   const similar = quality.similar.filter((one) => one.confused);
   const fell = cameras.flatMap((one) => one.shifts.filter((shift) => shift.fell).map((shift) => [one.camera, shift]));
   const names = new Map(quality.people.map((one) => [one.person, one.name]));
@@ -39,7 +39,7 @@ function sections({ quality, cameras, reviews, replay, checked }, answers, load)
         "One sample": `${count(quality.single, "person", "people")}: nothing to compare with`,
         "Most alike": quality.impostor === null ? "–" : `cosine ${quality.impostor.toFixed(2)}, of samples of two people`,
         Threshold: `${quality.threshold.toFixed(2)}, of the service`,
-        Checked: dateTime(checked),
+        Checked: dateTime(created),
       }).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))),
     list("Samples to look at", quality.findings.map((one) => finding(one, load))),
     list("People who look alike", similar.map((one) => pair(one, load))),

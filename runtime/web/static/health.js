@@ -24,7 +24,7 @@ function sections(health) {
         "NPU queue": count(health.queue, "frame", "frames"),
         Gallery: `${count(health.people, "person", "people")}, ${count(health.samples, "sample", "samples")}`,
       })),
-    h("section", { class: "card" }, h("h2", {}, "Cameras"), table(
+    h("section", { class: "card" }, h("h2", {}, "Cameras"), table("Cameras",
       ["Camera", "State", "Resolution", "Analyzed", "Latency", "Dropped", "Reconnects", "Last error"],
       health.cameras.map((one) => [
         one.name, one.on ? state(one.connected, "connected", "no picture") : "switched off",
@@ -33,7 +33,7 @@ function sections(health) {
         `${Math.round(one.latency)} ms`, one.dropped, one.reconnects,
         one.error ? `${one.error}${one.error_time ? ` (${dateTime(one.error_time)})` : ""}` : "–",
       ]))),
-    health.sinks.length ? h("section", { class: "card" }, h("h2", {}, "Event receivers"), table(
+    health.sinks.length ? h("section", { class: "card" }, h("h2", {}, "Event receivers"), table("Event receivers",
       ["Receiver", "State", "Sent", "Waiting", "Lost", "Last error"],
       health.sinks.map((one) => [
         one.name, state(one.connected, "connected", "not connected"), one.sent, one.waiting, one.lost, one.error || "–",
@@ -46,7 +46,7 @@ const state = (good, yes, no) => h("span", { class: good ? "known" : "bad" }, go
 const facts = (all) => h("dl", {}, Object.entries(all).filter(([, value]) => value)
   .flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
-const table = (heads, rows) => h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Table" }, h("table", {},
+const table = (label, heads, rows) => h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, h("table", {},
   h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
   h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", { class: place === row.length - 1 ? "wide" : "" },
     cell instanceof Node ? cell : String(cell))))))));

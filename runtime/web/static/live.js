@@ -1,5 +1,6 @@
 // The live view. The page draws the boxes, over the picture to which they belong.
 
+import { setFilters } from "./address.js";
 import { get, getAll } from "./api.js";
 import { dateTime, h, nameOf, notLiveMark } from "./dom.js";
 import { listen } from "./events.js";
@@ -9,7 +10,7 @@ const RECENT = 8;
 const SILENCE = 10000;  // milliseconds without a message after which the connection counts as lost
 const RETRY = 2000;  // milliseconds until the next attempt to connect
 
-export async function show(main) {
+export async function show(main, _, filters) {
   const cameras = await getAll("/cameras");
   const picture = h("canvas", { class: "live", role: "img", width: 640, height: 360, "aria-label": "No picture yet" });
   const state = h("p", { class: "faint", role: "status" }, "Connecting…");
@@ -23,8 +24,8 @@ export async function show(main) {
     present.replaceChildren(...people.nodes);
     stop = follow(name, picture, state, people.update);
   };
-  const choice = h("select", { "aria-label": "Camera", hidden: cameras.length < 2, onchange: () => watch(choice.value) },
-    cameras.map((one) => h("option", {}, one.name)));
+  const choice = h("select", { "aria-label": "Camera", hidden: cameras.length < 2, onchange: () => { setFilters({ camera: choice.value }); watch(choice.value); } },
+    cameras.map((one) => h("option", { selected: one.name === filters.camera }, one.name)));
   main.replaceChildren(
     h("h1", {}, cameras.length === 1 ? cameras[0].name : "Live"),
     h("div", { class: "columns" },
@@ -32,7 +33,7 @@ export async function show(main) {
       h("div", {},
         h("section", { class: "card" }, h("h2", {}, "In front of the camera"), present),
         h("section", { class: "card" }, h("h2", {}, "Recent"), noEvents, recent))));
-  if (cameras.length) watch(cameras[0].name);
+  if (cameras.length) watch(choice.value);
   else state.textContent = "No camera is configured. Start the service with --camera.";
   const stopListening = listen((event) => {
     if (event.stage === "update") return;

@@ -1,7 +1,7 @@
 // People and their samples.
 
 import { addressOf, setFilters } from "./address.js";
-import { call, get } from "./api.js";
+import { call, get, getAll } from "./api.js";
 import { confirm, count, dateTime, dialog, h, percent, showMessage } from "./dom.js";
 import { chooseFace, describe, enrollPhoto, refusal } from "./enroll.js";
 import { choosePerson, nameField, portrait, searchPeople, whenTyped } from "./person_choice.js";
@@ -15,7 +15,7 @@ export const show = (main, id, filters) => (id ? showPerson(main, id) : showAll(
 async function showAll(main, filters) {
   const list = h("ul", { class: "grid", "aria-label": "People" }), pages = h("p", { class: "row" });
   const nobody = h("p", { class: "card" });
-  const search = h("input", { id: "search", type: "search", autocomplete: "off", value: filters.search ?? "" });
+  const search = h("input", { id: "search", type: "search", maxlength: "200", autocomplete: "off", value: filters.search ?? "" });
   let { search: text = "", after } = filters, turn = 0;
   const fill = async () => {
     const mine = ++turn;
@@ -122,6 +122,7 @@ async function showPerson(main, id) {
         h("section", { class: "card" },
           h("p", {}, h("a", { href: addressOf("appearances", undefined, { who: id }) }, "Show appearances")),
           h("p", { class: "faint" }, `Enrolled ${dateTime(person.created)}`),
+          groupsOf(person, await getAll("/groups")),
           nearest.length ? h("h2", {}, "Most similar people") : null,
           h("ul", { class: "rows" }, nearest.map((match) => h("li", {}, portrait(match.person),
             h("a", { class: "grow short", href: addressOf("people", match.person) }, match.name), h("span", { class: "faint" }, `cosine ${match.cosine.toFixed(2)}`))))),
@@ -133,6 +134,30 @@ const handle = (work) => async (event) => {
   event.preventDefault();
   try { await work(); } catch (error) { showMessage(error.message); }
 };
+
+// The groups of a person, for rules for alerts.
+function groupsOf(person, known) {
+  const names = h("datalist", { id: "groups" }, known.map((one) => h("option", { value: one.name })));
+  const list = h("ul", { class: "rows", "aria-label": "Groups" });
+  const input = h("input", { id: "group", list: names.id, required: true, maxlength: "200", autocomplete: "off" });
+  let groups = person.groups;
+  const set = async (wanted) => {
+    groups = (await call("PUT", `/people/${person.id}/groups`, { groups: wanted })).groups;
+    draw();
+  };
+  const draw = () => list.replaceChildren(...groups.map((one) => h("li", {}, h("span", { class: "grow" }, one),
+    h("button", { type: "button", class: "enroll-only", "aria-label": `Remove from ${one}`, onclick: handle(async () => {
+      await set(groups.filter((other) => other !== one));
+      input.focus();
+    }) }, "Remove"))));
+  draw();
+  return h("div", {}, h("h2", {}, "Groups"), list, h("form", { class: "enroll-only", onsubmit: handle(async () => {
+    await set([...groups, input.value.trim()]);
+    input.value = "";
+    input.focus();
+  }) }, h("label", { for: "group" }, "Add to a group", h("span", { class: "faint" }, "Such as family; a new name makes a group. Rules can be about groups.")),
+  names, h("div", { class: "row" }, h("span", { class: "grow" }, input), h("button", {}, "Add"))));
+}
 
 function rename(person, done) {
   const name = h("input", { id: "renamed", value: person.name, required: true, maxlength: "200" });

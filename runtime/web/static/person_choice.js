@@ -38,7 +38,7 @@ export function nameField(id, attributes = {}) {
 // Asks the user to choose one of the people, except the one with the id `without`. Resolves to a person, or undefined.
 export function choosePerson(title, without = null) {
   return dialog(title, (close) => {
-    const field = h("input", { id: "person-search", type: "search", autocomplete: "off" });
+    const field = h("input", { id: "person-search", type: "search", maxlength: "200", autocomplete: "off" });
     const list = h("ul", { class: "rows" }), state = h("p", { class: "faint", role: "status" });
     let turn = 0;
     const fill = async (text) => {

@@ -12,7 +12,7 @@ export function selection(nouns, actions) {
   } });
   const state = h("span", { class: "grow", role: "status" });
   const buttons = actions.map((one) => [one, h("button", { type: "button", class: one.class ?? "", onclick: () => one.run([...chosen.keys()]) }, one.label)]);
-  const bar = h("div", { class: "row bar", role: "group", "aria-label": "Chosen entries" },
+  const bar = h("div", { class: "row bar enroll-only", role: "group", "aria-label": "Chosen entries" },
     h("label", { class: "choice", for: all.id }, all, "All"), state, buttons.map(([, button]) => button));
   function mark(entry, box, on) {
     box.checked = on;
@@ -31,7 +31,7 @@ export function selection(nouns, actions) {
     isEmpty: () => chosen.size === 0,
     clear() { chosen.clear(); boxes.clear(); update(); },
     box(entry, label) {
-      const box = h("input", { type: "checkbox", "aria-label": `Choose ${label}`, onchange: () => { mark(entry, box, box.checked); update(); } });
+      const box = h("input", { type: "checkbox", class: "enroll-only", "aria-label": `Choose ${label}`, onchange: () => { mark(entry, box, box.checked); update(); } });
       boxes.set(entry.id, { entry, box });
       update();
       return box;

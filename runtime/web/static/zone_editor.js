@@ -34,6 +34,9 @@ export function editArea(area, picture, camera) {
   const smallest = h("input", { id: "min-face", type: "range", min: "0", max: "50", step: "0.5", value: String(area.min_face * 100), oninput: () => touched() });
   const hide = h("input", { type: "checkbox", checked: area.hide_masks, onchange: () => touched() });
 
+  let chosen = null;
+  const removeButton = h("button", { type: "button", class: "admin-only", disabled: true, onclick: () => removeCorner(chosen) }, "Remove the corner");
+
   function touched() {
     unsaved.textContent = "Not saved yet.";
     problem.textContent = "";
@@ -62,6 +65,7 @@ export function editArea(area, picture, camera) {
   // The buttons of the corners, and of the places between them where a corner can be added. Without `rebuild`, they only
   // move: the one that is dragged must stay.
   function drawHandles() {
+    chooseCorner(null);
     if (!selected) return handles.replaceChildren();
     const { points } = selected;
     handles.replaceChildren(...points.flatMap((_, place) => [cornerButton(place), ...(points.length < MOST ? [addButton(place)] : [])]));
@@ -87,7 +91,7 @@ export function editArea(area, picture, camera) {
   }
 
   function cornerButton(place) {
-    const node = h("button", { type: "button", class: "corner", "aria-describedby": "corner-help", onkeydown: (event) => {
+    const node = h("button", { type: "button", class: "corner", "aria-describedby": "corner-help", onfocus: () => chooseCorner(place), onkeydown: (event) => {
       const step = event.shiftKey ? FINE : STEP;
       const by = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
       if (by) move(place, selected.points[place].map((value, axis) => value + by[axis]));
@@ -108,6 +112,13 @@ export function editArea(area, picture, camera) {
       move(place, [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height]);
     });
     return node;
+  }
+
+  // The corner that the button below the picture removes: where there is no Delete key.
+  function chooseCorner(place) {
+    chosen = place;
+    removeButton.disabled = place === null;
+    for (const node of handles.querySelectorAll(".corner")) node.toggleAttribute("data-chosen", Number(node.dataset.place) === place);
   }
 
   function addButton(place) {
@@ -191,7 +202,7 @@ export function editArea(area, picture, camera) {
   const node = h("div", { class: "columns" },
     h("section", { "aria-label": "Picture" }, stage,
       h("p", { class: "faint", id: "corner-help" }, "Drag the corners, or move them with the arrow keys (with Shift: finer). + adds a corner, Delete removes it."),
-      h("button", { type: "button", onclick: () => { image.src = picture(); } }, "Take a new picture")),
+      h("div", { class: "row" }, removeButton, h("button", { type: "button", onclick: () => { image.src = picture(); } }, "Take a new picture"))),
     h("div", {},
       h("section", { class: "card" }, h("h2", {}, "Zones and masks"), list, buttons,
         h("label", { class: "choice" }, hide, "Show masks black, here and in alerts")),

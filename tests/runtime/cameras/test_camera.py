@@ -635,3 +635,32 @@ def test_a_silent_pipe_can_be_switched_off_and_on():
     reading.join(PATIENCE)
     os.close(reader)
     assert not reading.is_alive()
+
+
+@pytest.mark.parametrize("error", [EOFError(), WorkError("the connection was closed")])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_stream_that_ends_because_it_is_switched_off_is_not_an_error(error, live):
+    class Ending(Device):
+        def grab(self):
+            moment = super().grab()
+            if not camera.wanted:
+                raise error
+            return moment
+
+    device, found = Ending(), threading.Semaphore(0)
+    camera = Camera("door", device, live=live)
+    reading = threading.Thread(target=lambda: feed_frames(camera, lambda frame: found.release() or True))
+    reading.start()
+    device.next.release()
+    assert found.acquire(timeout=PATIENCE)
+    camera.switch(False)
+    device.next.release()
+    assert device.closed.acquire(timeout=PATIENCE)
+    camera.switch(True)
+    device.next.release()
+    assert found.acquire(timeout=PATIENCE) and camera.state().reconnects == 0
+    camera.switch(False)
+    device.next.release()
+    camera.close()
+    reading.join(PATIENCE)
+    assert not reading.is_alive()

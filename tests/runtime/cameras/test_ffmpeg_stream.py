@@ -185,7 +185,7 @@ def test_an_ffmpeg_that_hangs_or_dies_is_replaced(board, clips, monkeypatch):
             camera.read()
             [pid] = [line.split()[0] for line in children()]
             os.kill(int(pid), number)
-            read_until(camera, lambda _, old=pid: children() and old not in children()[0].split())
+            read_until(camera, lambda _, old=pid: any(old not in one.split() for one in children()))
             assert len(children()) == 1
     assert not children()
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import cache
 
 import cv2
 import numpy as np
@@ -43,6 +44,7 @@ RKFACE = [sys.executable, "-m", "rkface.runtime.cli.main"]
 WAIT = 60  # seconds until a test gives up
 
 
+@cache
 def picture_of(person=0, degrees=0.0, tall=80.0, seed=0):
     """A picture, 640×480, of a synthetic person whose head is turned to their own left by ``degrees``."""
     random = np.random.default_rng([5, seed])
@@ -52,7 +54,9 @@ def picture_of(person=0, degrees=0.0, tall=80.0, seed=0):
         light=(0.1, -0.3, 0.95), contrast=0.35, cloth=(90.0, 80.0, 70.0), cover="none", cover_color=(0.0, 0.0, 0.0),
     )  # fmt: skip
     draw_face(image, identity(EVALUATE[PEOPLE[person]]), look, view_of(look, tall, 320.0, 240.0))
-    return develop(image, random, (92, 96))
+    picture = develop(image, random, (92, 96))
+    picture.setflags(write=False)  # others get the same one
+    return picture
 
 
 def empty_picture():

@@ -108,6 +108,7 @@ def test_systemd_is_notified_and_a_stop_loses_no_event(run, notify_socket, tmp_p
     assert all(json.loads(line).keys() == {"time", "level", "part", "message"} for line in err.splitlines())
 
 
+@pytest.mark.slow
 def test_a_second_service_is_refused_until_the_first_is_killed_and_then_uses_its_state(run, tmp_path):
     first = run()
     start = json.loads(first.stdout.readline())

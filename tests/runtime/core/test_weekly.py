@@ -64,6 +64,8 @@ def test_the_next_change():
     # The hour from 2:00 does not exist in the night when clocks are set forward.
     skipped = [WeeklyHours(hours=("02:30-05:00",), time_zone=WARSAW)]
     assert next_change(skipped, at("2027-03-28 01:00")) == at("2027-03-28 03:00")
+    # When clocks are set back, 2:40 comes twice. The first time, the hours last until the clock shows 2:00 again.
+    assert next_change(skipped, at("2027-10-31 02:40")) == at("2027-10-31 02:40") + 20 * 60
 
 
 @given(st.lists(hours, min_size=1, max_size=2), moments)

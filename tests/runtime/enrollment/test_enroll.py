@@ -15,6 +15,7 @@ from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.enrollment.enroll import DUPLICATE
 from rkface.runtime.enrollment.stored_crop import decode_crop
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle
 
@@ -209,6 +210,22 @@ def test_a_face_that_is_enrolled_under_another_name_is_refused_with_the_cosine(r
     said = json.loads(out)
     assert code == 0 and said["status"] == "enrolled" and said["near"]["name"] == "Ada"
     assert said["notes"] == [f"looks like 'Ada' (cosine {cosine:.3f})"] and "embedding" not in out
+
+
+def test_a_face_on_the_ignore_list_is_enrolled_only_if_it_is_forced(rkface, bundle, here):
+    rkface("enroll", "--bundle", bundle, "Grace", draw(here / "grace.png", GRACE))
+    with open_bundle(bundle, "reference") as pipeline, opened(here) as gallery:
+        photo = cv2.imread(str(draw(here / "ada.png", ADA)))
+        crop = pipeline.align(photo, pipeline.detect(photo).landmarks[0])
+        entry = ignore_face(gallery, [Sample(pipeline.embed([crop])[0], None, 0.9, "camera")], "the postman")
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Ada", here / "ada.png")
+    assert code == 1 and "on the ignore list (cosine 1.000" in out and "remove it there first" in out
+    code, out, _ = rkface("enroll", "--bundle", bundle, "Grace", draw(here / "both.png", ADA, GRACE))
+    assert code == 0, "the other face of the photo is meant"
+    code, out, _ = rkface("enroll", "--force", "--bundle", bundle, "Ada", here / "ada.png")
+    assert code == 0 and "on the ignore list" in out
+    with opened(here) as gallery:
+        stop_ignoring(gallery, entry)
 
 
 def test_a_folder_of_people(rkface, bundle, here):
@@ -473,3 +490,20 @@ def test_real_people_are_found_by_another_photo(shared, real_bundle, here):
 def test_duplicate_is_above_any_match_threshold():
     # Otherwise a second photo of a person could never be enrolled: thresholds of rkface are between 0.2 and 0.7.
     assert DUPLICATE > 0.9
+
+
+def test_an_interrupted_run_goes_on_and_says_what_it_skips(rkface, bundle, here):
+    for name, face in (("ada", ADA), ("ada-2", ADA_AGAIN), ("grace", GRACE)):
+        draw(here / f"staff/{name}.png", face)
+    draw(here / "staff/hedy.png")  # no face
+    command = ("enroll", "--bundle", bundle, "--folder", "staff")
+    assert rkface("enroll", "--bundle", bundle, "ada", "staff/ada.png")[0] == 0  # what the killed run has done
+    code, out, err = rkface(*command, "--resume")
+    assert code == 1 and "staff/ada.png" not in out and err.startswith("rkface: 1 of 4 photos are skipped")
+    assert err.endswith("2 enrolled for 2 people, 1 refused\n")
+    _, out, err = rkface(*command, "--resume")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["staff/hedy.png"] and "3 of 4" in err
+    os.utime(draw(here / "staff/grace.png", HEDY), (2e9, 2e9))  # another photo under the same name
+    code, out, err = rkface(*command, "--resume")
+    assert "2 of 4" in err and "staff/grace.png: refused for grace" in out and "unlike" in out
+    assert rkface(*command)[2].startswith("0 enrolled"), "without --resume, each photo is examined"

@@ -14,7 +14,8 @@ from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Out
 from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
 from rkface.runtime.events.deletion_notices import as_event
 from rkface.runtime.events.event import encode
-from rkface.runtime.service.settings import Events, Settings
+from rkface.runtime.service.receiver_settings import Events
+from rkface.runtime.service.settings import Settings
 from rkface.runtime.service.startup import open_sinks
 
 from .mosquitto import Listener

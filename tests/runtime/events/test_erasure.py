@@ -186,6 +186,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_during_erasures_loses_no_event_of_other_people(tmp_path):
     acknowledged = 0
     for _ in range(6):

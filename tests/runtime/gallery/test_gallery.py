@@ -280,6 +280,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_no_committed_sample_is_lost_when_the_process_is_killed(path):
     # After kill -9 the kernel still has the data. The next test checks that a commit is also synced (synchronous=FULL).
     moments = random.Random(7)

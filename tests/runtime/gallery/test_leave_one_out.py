@@ -105,6 +105,15 @@ def test_a_photo_of_somebody_else_is_named_with_the_photo_that_it_looks_like(gal
     assert f"remove {wrong.id} {finding.sample.sample}" in quality.problems[0]
 
 
+def test_good_samples_are_not_blamed_for_a_wrong_one_of_somebody_else(gallery):
+    """Ada's wrong sample is nearer to each of Grace's than they are to each other."""
+    gallery.add("Ada", [taken(0, grain) for grain in range(3)])
+    gallery.add("Grace", [taken(1, 0, 0.9), taken(1, 1, 0.9)])
+    gallery.add("Ada", [taken(1, 2, 0.0)])
+    (finding,) = check_quality(gallery, MATCH).findings
+    assert (finding.sample.source, finding.sample.name, finding.near.name) == ("1-2.jpg", "Ada", "Grace")
+
+
 def test_a_sample_that_is_unlike_the_others_is_named(gallery):
     ada = gallery.add("Ada", [taken(0, 0), taken(0, 1), taken(55, 0)])
     quality = check_quality(gallery, MATCH)

@@ -6,8 +6,9 @@ import pytest
 
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.people import list_erased
+from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import Events, HubSettings, Settings
+from rkface.runtime.service.settings import HubSettings, Settings
 
 from ..conftest import scene
 

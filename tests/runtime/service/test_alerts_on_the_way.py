@@ -13,19 +13,15 @@ import pytest
 from rkface.runtime.alerts.rule import Rule
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.gallery.backup import encrypt_gallery
+from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.service.camera_worker import CameraWorker
+from rkface.runtime.service.receiver_settings import AlertPictureSettings, Events, NotifySettings, WebhookSettings
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import (
-    AlertPictureSettings,
-    CameraSettings,
-    Events,
-    NotifySettings,
-    Settings,
-    WebhookSettings,
-)
+from rkface.runtime.service.settings import CameraSettings, Settings
 
 from ..conftest import scene
 from ..events.ntfy_server import NtfyServer
@@ -91,11 +87,13 @@ def run(settings):
 
 
 def texture(jpeg, column):
-    """How much the pixels of the face in ``column`` differ: faces of scenes have a texture."""
+    """How much the pixels of the face in ``column`` differ from those around them: faces of scenes have a texture, and
+    what is blurred has smooth gradients."""
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)
     scale = image.shape[1] / 640
     left, top, side = (round(value * scale) for value in (column * SIDE, 3 * SIDE, SIDE))
-    return image[top + 3 : top + side - 3, left + 3 : left + side - 3, 2].astype(float).std()
+    face = image[top + 3 : top + side - 3, left + 3 : left + side - 3, 2].astype(np.float32)
+    return float((face - cv2.blur(face, (5, 5))).std())
 
 
 def fetch(url):
@@ -125,6 +123,18 @@ def test_a_person_at_the_door_is_a_picture_on_the_phone_until_forgotten(settings
     files = [path for path in gallery.parent.rglob("*") if path.is_file()]
     assert any(path.name.endswith(".alert-pictures") for path in files)
     assert not [path for path in files if b"\xff\xd8\xff" in path.read_bytes()], "no picture is left on the disk"
+
+
+def test_pictures_of_an_encrypted_gallery_are_encrypted_while_they_wait(settings, gallery, ntfy, tmp_path):
+    pytest.importorskip("cryptography")
+    with Gallery(gallery) as opened:
+        encrypt_gallery(opened, make_key(tmp_path / "key"))
+    with run(replace(settings, key=tmp_path / "key")) as service:
+        (message,) = ntfy.messages.wait_for(1)
+        assert texture(message["body"], ADA[1]) > 3 * texture(message["body"], STRANGER[1])
+        assert service._pictures.count() == 2, "one for each receiver"
+        files = [path for path in gallery.parent.rglob("*") if path.is_file()]
+        assert not [path for path in files if b"\xff\xd8\xff" in path.read_bytes()]
 
 
 def test_switching_pictures_off_deletes_those_of_earlier_runs(settings, gallery, ntfy):

@@ -21,17 +21,8 @@ from rkface.runtime.core.toml import describe_fields, load_table, read_toml
 from rkface.runtime.core.toml_writer import dump, list_keys
 from rkface.runtime.core.weekly import WeeklyHours
 from rkface.runtime.service import config
-from rkface.runtime.service.settings import (
-    CameraSettings,
-    Events,
-    MqttSettings,
-    Polygon,
-    Recognition,
-    Settings,
-    Web,
-    WebhookSettings,
-    named_cameras,
-)
+from rkface.runtime.service.receiver_settings import Events, MqttSettings, WebhookSettings
+from rkface.runtime.service.settings import CameraSettings, Polygon, Recognition, Settings, Web, named_cameras
 from rkface.runtime.service.startup import console_address
 
 FULL = Settings(

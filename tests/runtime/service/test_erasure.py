@@ -20,7 +20,7 @@ from rkface.runtime.service import erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.erasure import ErasureReport, ErasureStage, StageReport
 from rkface.runtime.service.log_files import encrypt_log_beside
-from rkface.runtime.service.settings import Events
+from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.tracking.appearance import Appearance
 
 

@@ -1,7 +1,10 @@
 """Reviews of appearances: what is stored, measured and used, and what the gallery's health says."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +15,13 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.gallery.reviews import list_reviews, set_threshold
+from rkface.runtime.service import publisher
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.gallery_health import QualityCheck, read_gallery_health, review_appearance
 from rkface.runtime.service.log_files import log_path
+from rkface.runtime.service.problems import Problems
+from rkface.runtime.service.score_drift import count_by_threshold, read_scores
+from rkface.runtime.service.settings import Keep
 from rkface.runtime.service.sighting import Sighting
 from rkface.runtime.tracking.appearance import Appearance
 
@@ -83,6 +90,15 @@ def test_reviewed_faces_are_recognized_again_with_the_gallery_of_today(gallery, 
     assert (replay.faces, replay.right) == (2, 2)
 
 
+def test_a_person_who_was_named_afterwards_was_missed_by_the_camera(gallery, log):
+    ada = gallery.person("Ada")
+    see(log, "a", ada, 0.9)
+    with closing(sqlite3.connect(log.path)) as database, database:
+        database.execute("UPDATE appearance SET renamed = 'r'")
+    assert review_appearance(gallery, log, "a", ada.id).outcome == "missed match"
+    assert [score.cosine for score in read_scores(log)] == [None]
+
+
 def test_what_is_not_in_the_log_or_the_gallery_cannot_be_reviewed(gallery, log):
     see(log, "a")
     with pytest.raises(KeyError):
@@ -149,3 +165,29 @@ def test_the_command_says_what_is_wrong(gallery, log, rkface):
         code, _, err = rkface("review", *wrong)
         assert code == 2 and said in err, wrong
     assert list_reviews(gallery) == []
+
+
+def test_a_service_deletes_reviews_after_the_time_that_it_ran(gallery, log, monkeypatch):
+    see(log, "a")
+    review_appearance(gallery, log, "a", None)
+    now = [0.0]
+    monkeypatch.setattr(publisher.time, "monotonic", lambda: now[0])
+    nothing = SimpleNamespace(prune=lambda gallery: None)
+    running = publisher.Publisher(gallery, log, [], Problems(), pictures=nothing, rules=dict)
+    for now[0] in (3000.0, 50_000.0, 86_000.0):
+        running.prune(Keep(reviews=1))
+        assert len(list_reviews(gallery)) == 1
+    now[0] = 91_000.0
+    running.prune(Keep(reviews=1))
+    assert list_reviews(gallery) == []
+
+
+def test_damaged_entries_of_the_log_say_nothing(gallery, log):
+    see(log, "a", gallery.person("Ada"))
+    see(log, "b", gallery.person("Ada"))
+    with closing(sqlite3.connect(log.path)) as database, database:
+        database.execute("UPDATE appearance SET event = '{\"quality\": \"high\"}' WHERE id = 'a'")
+    assert [score.cosine for score in read_scores(log)] == [0.6]
+    with closing(sqlite3.connect(log.path)) as database, database:
+        database.execute("UPDATE appearance SET event = 'x' WHERE id = 'a'")
+    assert len(read_scores(log)) == 1 and count_by_threshold(log) == {("door", 0.4): 1}

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from rkface.runtime.alerts.rule import Rule
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.service.alert_rules import find_doubts
 from rkface.runtime.service.live_settings import (
     LiveSettings,
     changes_path,
@@ -15,7 +17,7 @@ from rkface.runtime.service.live_settings import (
     save_changes,
     take_over_old_file,
 )
-from rkface.runtime.service.settings import Keep, Recognition, Settings
+from rkface.runtime.service.settings import CameraSettings, Events, Keep, Recognition, Settings
 
 WHEN = 1_800_000_000.0
 
@@ -78,6 +80,7 @@ def test_the_source_of_each_value_is_known(settings):
         "keep.unknown_faces": "default",
         "keep.known_faces": "default",
         "keep.embeddings": "default",
+        "keep.reviews": "default",
     }
     changed = found["keep.appearances"]
     assert (changed.value, changed.configured, changed.changed) == (2.0, 30.0, "2027-01-15 08:00 UTC")
@@ -151,3 +154,38 @@ def test_config_show_says_where_each_value_comes_from(settings, tmp_path, capsys
     main(["config", "show", str(file)])
     shown.write_text(capsys.readouterr().out)
     assert main(["config", "check", str(shown)]) == 0
+
+
+def test_a_rule_that_was_made_or_changed_is_kept_over_a_restart_and_can_be_reset(settings):
+    settings = replace(settings, rules={"day": Rule(hours=("08:00-17:00",))})
+    night = Rule(who=('group:a "b"',), hours=("22:00-06:00",), days=("mon",), receivers=("stdout",), cooldown=0.0)
+    off = replace(settings.rules["day"], enabled=False)
+    save_changes(load_changes(settings).with_rule('night "1"', night).with_rule("day", off))
+    live = load_changes(settings)
+    assert live.problems == () and live.current.rules == {"day": off, 'night "1"': night}
+    back = live.with_rule("day", None).with_rule('night "1"', None)
+    assert back.current.rules == settings.rules
+    assert live.with_rule("day", settings.rules["day"]).rules.rules.keys() == {'night "1"'}, "as in the configuration"
+
+
+def test_a_rule_that_cannot_be_used_is_refused_and_one_in_the_file_does_not_count(settings):
+    with pytest.raises(InputError, match="there is no receiver 'phone'"):
+        load_changes(settings).with_rule("night", Rule(receivers=("phone",)))
+    changes_path(settings.gallery).write_text(
+        '[rules.night]\nhours = ["22-6"]\n[rules.day]\ncooldwn = 3\n[rules.all]\n'
+    )
+    live = load_changes(settings)
+    assert live.current.rules == {"all": Rule()}
+    assert len(live.problems) == 2 and all("it does not count" in one for one in live.problems)
+    changes_path(settings.gallery).write_text("rules = 3\n")
+    assert "rules must be a table" in load_changes(settings).problems[0]
+
+
+def test_a_rule_of_a_camera_or_receiver_that_is_gone_is_not_lost(settings):
+    cameras = {"door": CameraSettings("0")}
+    rule = Rule(cameras=("door",), receivers=("stdout",))
+    save_changes(load_changes(replace(settings, camera=cameras)).with_rule("night", rule))
+    gone = replace(settings, camera={"yard": CameraSettings("0")}, events=Events(stdout=False))
+    live = load_changes(gone)
+    assert live.problems == () and live.current.rules == {"night": rule}
+    assert list(find_doubts(rule, live.current, None)) == ["there is no camera door", "there is no receiver stdout"]

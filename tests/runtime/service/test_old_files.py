@@ -18,7 +18,8 @@ from rkface.runtime.gallery.people import Sample
 from rkface.runtime.service import erasure, old_files
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.log_files import log_path
-from rkface.runtime.service.settings import Events, Settings, WebhookSettings
+from rkface.runtime.service.receiver_settings import Events, WebhookSettings
+from rkface.runtime.service.settings import Settings
 from rkface.runtime.service.sighting import Sighting
 
 from .test_appearance_log import seen
@@ -208,6 +209,7 @@ def take_over_and_die(site, name, place):
     return code == 9
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_at_any_place_loses_and_doubles_nothing(site):
     ada, bob = site.add_gallery("a.sqlite"), site.add_gallery("b.sqlite")
     for place in itertools.count():

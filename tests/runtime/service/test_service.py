@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rkface.runtime.alerts.rule import Rule
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import DeviceError, InputError, WorkError
@@ -29,18 +30,9 @@ from rkface.runtime.inference.cores import CoreState
 from rkface.runtime.inference.pipeline import open_bundle, open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.camera_worker import CameraWorker
+from rkface.runtime.service.receiver_settings import Events, MqttSettings, WebhookSettings
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import (
-    CameraSettings,
-    Events,
-    Keep,
-    Liveness,
-    MqttSettings,
-    Recognition,
-    Settings,
-    WebhookSettings,
-    named_cameras,
-)
+from rkface.runtime.service.settings import CameraSettings, Keep, Liveness, Recognition, Settings, named_cameras
 
 from ..conftest import darkened, scene
 
@@ -838,3 +830,18 @@ def test_a_recording_cannot_be_switched(settings, record):
         with pytest.raises(InputError, match="camera door is a recording"):
             service.switch_camera("door", False)
         service.run()
+
+
+def test_rules_send_alerts_about_strangers_once_to_the_receivers_that_they_name(settings, record):
+    made = settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15))
+    rules = {
+        "strangers": Rule(who=("stranger",), receivers=("file",)),
+        "door": Rule(cameras=("door",), receivers=("file",)),
+        "off": Rule(receivers=("file",), enabled=False),
+        "nobody": Rule(receivers=()),
+    }
+    events = played(replace(made, rules=rules))
+    alerts = [event for event in events if event["schema"] == "rkface.alert"]
+    about = [(one["rule"], one["appearance"]["source"], who([one["appearance"]])[0][1]) for one in alerts]
+    assert sorted(about, key=str) == [("door", "door", "Ada Lovelace"), ("strangers", "yard", None)]
+    assert all(one["appearance"] in events for one in alerts), "as its own event has it"

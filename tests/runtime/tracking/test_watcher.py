@@ -569,3 +569,63 @@ def test_a_turned_or_resized_picture_has_the_same_zones():
     camera.size = (640, 360)
     camera.see((1, 160, 160), (0, 480, 160), seconds=2)
     assert [one.zones for one in camera.told] == [("door",)] and set(camera.pipe.embedded) == {1}
+
+
+class Ignored:
+    """``Gallery.search`` and ``Gallery.anchor_cosines``: everyone on the list is nobody."""
+
+    def __init__(self, camera, *people):
+        self.camera, self.people = camera, list(people)
+
+    def search(self, vectors, k):
+        found = self.camera.search(vectors, k)
+        cosines = self.anchor_cosines(vectors)
+        return [
+            [one for one in matches if one.cosine >= cosine] for matches, cosine in zip(found, cosines, strict=True)
+        ]
+
+    def anchor_cosines(self, vectors):
+        return (vectors @ PEOPLE[self.people].T).max(axis=1) if self.people else np.full(len(vectors), -1, np.float32)
+
+
+@pytest.fixture
+def ignoring():
+    """A camera that knows 0, 1 and 2; its list is empty."""
+    camera = Camera()
+    ignored = Ignored(camera)
+    camera.watcher._search, camera.watcher._anchor_cosines = ignored.search, ignored.anchor_cosines
+    camera.ignored = ignored.people
+    return camera
+
+
+def test_of_an_ignored_face_nothing_is_reported(ignoring):
+    ignoring.ignored.append(7)
+    ignoring.see((7, 400, 300), (0, 800, 300), seconds=3)
+    ignoring.see(seconds=20)
+    assert ignoring.stages() == [("start", "p0"), ("end", "p0")] and ignoring.watcher.state.glimpses == 1
+
+
+def test_a_face_that_is_ignored_while_it_is_seen_gets_no_news_and_its_appearance_ends(ignoring):
+    ignoring.see((7, 400, 300), seconds=3)
+    assert ignoring.stages() == [("start", None)]
+    ignoring.ignored.append(7)
+    ignoring.watcher.search_again()
+    ignoring.see((7, 400, 300), seconds=20)
+    assert ignoring.stages() == [("start", None)]
+    ignoring.see(seconds=20)
+    assert ignoring.stages() == [("start", None), ("end", None)]
+
+
+def test_a_face_that_leaves_the_list_is_reported_again(ignoring):
+    ignoring.ignored.append(7)
+    ignoring.see((7, 400, 300), seconds=3)
+    ignoring.ignored.clear()
+    ignoring.watcher.search_again()
+    ignoring.see((7, 400, 300), seconds=1)
+    assert ignoring.stages() == [("start", None)]
+
+
+def test_a_known_person_who_is_nearer_than_the_list_keeps_the_name(ignoring):
+    ignoring.ignored.append(7)
+    ignoring.see((1, 400, 300), seconds=3)
+    assert ignoring.stages() == [("start", "p1")]

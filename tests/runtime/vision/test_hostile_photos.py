@@ -176,6 +176,7 @@ def test_a_bitmap_with_impossible_numbers_is_refused_or_read(at, value):
         assert decode_image(bytes(data), "a.bmp").shape == PICTURE.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGFPE, signal.SIGKILL])
 def test_a_crash_costs_one_photo(monkeypatch, how):
     decode_image(encode(".png"), "first.png")
@@ -312,6 +313,7 @@ def test_a_fork_uses_a_process_of_its_own():
     assert (decode_image(encode(".png"), "a.png") == PICTURE).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "says"),
     [("resource.RLIMIT_AS, (400 << 20, 400 << 20)", "memory|does not start"),
@@ -369,6 +371,7 @@ SEEDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300, derandomize=True)
 @given(st.sampled_from(SEEDS), st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6)), max_size=4), st.booleans())
 def test_any_bytes_are_an_image_within_the_limits_or_refused(seed, changes, insert):

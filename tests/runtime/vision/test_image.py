@@ -221,6 +221,7 @@ def test_a_file_too_large_for_a_photo_is_not_read(tmp_path):
         read_image(path)
 
 
+@pytest.mark.slow
 def test_damaged_files_are_read_or_refused_and_nothing_else_happens(tmp_path):
     random = np.random.default_rng(0)
     picture = cv2.GaussianBlur(random.integers(0, 255, (24, 32, 3), np.uint8), (0, 0), 2)

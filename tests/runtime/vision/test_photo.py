@@ -199,6 +199,7 @@ def test_real_close_ups_are_found_and_recognized(real, portraits):
             assert len(real.near().detect(tight)) == 1
 
 
+@pytest.mark.slow
 def test_the_commands_turn_photos_and_say_so(real_bundle, shared, portraits, tmp_path, capsys):
     upright, sideways = tmp_path / "upright.jpg", tmp_path / "sideways.jpg"
     cv2.imwrite(str(upright), portraits[0][0])

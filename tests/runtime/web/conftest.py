@@ -19,8 +19,9 @@ from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.manifest import Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.inference.pipeline import open_model
 from rkface.runtime.inference.scheduler import Scheduler
+from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import CameraSettings, Events, Recognition, Settings
+from rkface.runtime.service.settings import CameraSettings, Recognition, Settings
 from rkface.runtime.service.settings import Liveness as LivenessSettings
 from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer

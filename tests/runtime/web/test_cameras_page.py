@@ -136,6 +136,8 @@ def test_on_a_phone_a_corner_is_dragged_with_a_finger(editor, door, shot):
     editor.click("button", "Add a mask")
     drag_by_touch(editor, (0.35, 0.3), (0.05, 0.1))
     assert abs(corners(editor)[0][0] - 50) <= 8 and abs(corners(editor)[0][1] - 100) <= 12
+    editor.click("button", "Remove the corner")  # a phone has no Delete key
+    assert len(corners(editor)) == 3
     size = "document.querySelector('.corner').getBoundingClientRect()"
     assert editor.run(f"Math.min({size}.width, {size}.height)") >= 40, "large enough for a finger"
     assert editor.run("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"

@@ -96,6 +96,7 @@ def test_clients_that_never_finish_the_tls_handshake_keep_nobody_out(monkeypatch
         eventually(lambda: len(list(OPEN_FILES.iterdir())) - before - 60 <= 10, "the oldest connections were closed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_clients_that_do_not_read_the_answer_keep_nobody_out(monkeypatch, tmp_path, limits, certificate, encrypted):
     monkeypatch.setattr(serving, "CONNECTIONS", 4)
@@ -256,6 +257,7 @@ def test_without_file_descriptors_new_connections_wait_and_the_log_says_so_once(
     assert not any(record.exc_info for record in caplog.records)
 
 
+@pytest.mark.slow
 def test_a_process_with_few_file_descriptors_answers_honest_clients(tmp_path):
     """Slow clients take all that the console may have, which is a quarter: something is left for the rest."""
     program = (

@@ -32,6 +32,7 @@ def package(tmp_path_factory):
     sys.path.remove(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_a_generated_client_enrolls_identifies_and_forgets(package, service, portraits, tmp_path):
     def module(name):

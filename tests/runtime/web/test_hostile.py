@@ -75,6 +75,7 @@ def fields(app, method, path):
     return list(named.get("properties", ("name", "appearance", "force")))
 
 
+@pytest.mark.slow
 def test_no_request_fails(app, loop, ada, caplog):
     token = app.state.access.caller({}).csrf_token
     known = [ada, "door", "Ada", "1", "recognition.match"]
@@ -90,6 +91,7 @@ def test_no_request_fails(app, loop, ada, caplog):
     assert not failures(caplog)
 
 
+@pytest.mark.slow
 def test_no_body_fails_on_any_route(app, loop, ada, caplog):
     """Every route that changes something, with every hostile body, and with every hostile value for each field that the
     route has, for all of them, and for fields that it does not have."""

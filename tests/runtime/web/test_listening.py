@@ -36,6 +36,7 @@ def taken():
         yield other.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_the_first_error_of_run(taken, tmp_path):
     """Before the bundle is even looked for, and before a camera or a receiver of events is opened."""
     command = [

