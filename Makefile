@@ -173,6 +173,9 @@ bench-dlib: $(INSTALLED)  ## dlib's recognizer at its own 150×150 chip (OPTIONS
 bench-center: $(INSTALLED)  ## the constant in a recognizer's embeddings (OPTIONS='--detector … --recognizer … --photos … --pairs …')
 	$(BIN)/python tests/bench/embedding_center.py $(OPTIONS)
 
+bench-strangers: $(INSTALLED)  ## strangers over their visits: purity and completeness of clusters, and their cost (OPTIONS as for bench-center)
+	$(BIN)/python tests/bench/stranger_clusters.py $(OPTIONS)
+
 bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two and one NPU cores (simulated, no NPU)
 	$(BIN)/python tests/bench/scheduler_cores.py $(OPTIONS)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.faces import Faces
-from rkface.runtime.core.files import parse_json
+from rkface.runtime.core.files import append, parse_json
 from rkface.runtime.core.turns import TURNS, Turn
 from rkface.runtime.vision.photo import PhotoFaces, turn_image
 
@@ -57,8 +57,7 @@ class ProgressFile:
         line = json.dumps([digest, *arrays, photo.turned, photo.sure, photo.again])
         try:
             with self._lock:
-                self.file.write(line.encode() + b"\n")
-                self.file.flush()
+                append(self.file, line.encode() + b"\n")
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
@@ -80,11 +79,9 @@ def open_progress(out: Path, search: dict[str, Any]) -> Iterator[ProgressFile]:
         head = json.dumps(search, sort_keys=True).encode() + b"\n"
         same = file.readline(MOST_LINE) == head
         known, end = _read(file, len(head)) if same else ({}, 0)
-        file.seek(end)
-        file.truncate()
+        file.truncate(end)
         if not same:
-            file.write(head)
-            file.flush()
+            append(file, head)
         yield ProgressFile(path, file, known)
     path.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ..core.atomic import sync_to_disk
 from ..core.errors import InputError, WorkError
-from ..core.files import parse_json
+from ..core.files import append, parse_json
 
 MOST_LINE = 64 << 20  # bytes: a photo with 5,000 faces has less
 
@@ -29,8 +29,7 @@ class EmbeddingsFile:
         """Add a line. It is complete for the next run even if this process is killed right after it. Raises WorkError
         if it cannot be written."""
         try:
-            self.file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
-            self.file.flush()
+            append(self.file, json.dumps(value, ensure_ascii=False).encode() + b"\n")
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
@@ -52,10 +51,8 @@ def open_embeddings_file(path: Path, model: str, *, resume: bool) -> Iterator[Em
         raise _unwritable(path, error) from error
     with os.fdopen(descriptor, "r+b") as file:
         photos, end = _read_lines(path, file, model)
-        file.seek(end)
-        file.truncate()  # a line that the last run could not finish
+        file.truncate(end)  # a line that the last run could not finish
         yield EmbeddingsFile(path, file, photos)
-        file.flush()
         sync_to_disk(path)
 
 

@@ -9,7 +9,7 @@ import select
 import stat
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from .errors import InputError
 
@@ -47,6 +47,14 @@ def read_file(path: Path, limit: int, kind: str = "such a file") -> bytes:
         most = f"{limit / MEGABYTE:g} MB" if limit >= MEGABYTE / 10 else f"{limit:,} bytes"
         raise InputError(f"{path}: the file is larger than {most}, which is the limit for {kind}")
     return data
+
+
+def append(file: IO[bytes], data: bytes) -> None:
+    """Write ``data`` at the end of ``file``, without a buffer: after an error, closing it does not fail as well."""
+    descriptor, rest = file.fileno(), memoryview(data)
+    os.lseek(descriptor, 0, os.SEEK_END)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def require_file(path: Path) -> None:

@@ -78,9 +78,9 @@ class Alerts:
                     self._open[id] = self._apply(shown, [self._wall()])
 
     def _apply(self, state: _Open, moments: list[float]) -> _Open:
-        rules = {name: rule for name, rule in self._rules().items() if name not in state.progress.applied}
-        if not any(rule.enabled for rule in rules.values()):
-            return state
+        rules = self._rules()
+        if all(name in state.progress.applied or not rule.enabled for name, rule in rules.items()):
+            return state  # the usual case, in which nothing is read
         appearance = state.appearance
         progress, names = advance(state.progress, rules, appearance, self._identify(appearance), moments)
         for name in names:

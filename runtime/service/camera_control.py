@@ -30,6 +30,7 @@ class CameraControl:
         watchers: Mapping[str, Watcher],
         current: CurrentSettings,
         problems: Problems,
+        *,
         requests: SwitchRequests,
         end_visits: Callable[[str], None],
     ) -> None:

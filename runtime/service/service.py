@@ -168,7 +168,12 @@ class Service:
                 identity=self._identity,
             )
             self._control = CameraControl(
-                self.workers, self.watchers, self._current, self.problems, self._switches, self._visits.end
+                self.workers,
+                self.watchers,
+                self._current,
+                self.problems,
+                requests=self._switches,
+                end_visits=self._visits.end,
             )
             self._control.start()
             self._people = KnownPeople(self.gallery, self._forget_deleted)

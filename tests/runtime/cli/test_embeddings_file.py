@@ -1,6 +1,7 @@
 """``rkface embed --out``: a private file, and an interrupted run that goes on where it ended."""
 
 import json
+import resource
 import stat
 
 import pytest
@@ -61,6 +62,19 @@ def test_another_file_is_refused_and_stays_as_it_is(embed, content, says):
     embed.out.write_bytes(content)
     code, err, lines = embed("--resume")
     assert code == 2 and says in err and err.count("\n") == 1 and b"".join(lines) == content
+
+
+def test_a_full_disk_is_an_error_and_the_run_can_go_on(embed):
+    complete = embed()[2]
+    embed.out.write_bytes(complete[0])
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(complete[0]) + 50, old[1]))
+    try:
+        code, err, lines = embed("--resume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert code == 1 and "cannot be written" in err and lines[0] == complete[0]
+    assert embed("--resume")[2] == complete
 
 
 def test_resume_needs_a_file(bundle, photo, capsys):

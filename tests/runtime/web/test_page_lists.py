@@ -106,7 +106,7 @@ def test_several_appearances_are_enrolled_or_deleted_at_once(page, address, past
         "[...document.querySelectorAll('dialog .rows > li')].every((one) => one.innerText.startsWith('Bela:'))"
     )
     page.click("dialog button", "Close")
-    page.until(f"{ROWS} === 50")
+    page.until(f"{ROWS} === 50 && document.querySelector('.bar [role=status]').innerText === ''")  # loaded again
     page.click("#choose-all")
     page.shows("50 appearances chosen", ".bar")
     page.click(".bar button", "Delete")
