@@ -40,7 +40,6 @@ from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
-from .console_protocol import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .current_settings import CurrentSettings
 from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .gallery_health import GalleryHealth, QualityCheck
@@ -61,6 +60,7 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
+from .states import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
 from .unnamed import erase_unnamed
