@@ -38,6 +38,9 @@ def strangers(parser: ArgumentParser) -> None:
 
     Appearances of one stranger are found by their embeddings. A service keeps these only with the setting `embeddings`
     in [keep], and pictures to enroll from with `unknown_faces`; both are days (docs/gallery.md).
+
+    examples:
+      rkface strangers list --least 3
     """
     add_actions(parser, ACTIONS)
 
