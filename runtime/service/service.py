@@ -24,6 +24,7 @@ from ..enrollment.guidance import Guidance
 from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
+from ..gallery.anchors import NO_ANCHOR
 from ..gallery.ignored import ignore_face
 from ..gallery.match import Match
 from ..gallery.people import embedding_identity
@@ -257,8 +258,10 @@ class Service:
     def ignore_seen(self, appearance: str) -> None:
         if self._log.find(appearance) is None:
             raise KeyError(appearance)
-        sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
-        ignore_face(self.gallery, [sample] if sample else [])
+        with self._enrollment.lock:
+            sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
+            ignore_face(self.gallery, [sample] if sample else [])
+        self._note_new_faces()
 
     def gallery_health(self) -> GalleryHealth:
         threshold = self._rules().match
@@ -459,7 +462,7 @@ class Service:
         """How similar each face is to the ignore list. While it cannot be read, nobody is ignored."""
         with self.problems.of("ignore list"):  # a part of its own: it must not clear the problem of the search
             return self.gallery.anchor_cosines(vectors)
-        return np.full(len(vectors), -1, np.float32)
+        return np.full(len(vectors), NO_ANCHOR, np.float32)
 
     def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
         def read_sighting(appearance: Appearance) -> Sighting:
