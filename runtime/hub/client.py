@@ -61,6 +61,7 @@ class HubClient:
         address: str,
         gallery: Gallery,
         lease: Lease,
+        *,
         before_erasing: Callable[[Person], None],
         on_erased: Callable[[], None],
         describe: Callable[[], Mapping[str, Any]],

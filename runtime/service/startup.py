@@ -131,7 +131,9 @@ def follow_hub(
     lease = Lease(gallery)
     gallery.may_name = lease.may_name
     address = read_secret(settings.hub.address)
-    with HubClient(address, gallery, lease, before_erasing, on_erased, describe) as client:
+    with HubClient(
+        address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe
+    ) as client:
         yield client
 
 
