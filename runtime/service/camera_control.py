@@ -9,12 +9,13 @@ from logging import getLogger
 
 from ..core.errors import InputError
 from ..events import SwitchRequests
+from ..tracking.watcher import Watcher
 from .camera_changes import CameraArea
 from .camera_worker import CameraWorker
-from .console_protocol import CameraSetup
 from .current_settings import CurrentSettings
 from .problems import Problems
-from .watchers import Watchers, hidden_masks, watched_area
+from .states import CameraSetup
+from .watchers import hidden_masks, watched_area
 
 log = getLogger("rkface.service")
 
@@ -26,12 +27,14 @@ class CameraControl:
     def __init__(
         self,
         workers: Mapping[str, CameraWorker],
+        watchers: Mapping[str, Watcher],
         current: CurrentSettings,
         problems: Problems,
+        *,
         requests: SwitchRequests,
         end_visits: Callable[[str], None],
     ) -> None:
-        self._workers, self._current, self._problems = workers, current, problems
+        self._workers, self._watchers, self._current, self._problems = workers, watchers, current, problems
         self._requests, self._end_visits = requests, end_visits
         self._switching = threading.Lock()
 
@@ -45,13 +48,13 @@ class CameraControl:
         """Return what is in effect for a camera. Raises KeyError for an unknown one."""
         return self._current.live.camera_setup(camera, time.time())
 
-    def change_area(self, camera: str, area: CameraArea | None, watchers: Watchers) -> None:
+    def change_area(self, camera: str, area: CameraArea | None) -> None:
         """Change the zones, masks and minimum size of faces of a camera. None: those of the configuration. Raises
         InputError if they cannot be used, and KeyError for an unknown camera."""
         worker = self._workers[camera]
         self._current.change(lambda live: live.with_area(camera, area, time.time()))
         settings = self._current.settings.camera[camera]
-        watchers[camera].watch_area(watched_area(settings))
+        self._watchers[camera].watch_area(watched_area(settings))
         worker.hide(hidden_masks(settings))
         log.info("camera %s: zones and masks changed", camera)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -25,17 +25,13 @@ from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
 from ..gallery.ignored import ignore_face
-from ..gallery.match import Match
 from ..gallery.people import Person, embedding_identity
 from ..gallery.reviews import Review
 from ..inference.cores import LONGEST_HANG, RETRIES
-from ..inference.frames import Result
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
-from ..tracking.visit import RecognitionRules, fuse
-from ..tracking.watch import watch_results
-from ..tracking.watcher import Watcher
+from ..tracking.visit import RecognitionRules
 from . import alert_rules, erasure, gallery_health, old_files, photo_requests
 from .alert_history import AlertHistory
 from .alert_pictures import AlertPictures
@@ -44,7 +40,6 @@ from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
-from .console_protocol import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .current_settings import CurrentSettings
 from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .gallery_health import GalleryHealth, QualityCheck
@@ -55,7 +50,6 @@ from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 from .problems import Problems
 from .publisher import Publisher
 from .settings import CameraSettings, Settings
-from .sighting import Sighting
 from .startup import (
     check_library,
     follow_hub,
@@ -66,9 +60,11 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
+from .states import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
 from .unnamed import erase_unnamed
+from .visit_control import VisitControl
 from .watchers import Watchers
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
@@ -105,10 +101,9 @@ class Service:
         self._failure: BaseException | None = None
         self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
-        self._last_result, self._last_prune = time.monotonic(), -math.inf
+        self._last_prune = -math.inf
         self._ready = False
         self.started = time.time()
-        self.failed_frames = 0
 
     def __enter__(self) -> Service:
         settings = self._settings
@@ -124,8 +119,6 @@ class Service:
             self._links = open_links(settings, self._pictures)
             self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures, switches=self._switches)
             self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
-            self._control = CameraControl(self.workers, self._current, self.problems, self._switches, self._end_visits)
-            self._control.start()
             self.scheduler = opened.enter_context(self._open_scheduler(settings))
             self.pipeline = self.scheduler.pipeline()  # for enrollment
             check_library(self.pipeline)
@@ -143,10 +136,10 @@ class Service:
             self.watchers = Watchers(
                 self.workers,
                 self._watch_pipeline,
-                self._search,
-                self._rules(),
-                settings=self._camera_settings,
-                anchor_cosines=self._anchor_cosines,
+                self.gallery,
+                self.problems,
+                rules=self._rules,
+                settings=lambda camera: self._settings.camera[camera],
             )
             self._alert_pictures = AlertPictures(
                 self._pictures,
@@ -165,6 +158,24 @@ class Service:
                 pictures=self._alert_pictures,
                 rules=lambda: self._settings.rules,
             )
+            self._visits = VisitControl(
+                self.workers,
+                self.watchers,
+                self._publisher,
+                self._alert_pictures,
+                keep=lambda: self._settings.keep,
+                crop=self.pipeline.crop,
+                identity=self._identity,
+            )
+            self._control = CameraControl(
+                self.workers,
+                self.watchers,
+                self._current,
+                self.problems,
+                requests=self._switches,
+                end_visits=self._visits.end,
+            )
+            self._control.start()
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self.strangers = StrangerRequests(
@@ -191,7 +202,7 @@ class Service:
                 hub=self.hub,
             )
             self._threads = [
-                self._thread("watch", self._watch_results),
+                self._thread("watch", self._visits.watch, self.scheduler.results()),
                 self._thread("house", self._keep_house),
                 *(self._thread(f"camera-{name}", self._run_camera, worker) for name, worker in self.workers.items()),
             ]
@@ -213,8 +224,8 @@ class Service:
             self.scheduler.close()
             for thread in self._threads:
                 thread.join()
-            for watcher in self.watchers.values():
-                self._publish(watcher, watcher.close())
+            for camera in self.workers:
+                self._visits.end(camera)
             for sink in self.sinks:
                 sink.close(DELIVERY_GRACE)
 
@@ -342,7 +353,7 @@ class Service:
         return read_health(self._parts, read_clocks())
 
     def metrics(self) -> str:
-        return write_metrics(self._parts, self.health(), self.failed_frames)
+        return write_metrics(self._parts, self.health(), self._visits.failed_frames)
 
     def subscribe(self) -> AbstractContextManager[Queue[Appearance]]:
         return self._publisher.subscribe()
@@ -353,7 +364,7 @@ class Service:
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
         before = self._current.change(lambda live: live.changed(values, time.time()))
         if self._settings.recognition != before.recognition:
-            self._restart_visits()
+            self._visits.restart()
         log.info("settings changed: %s", ", ".join(sorted(values)))
 
     def rules(self) -> Sequence[RuleState]:
@@ -372,7 +383,7 @@ class Service:
         return self._control.setup(source)
 
     def change_area(self, source: str, area: CameraArea | None) -> None:
-        self._control.change_area(source, area, self.watchers)
+        self._control.change_area(source, area)
 
     def switch_camera(self, source: str, on: bool | None) -> None:
         self._control.switch(source, on)
@@ -393,41 +404,23 @@ class Service:
             self._failure = self._failure or self._unreadable
             self._stop.set()
 
-    def _watch_results(self) -> None:
-        """Turn the scheduler's results into appearances, and publish them."""
-        for appearance in watch_results(self._note_results(self.scheduler.results()), self.watchers):
-            self._publish(self.watchers[appearance.source], [appearance])
-
-    def _note_results(self, results: Iterable[Result]) -> Iterator[Result]:
-        for result in results:
-            self._last_result = time.monotonic()
-            self.failed_frames += result.error is not None
-            source = result.frame.source
-            if self.workers[source].on:
-                self._alert_pictures.note_result(result, self.workers[source].hidden)
-                yield result
-            self.workers[source].note_result(result, self.watchers[source])  # its watcher has processed it by now
-
     def _keep_house(self) -> None:
         """Do everything that must be done from time to time."""
         interval = min(HOUSEKEEPING_INTERVAL, (watchdog_seconds() or 3 * HOUSEKEEPING_INTERVAL) / 3)
         while not self._stop.wait(interval):
             self._control.tick()
-            for name, worker in self.workers.items():
-                worker.sample()
-                if not worker.pending:  # no frames arrive: the camera may be away
-                    self._publish(self.watchers[name], self.watchers[name].tick())
-            self._publisher.tick(self._visible_appearances())
+            self._visits.tick()
+            self._publisher.tick(self.watchers.visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
                 if self._people.poll():
-                    self._search_again()
+                    self.watchers.search_again()
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
                 self._publisher.prune(self._settings.keep)
                 self._enrollment.drop_offers()
             frames_wait = any(worker.pending for worker in self.workers.values())
-            if not frames_wait or time.monotonic() - self._last_result < STUCK_AFTER:
+            if not frames_wait or time.monotonic() - self._visits.last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")
 
     def _thread(self, name: str, work: Callable[..., None], *arguments: Any) -> threading.Thread:
@@ -448,63 +441,14 @@ class Service:
         rules = self._settings.recognition.rules(self.pipeline.thresholds)
         return self._settings.liveness.rules(rules, self._watch_pipeline.liveness)
 
-    def _camera_settings(self, camera: str) -> CameraSettings:
-        return self._settings.camera[camera]
-
-    def _search(self, vectors: NDArray[np.float32], people: int) -> Sequence[Sequence[Match]]:
-        """Search the gallery. While it cannot be read, everybody is unknown, and health reports the problem."""
-        with self.problems.of("search"):
-            return self.gallery.search(vectors, people)
-        return [[] for _ in vectors]
-
-    def _anchor_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How similar each face is to the ignore list. While it cannot be read, nobody is ignored."""
-        with self.problems.of("ignore list"):  # a part of its own: it must not clear the problem of the search
-            return self.gallery.anchor_cosines(vectors)
-        return np.full(len(vectors), -1, np.float32)
-
-    def _publish(self, watcher: Watcher, appearances: Iterable[Appearance]) -> None:
-        def read_sighting(appearance: Appearance) -> Sighting:
-            keep = self._settings.keep
-            pictures = keep.known_faces if appearance.match else keep.unknown_faces
-            shots = watcher.shots(appearance.id) if pictures or keep.embeddings else ()
-            if not shots:
-                return Sighting()
-            face = encode_crop(shots[0].crop, self.pipeline.crop) if pictures else None
-            return Sighting(face, fuse(shots) if keep.embeddings else None, self._identity)
-
-        for appearance in appearances:
-            self._publisher.publish(appearance, read_sighting)
-
-    def _visible_appearances(self) -> frozenset[str]:
-        """The ids of the appearances of all people who are in view now."""
-        return frozenset(
-            face.appearance for watcher in self.watchers.values() for face in watcher.visible_faces() if face.appearance
-        )
-
     @property
     def _settings(self) -> Settings:
         return self._current.settings
 
-    def _end_visits(self, camera: str) -> None:
-        """End all visits to ``camera``."""
-        self._publish(self.watchers[camera], self.watchers[camera].close())
-
-    def _restart_visits(self) -> None:
-        """End all visits, and start new ones with the current rules."""
-        for camera in self.workers:
-            old = self.watchers.replace(camera, self._rules())
-            self._publish(old, old.close())
-
-    def _search_again(self) -> None:
-        """Search everybody who is in view in the gallery, which has changed."""
-        for watcher in self.watchers.values():
-            watcher.search_again()
-
     def _note_new_faces(self) -> None:
         """People were enrolled, or faces put on the ignore list or removed from it: look again at who is in view."""
         self._people.add_new()
-        self._search_again()
+        self.watchers.search_again()
 
     def _report(self) -> BoardReport | None:
         """The state of this board for Home Assistant."""
@@ -532,4 +476,4 @@ class Service:
         )  # before the sinks, which withdraw those that are gone, and before the log
         erasure.erase_from_sinks(backup.forgotten(self.gallery), self.sinks)
         self._publisher.prune(self._settings.keep)
-        self._restart_visits()
+        self._visits.restart()

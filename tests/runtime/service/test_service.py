@@ -409,7 +409,7 @@ def test_forgetting_returns_when_it_is_done_even_if_housekeeping_notices_first(l
         return left
 
     with live([scene()], events=NOWHERE) as service:
-        renew = service._restart_visits
+        renew = service._visits.restart
 
         def end_visits():
             noticed.set()
@@ -417,7 +417,7 @@ def test_forgetting_returns_when_it_is_done_even_if_housekeeping_notices_first(l
             renew()
             order.append("strangers")
 
-        monkeypatch.setattr(service, "_restart_visits", end_visits)
+        monkeypatch.setattr(service._visits, "restart", end_visits)
         monkeypatch.setattr("rkface.runtime.gallery.backup.forget", slow)
         service.forget(service.gallery.people()[0].id)
         order.append("answered")
@@ -565,7 +565,7 @@ def test_fifty_faces_in_a_frame_are_fifty_appearances(live):
     with live([scene(*crowd)]) as service:
         wait_for(lambda: len(faces(service)) == 50)
         wait_for(lambda: len(service.appearances(limit=100)) == 50)
-        assert service.failed_frames == 0
+        assert service._visits.failed_frames == 0
 
 
 def test_a_full_disk_stops_neither_cameras_nor_events(live):
@@ -614,7 +614,7 @@ def test_a_stuck_service_sends_no_watchdog_messages(live, monkeypatch):
         monkeypatch.setattr(worker, "sample", lambda: rounds.append(1))
         monkeypatch.setattr(worker, "note_result", partial(note_slowly, note=worker.note_result))
         assert held.wait(WAIT)
-        wait_for(lambda: time.monotonic() - service._last_result > 0.2)
+        wait_for(lambda: time.monotonic() - service._visits.last_result > 0.2)
         rounds.clear()
         wait_for(lambda: len(rounds) > 2)  # one may have started before
         said.clear()
