@@ -158,6 +158,8 @@ def seen_since(times: int, started: float, now: float) -> str:
     if times == 1:
         return f"seen once, {format_time(started)}"
     local = time.localtime(started)
+    if local[:3] == time.localtime(now)[:3]:
+        return f"seen {times} times today"
     day = time.strftime("%A" if now - started < WEEK - 86_400 else "%Y-%m-%d", local)
     return f"seen {times} times since {day}"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.faces import Faces
 from ..enrollment.measured_photo import describe_flaw, measure_faces
-from ..gallery.anchors import is_ignored
+from ..gallery.anchors import NO_ANCHOR, is_ignored
 from ..gallery.match import Match
 from ..inference.pipeline import Pipeline
 from ..vision.photo import UNSURE, PhotoFaces
@@ -126,7 +126,7 @@ def identify_photo(
     measured, crops = _measure(pipeline, look)
     embeddings = pipeline.embed(crops)
     found = search(embeddings, people) if measured else []
-    anchors = anchor_cosines(embeddings).tolist() if anchor_cosines and measured else [-1.0] * len(measured)
+    anchors = anchor_cosines(embeddings).tolist() if anchor_cosines and measured else [NO_ANCHOR] * len(measured)
     faces = []
     for face, matches, anchor in zip(measured, found, anchors, strict=True):
         ignored = is_ignored(matches, anchor, threshold)

@@ -268,8 +268,10 @@ class Service:
     def ignore_seen(self, appearance: str) -> None:
         if self._log.find(appearance) is None:
             raise KeyError(appearance)
-        sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
-        ignore_face(self.gallery, [sample] if sample else [])
+        with self._enrollment.lock:
+            sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
+            ignore_face(self.gallery, [sample] if sample else [])
+        self._note_new_faces()
 
     def gallery_health(self) -> GalleryHealth:
         threshold = self._rules().match

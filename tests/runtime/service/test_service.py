@@ -24,6 +24,7 @@ from rkface.runtime.core.weekly import DAYS, WeeklyHours
 from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.cores import CoreState
@@ -775,6 +776,32 @@ def test_pictures_of_known_people_and_embeddings_are_stored_only_if_the_settings
         stored = service._log.embeddings(service._identity, seen.match.person)
         assert service.face(seen.id).startswith(b"\x89PNG")
         assert seen.id in stored.ids and service.gallery.search(stored.vectors)[0][0].cosine > 0.9
+
+
+def test_an_ignored_face_has_no_appearance_and_no_event(settings, record, known, models):
+    picture = scene((1, 5))
+    crop = models.align(picture, models.detect(picture).landmarks[0])
+    with Gallery(known) as gallery:
+        entry = ignore_face(gallery, [Sample(models.embed([crop])[0], None, 0.9, "test")])
+    made = settings(door=record("door", *[scene((0, 3), (1, 5))] * 15))
+    assert who(played(made)) == [("start", "Ada Lovelace"), ("end", "Ada Lovelace")]
+    with Gallery(known) as gallery:
+        stop_ignoring(gallery, entry)
+    made.events.file.unlink()
+    assert sorted(who(played(made)), key=str) == [
+        ("end", "Ada Lovelace"),
+        ("end", None),
+        ("start", "Ada Lovelace"),
+        ("start", None),
+    ]
+
+
+def test_a_stranger_who_is_ignored_in_the_console_leaves_the_strangers(live):
+    with live([*[scene((1, 5))] * 30], keep=Keep(embeddings=1)) as service:
+        (stranger,) = wait_for(service.strangers.strangers)
+        service.strangers.ignore(stranger.id, "the postman")
+        assert service.strangers.strangers() == []
+        assert [visit for visit in service.watchers["door"]._visits if visit.ignored]
 
 
 def test_no_unknown_faces_are_stored_if_the_setting_is_zero(live):
