@@ -24,7 +24,7 @@ from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
 from ..gallery.ignored import ignore_face
-from ..gallery.people import embedding_identity
+from ..gallery.people import Person, embedding_identity
 from ..gallery.reviews import Review
 from ..inference.cores import LONGEST_HANG, RETRIES
 from ..inference.machine import read_clocks, read_machine
@@ -185,7 +185,7 @@ class Service:
                 changed=self._note_new_faces,
             )
             self.hub = opened.enter_context(
-                follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
+                follow_hub(settings, self.gallery, self._erase_unnamed, self._people.notice_deleted, self._describe)
             )
             self._parts = Parts(
                 started=self.started,
@@ -277,6 +277,8 @@ class Service:
         return gallery_health.read_gallery_health(self.gallery, self._log, threshold, quality)
 
     def delete_appearances(self, ids: Sequence[str]) -> int:
+        if self._pictures is not None:
+            self._pictures.erase_appearances(ids)
         return self._log.delete(ids)
 
     def face(self, appearance: str) -> bytes | None:
@@ -307,7 +309,7 @@ class Service:
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
             known = self.gallery.person(person)
-            unnamed = erase_unnamed(self.gallery, self._log, known)
+            unnamed = erase_unnamed(self.gallery, self._log, self._pictures, known)
             copies = erasure.delete_in_service(self.gallery, known, self._people.notice_deleted)
         report = erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
         return replace(report, left=[*unnamed, *report.left])
@@ -408,6 +410,11 @@ class Service:
         health = self.health()
         waiting = sum(sink.waiting for sink in health.sinks)
         return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
+
+    def _erase_unnamed(self, person: Person) -> None:
+        """Erase what is kept of ``person``, whom the hub has erased, without the name. What is left is logged."""
+        for sentence in erase_unnamed(self.gallery, self._log, self._pictures, person):
+            log.warning("the hub erased somebody: %s", sentence)
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
