@@ -823,10 +823,13 @@ def test_a_camera_follows_its_schedule_and_what_somebody_switches(live, settings
     with start() as service:
         assert not camera(service).on and service.workers["door"].camera._stream is None
         assert service.health().problems == () and service.latest("door") is None
-        service.switch_camera("door", True)
+        service.camera_control.switch("door", True)
         wait_for(lambda: faces(service))
         assert camera(service).on and camera(service).connected
-        assert service.camera_setup("door").switch.manual and service.camera_setup("door").switch.until > time.time()
+        assert (
+            service.camera_control.setup("door").switch.manual
+            and service.camera_control.setup("door").switch.until > time.time()
+        )
     with start() as service:  # what somebody switched holds after a restart
         wait_for(lambda: faces(service))
         service._switches.add("door", False)  # a command of the broker
@@ -837,8 +840,8 @@ def test_a_camera_follows_its_schedule_and_what_somebody_switches(live, settings
         assert ended, "the visit ends with the pictures"
         service._switches.add("cellar", False)
         wait_for(lambda: "a command to switch camera cellar was ignored" in caplog.text)
-        service.switch_camera("door", None)
-        assert not camera(service).on and not service.camera_setup("door").switch.manual
+        service.camera_control.switch("door", None)
+        assert not camera(service).on and not service.camera_control.setup("door").switch.manual
 
 
 def test_a_camera_is_switched_off_although_the_disk_is_full(live, monkeypatch):
@@ -848,14 +851,14 @@ def test_a_camera_is_switched_off_although_the_disk_is_full(live, monkeypatch):
     with live([scene((0, 3))]) as service:
         wait_for(lambda: faces(service))
         monkeypatch.setattr("rkface.runtime.service.live_settings.save_changes", full)
-        service.switch_camera("door", False)
+        service.camera_control.switch("door", False)
         assert not service.cameras["door"].on and "the disk is full" in service.health().problems
 
 
 def test_a_recording_cannot_be_switched(settings, record):
     with Service(settings(door=record("door", *[scene()] * 3))) as service:
         with pytest.raises(InputError, match="camera door is a recording"):
-            service.switch_camera("door", False)
+            service.camera_control.switch("door", False)
         service.run()
 
 
