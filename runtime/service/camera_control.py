@@ -12,9 +12,9 @@ from ..events import SwitchRequests
 from ..tracking.watcher import Watcher
 from .camera_changes import CameraArea
 from .camera_worker import CameraWorker
-from .console_protocol import CameraSetup
 from .current_settings import CurrentSettings
 from .problems import Problems
+from .states import CameraSetup
 from .watchers import hidden_masks, watched_area
 
 log = getLogger("rkface.service")

@@ -17,8 +17,8 @@ from ..cameras.v4l2_device import CaptureFormat
 from ..inference.frames import Frame, Result
 from ..tracking.watcher import Watcher
 from ..tracking.zones import Points
-from .console_protocol import CameraHealth, WatchedFrame
 from .settings import CameraSettings
+from .states import CameraHealth, WatchedFrame
 
 RECORDING_AHEAD = (
     1  # frames of a recording in the scheduler: a second one could replace the first before it is processed

@@ -18,9 +18,9 @@ from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler
 from ..tracking.watcher import Watcher
 from .camera_worker import CameraWorker
-from .console_protocol import CameraHealth, Health, SinkHealth
 from .problems import Problems
 from .settings import DAY
+from .states import CameraHealth, Health, SinkHealth
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ from .camera_changes import (
     load_camera_changes,
     switch_state,
 )
-from .console_protocol import CameraSetup, Setting, SettingsError
 from .rule_changes import NO_RULES, RuleChanges, load_rule_changes
 from .settings import Keep, Recognition, Settings
+from .states import CameraSetup, Setting, SettingsError
 
 OLD_FILE = "changed.toml"  # of rkface 0.1: all settings, for every gallery of the folder
 TIMES = "changed"  # the table with the time of each change

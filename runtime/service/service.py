@@ -25,7 +25,7 @@ from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
 from ..gallery.ignored import ignore_face
-from ..gallery.people import embedding_identity
+from ..gallery.people import Person, embedding_identity
 from ..gallery.reviews import Review
 from ..inference.cores import LONGEST_HANG, RETRIES
 from ..inference.machine import read_clocks, read_machine
@@ -40,7 +40,6 @@ from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_changes import CameraArea
 from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
-from .console_protocol import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .current_settings import CurrentSettings
 from .enrollment_requests import EnrollmentRequests, OfferedShot
 from .gallery_health import GalleryHealth, QualityCheck
@@ -61,6 +60,7 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
+from .states import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
 from .unnamed import erase_unnamed
@@ -187,7 +187,7 @@ class Service:
                 changed=self._note_new_faces,
             )
             self.hub = opened.enter_context(
-                follow_hub(settings, self.gallery, self._people.notice_deleted, self._describe)
+                follow_hub(settings, self.gallery, self._erase_unnamed, self._people.notice_deleted, self._describe)
             )
             self._parts = Parts(
                 started=self.started,
@@ -277,6 +277,8 @@ class Service:
         return gallery_health.read_gallery_health(self.gallery, self._log, threshold, quality)
 
     def delete_appearances(self, ids: Sequence[str]) -> int:
+        if self._pictures is not None:
+            self._pictures.erase_appearances(ids)
         return self._log.delete(ids)
 
     def face(self, appearance: str) -> bytes | None:
@@ -337,7 +339,7 @@ class Service:
     def forget(self, person: str) -> erasure.ErasureReport:
         with self._enrollment.lock:
             known = self.gallery.person(person)
-            unnamed = erase_unnamed(self.gallery, self._log, known)
+            unnamed = erase_unnamed(self.gallery, self._log, self._pictures, known)
             copies = erasure.delete_in_service(self.gallery, known, self._people.notice_deleted)
         report = erasure.report_in_service(self.gallery, copies, self.sinks, self._settings.events)
         return replace(report, left=[*unnamed, *report.left])
@@ -459,6 +461,11 @@ class Service:
         health = self.health()
         waiting = sum(sink.waiting for sink in health.sinks)
         return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
+
+    def _erase_unnamed(self, person: Person) -> None:
+        """Erase what is kept of ``person``, whom the hub has erased, without the name. What is left is logged."""
+        for sentence in erase_unnamed(self.gallery, self._log, self._pictures, person):
+            log.warning("the hub erased somebody: %s", sentence)
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""

@@ -21,9 +21,10 @@ from ..gallery.people import Person
 from ..gallery.people_search import find_people, select_page
 from ..gallery.split import move_samples
 from ..service.appearance_log import LoggedAppearance
-from ..service.console_protocol import CameraHealth, CameraService, Health, Setting
+from ..service.console_protocol import CameraService
 from ..service.enrollment_requests import OfferedShot
 from ..service.erasure import ErasureReport
+from ..service.states import CameraHealth, Health, Setting
 from ..vision.image import decode_image
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, ServiceDependency, WorkloadDependency
 from .photo_bodies import photo_body, read_photos

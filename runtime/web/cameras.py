@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from ..service.camera_changes import CameraArea
-from ..service.console_protocol import CameraService, CameraSetup
+from ..service.console_protocol import CameraService
+from ..service.states import CameraSetup
 from .api import find_camera
 from .dependencies import NOT_FOUND, UNAUTHORIZED, ServiceDependency
 

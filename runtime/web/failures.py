@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..core.errors import InputError, RkfaceError
-from ..service.console_protocol import SettingsError
+from ..service.states import SettingsError
 from .access import SECURITY_HEADERS
 from .places import RETRY_AFTER
 from .wire import problem

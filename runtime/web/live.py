@@ -19,7 +19,8 @@ from fastapi.responses import StreamingResponse
 from numpy.typing import NDArray
 from starlette.types import Receive, Scope, Send
 
-from ..service.console_protocol import CameraService, WatchedFrame
+from ..service.console_protocol import CameraService
+from ..service.states import WatchedFrame
 from ..tracking.watcher import VisibleFace
 from ..vision.draw import black_out
 from .access import Access

@@ -12,8 +12,8 @@ from fuzz_target import Target
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.service import live_settings
-from rkface.runtime.service.console_protocol import Health
 from rkface.runtime.service.settings import Settings
+from rkface.runtime.service.states import Health
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.password import PasswordCheck, read_password, read_token
 from rkface.runtime.web.serve import create_app

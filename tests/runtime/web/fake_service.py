@@ -3,7 +3,7 @@
 import queue
 from contextlib import contextmanager
 
-from rkface.runtime.service.console_protocol import Health
+from rkface.runtime.service.states import Health
 
 TOKEN = "0123456789abcdef" * 2  # for programs that read metrics
 REMOTE = {"client": ("10.0.0.9", 5000), "base_url": "http://board.local"}  # options of a test client

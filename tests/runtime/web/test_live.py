@@ -3,7 +3,7 @@
 import numpy as np
 
 from rkface.runtime.inference.frames import Frame
-from rkface.runtime.service.console_protocol import WatchedFrame
+from rkface.runtime.service.states import WatchedFrame
 from rkface.runtime.web import live
 
 from .conftest import eventually
