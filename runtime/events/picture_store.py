@@ -184,7 +184,7 @@ class PictureStore:
         self._delete("person IN (SELECT value FROM json_each(?))", [json.dumps(list(people))])
 
     def erase_appearances(self, ids: Collection[str]) -> None:
-        """As ``erase``, for all pictures of appearances (ids), whoever they show."""
+        """As ``erase``, for all pictures of appearances (ids), of known and unknown people."""
         self._delete("appearance IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))])
         self._waiting.difference_update(ids)
 

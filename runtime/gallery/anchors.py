@@ -24,6 +24,8 @@ from .stored_values import SELECT_ANCHORS, embeddings_from_bytes
 
 TIE = 1e-5  # cosines this close are equal: a bound for the error of a float32 sum of 512 products
 
+NO_ANCHOR = -2.0  # the cosine with an empty list: below any other, so that no threshold reaches it
+
 OpenAnchor = Callable[[Sequence[Any]], bytes]  # a row of SELECT_ANCHORS → the embedding without encryption
 
 

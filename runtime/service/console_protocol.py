@@ -10,20 +10,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..alerts.rule import Rule
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
 from ..gallery.reviews import Review
 from ..tracking.appearance import Appearance
-from .alert_rules import RuleState, RuleTrial
 from .appearance_log import LoggedAppearance
-from .camera_changes import CameraArea
+from .camera_control import CameraControl
 from .enrollment_requests import OfferedShot
 from .erasure import ErasureReport
 from .gallery_health import GalleryHealth
-from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
-from .states import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
+from .photo_requests import PhotoRequests
+from .rule_requests import RuleRequests
+from .states import CameraHealth, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 
 
@@ -31,7 +30,7 @@ class CameraService(Protocol):
     """The camera service, as the console sees it.
 
     Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide``,
-    ``detect``, ``identify``, ``compare``, ``gallery_health`` and ``forget``. ``source`` is the name of a camera; an
+    ``gallery_health``, ``forget`` and those of ``photos``. ``source`` is the name of a camera; an
     unknown name raises KeyError. Times are seconds since 1970, UTC.
     """
 
@@ -43,23 +42,23 @@ class CameraService(Protocol):
         """Requests about people without a name, and about the ignore list. They take a moment."""
 
     @property
+    def photos(self) -> PhotoRequests:
+        """Requests about single photos."""
+
+    @property
+    def rules(self) -> RuleRequests:
+        """Requests about rules for alerts. ``try_rule`` takes a moment."""
+
+    @property
+    def camera_control(self) -> CameraControl:
+        """Switches cameras, and changes which parts of their pictures count."""
+
+    @property
     def cameras(self) -> Mapping[str, CameraHealth]:
         """The cameras by name, in the order of the configuration."""
 
     def latest(self, source: str) -> WatchedFrame | None:
         """Return the newest frame that was processed. None before the first one, and while the camera is off."""
-
-    def camera_setup(self, source: str) -> CameraSetup:
-        """Return which parts of the camera's picture count, and when it is on."""
-
-    def change_area(self, source: str, area: CameraArea | None) -> None:
-        """Change the zones, masks and minimum size of faces, now and for the next start. None: back to the
-        configuration. Raises InputError, and changes nothing, if something is wrong."""
-
-    def switch_camera(self, source: str, on: bool | None) -> None:
-        """Switch a camera on or off, now and after the next start. It holds until the schedule changes the next time;
-        without a schedule, until somebody switches it again. None: the schedule decides. Raises InputError if the
-        camera is a recording."""
 
     def face(self, appearance: str) -> bytes | None:
         """Return the aligned face of the best shot as PNG. None if no picture is stored."""
@@ -106,23 +105,6 @@ class CameraService(Protocol):
         """Enroll a face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``): the one with the number ``face``, or
         the only one that can be meant. Here, ``source`` is a text that is stored with the sample."""
 
-    def detect(self, image: NDArray[np.uint8], *, aligned: bool = False) -> DetectedPhoto:
-        """Return the faces in a photo (see ``photo_requests``)."""
-
-    def identify(
-        self, image: NDArray[np.uint8], *, people: int = 1, threshold: float | None = None, aligned: bool = False
-    ) -> IdentifiedPhoto:
-        """Return who is in a photo (see ``photo_requests``). ``threshold``: None for that of the cameras."""
-
-    def compare(
-        self,
-        images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-        *,
-        threshold: float | None = None,
-        aligned: bool = False,
-    ) -> PhotoComparison:
-        """Return whether two photos show one person. ``threshold``: None for that of the cameras."""
-
     def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
         """Return the pictures from which this appearance can be enrolled now, best first, and keep them for a while."""
 
@@ -159,13 +141,3 @@ class CameraService(Protocol):
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
         """Change settings by their keys, now and for the next start. None: back to the configuration. Raises
         SettingsError, and changes nothing, if one is wrong."""
-
-    def rules(self) -> Sequence[RuleState]:
-        """Return the rules for alerts, by name, those that are switched off too."""
-
-    def change_rule(self, name: str, rule: Rule | None) -> None:
-        """Make or change a rule for alerts, now and for the next start; None: back to that of the configuration, or
-        delete it if the configuration has none. Raises InputError, and changes nothing, if it cannot be used."""
-
-    def try_rule(self, rule: Rule, days: float) -> RuleTrial:
-        """Return what ``rule`` would have sent for the appearances of the last ``days``."""

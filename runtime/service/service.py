@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..alerts.rule import Rule
 from ..core.errors import RkfaceError
 from ..enrollment.enroll import Verdict
 from ..enrollment.guidance import Guidance
@@ -32,12 +31,9 @@ from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules
-from . import alert_rules, erasure, gallery_health, old_files, photo_requests
-from .alert_history import AlertHistory
+from . import erasure, gallery_health, old_files
 from .alert_pictures import AlertPictures
-from .alert_rules import RuleState, RuleTrial
 from .appearance_log import AppearanceLog, LoggedAppearance
-from .camera_changes import CameraArea
 from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
 from .current_settings import CurrentSettings
@@ -46,9 +42,10 @@ from .gallery_health import GalleryHealth, QualityCheck
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .log_files import log_path
-from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
+from .photo_requests import PhotoRequests
 from .problems import Problems
 from .publisher import Publisher
+from .rule_requests import RuleRequests
 from .settings import CameraSettings, Settings
 from .startup import (
     check_library,
@@ -60,7 +57,7 @@ from .startup import (
     open_service_scheduler,
     open_sinks,
 )
-from .states import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
+from .states import CameraHealth, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
 from .unnamed import erase_unnamed
@@ -94,7 +91,6 @@ class Service:
     ) -> None:
         self.problems = Problems()
         self._current = CurrentSettings(settings, self.problems)
-        self._photo_lock = threading.Lock()
         self._switches = SwitchRequests()
         self._open_scheduler, self._open_camera_worker = open_scheduler, open_camera_worker
         self._stop = threading.Event()
@@ -124,7 +120,6 @@ class Service:
             check_library(self.pipeline)
             for worker in self.workers.values():
                 worker.note_detector(self.pipeline.manifest.longest_side)
-            self._photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
             self._watch_pipeline = self.scheduler.pipeline()
             self._identity = embedding_identity(self.pipeline.manifest)
             self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
@@ -149,6 +144,9 @@ class Service:
                 self.problems,
                 frame_side=self.pipeline.manifest.longest_side,
             )
+            photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
+            self.photos = PhotoRequests(photo_pipeline, self.gallery, lambda: self._rules().match)
+            self.rules = RuleRequests(self._current, self.gallery, self._log)
             self._check_quality = QualityCheck(self.gallery)
             self._publisher = Publisher(
                 self.gallery,
@@ -167,7 +165,7 @@ class Service:
                 crop=self.pipeline.crop,
                 identity=self._identity,
             )
-            self._control = CameraControl(
+            self.camera_control = CameraControl(
                 self.workers,
                 self.watchers,
                 self._current,
@@ -175,7 +173,7 @@ class Service:
                 requests=self._switches,
                 end_visits=self._visits.end,
             )
-            self._control.start()
+            self.camera_control.start()
             self._people = KnownPeople(self.gallery, self._forget_deleted)
             self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
             self.strangers = StrangerRequests(
@@ -268,8 +266,10 @@ class Service:
     def ignore_seen(self, appearance: str) -> None:
         if self._log.find(appearance) is None:
             raise KeyError(appearance)
-        sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
-        ignore_face(self.gallery, [sample] if sample else [])
+        with self._enrollment.lock:
+            sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
+            ignore_face(self.gallery, [sample] if sample else [])
+        self._note_new_faces()
 
     def gallery_health(self) -> GalleryHealth:
         threshold = self._rules().match
@@ -298,36 +298,6 @@ class Service:
 
     def enroll_seen(self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False) -> Verdict:
         return self._enrollment.enroll_appearance(name, appearance, self._rules().match, shots=shots, force=force)
-
-    def detect(self, image: NDArray[np.uint8], *, aligned: bool = False) -> DetectedPhoto:
-        with self._photo_lock:
-            return photo_requests.detect_photo(self._photo_pipeline, image, aligned=aligned)
-
-    def identify(
-        self, image: NDArray[np.uint8], *, people: int = 1, threshold: float | None = None, aligned: bool = False
-    ) -> IdentifiedPhoto:
-        least = self._rules().match if threshold is None else threshold
-        with self._photo_lock:
-            return photo_requests.identify_photo(
-                self._photo_pipeline,
-                self.gallery.search,
-                image,
-                least,
-                people=people,
-                aligned=aligned,
-                anchor_cosines=self.gallery.anchor_cosines,
-            )
-
-    def compare(
-        self,
-        images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-        *,
-        threshold: float | None = None,
-        aligned: bool = False,
-    ) -> PhotoComparison:
-        least = self._rules().match if threshold is None else threshold
-        with self._photo_lock:
-            return photo_requests.compare_photos(self._photo_pipeline, images, least, aligned=aligned)
 
     def guide(self, source: str) -> Guidance:
         latest = self.latest(source)
@@ -367,27 +337,6 @@ class Service:
             self._visits.restart()
         log.info("settings changed: %s", ", ".join(sorted(values)))
 
-    def rules(self) -> Sequence[RuleState]:
-        live = self._current.live
-        sent = AlertHistory(self._log).counts()
-        return alert_rules.list_rules(live.current, live.configured.rules, live.rules, self.gallery, sent)
-
-    def change_rule(self, name: str, rule: Rule | None) -> None:
-        self._current.change(lambda live: live.with_rule(name, rule))
-        log.info("rule %s: changed", name)
-
-    def try_rule(self, rule: Rule, days: float) -> RuleTrial:
-        return alert_rules.try_rule(rule, self.gallery, self._log, days)
-
-    def camera_setup(self, source: str) -> CameraSetup:
-        return self._control.setup(source)
-
-    def change_area(self, source: str, area: CameraArea | None) -> None:
-        self._control.change_area(source, area)
-
-    def switch_camera(self, source: str, on: bool | None) -> None:
-        self._control.switch(source, on)
-
     # The threads.
 
     def _run_camera(self, worker: CameraWorker) -> None:
@@ -408,7 +357,7 @@ class Service:
         """Do everything that must be done from time to time."""
         interval = min(HOUSEKEEPING_INTERVAL, (watchdog_seconds() or 3 * HOUSEKEEPING_INTERVAL) / 3)
         while not self._stop.wait(interval):
-            self._control.tick()
+            self.camera_control.tick()
             self._visits.tick()
             self._publisher.tick(self.watchers.visible_appearances())
             with self.problems.of("gallery"):

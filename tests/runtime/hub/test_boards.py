@@ -39,7 +39,7 @@ def door(hub, database, bundle, tmp_path, monkeypatch):
 
 
 def who(service):
-    (face,) = service.identify(scene((0, 3))).faces
+    (face,) = service.photos.identify(scene((0, 3))).faces
     return face.matches[0].name if face.matches else None
 
 

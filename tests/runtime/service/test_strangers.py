@@ -239,7 +239,9 @@ def test_chosen_samples_are_the_best_one_and_different_ones():
     assert chosen[0] is same[0] and chosen[1] is other and choose_samples([], 3) == []
 
 
-@pytest.mark.parametrize(("ago", "said"), [(3600.0, "since Friday"), (9 * 86400.0, "since 2027-01-06")])
+@pytest.mark.parametrize(
+    ("ago", "said"), [(3600.0, "today"), (86400.0, "since Thursday"), (9 * 86400.0, "since 2027-01-06")]
+)
 def test_since_when_a_stranger_was_seen_is_a_weekday_or_a_date(monkeypatch, ago, said):
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
