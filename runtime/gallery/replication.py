@@ -119,8 +119,10 @@ def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collect
         if content not in wanted and id not in unsent:
             database.execute("DELETE FROM sample WHERE id = ?", [id])
             database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-    for content in wanted.keys() - own.values():
-        insert_sample(gallery, person.id, wanted[content], now)
+    known_contents = set(own.values())
+    for content, sample in wanted.items():
+        if content not in known_contents:
+            insert_sample(gallery, person.id, sample, now)
     return {id for id, content in own.items() if content in wanted}
 
 

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,24 @@ from rkface.runtime.hub.push import HubEvents, push_people, send_heartbeat
 
 MODEL, NUMBERS = "1" * 32, 16
 START = 1_800_000_000.0  # seconds since 1970
-TABLES = "site, board, person, stay, sample, setting, change, tombstone, receipt, event, heartbeat, review, review_sample"
+PEOPLE = [
+    "person",
+    "stay",
+    "sample",
+    "setting",
+    "event",
+    "heartbeat",
+    "review",
+    "review_sample",
+]  # tables with, or about, people
+TABLES = [*PEOPLE, "site", "board", "change", "tombstone", "receipt"]
 
 
 class Interruption(Exception):
     """The board lost its power, or the connection."""
 
 
+@lru_cache(maxsize=1000)
 def sample(number):
     """The sample with this number: an embedding that no other one has."""
     vector = np.random.default_rng(number).standard_normal(NUMBERS)
@@ -47,7 +59,7 @@ class Hub:
         return self.database.execute(query, values).fetchall()
 
     def clear(self):
-        self.database.execute(f"TRUNCATE {', '.join(f'rkface.{table}' for table in TABLES.split(', '))}")
+        self.database.execute(f"TRUNCATE {', '.join(f'rkface.{table}' for table in TABLES)}")
         for (role,) in self.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE 'rkface_board__%%'"):
             with suppress(psycopg.Error):  # one of another hub
                 self.database.execute(f"DROP ROLE {role}")
@@ -107,10 +119,10 @@ class Board:
 
     def see(self, number):
         """Somebody is in front of the camera: an event waits if the face has a name."""
-        for match in self.names(number):
+        for match in self.names([number])[0]:
             event = {"schema": "rkface.appearance", "id": f"{self.name}-{self.on}-{number}", "started": self.hub.now}
-            match = {"person": match.person, "name": match.name, "cosine": match.cosine}
-            self.outbox.append([encode({**event, "match": match})])
+            named = {"person": match.person, "name": match.name, "cosine": match.cosine}
+            self.outbox.append([encode({**event, "match": named})])
 
     def deliver(self):
         """Send all events that wait."""
@@ -125,9 +137,12 @@ class Board:
         finally:
             events.close()
 
-    def names(self, number):
-        """Whom the board names for this face."""
-        return [one for one in self.gallery.search(sample(number).embedding[None])[0] if one.cosine > 0.99]
+    def names(self, numbers):
+        """Whom the board names for these faces: a list for each."""
+        if not numbers:
+            return []
+        found = self.gallery.search(np.stack([sample(number).embedding for number in numbers]))
+        return [[one for one in matches if one.cosine > 0.99] for matches in found]
 
     def content(self):
         """The people: id → (name, embeddings)."""
@@ -146,11 +161,18 @@ class Board:
         return found
 
 
+def save_fsyncs(address):
+    """Make the server of the tests faster: no test is about power cuts of the hub."""
+    with connect(address) as server:
+        server.execute("ALTER SYSTEM SET fsync = off")
+        server.execute("ALTER SYSTEM SET full_page_writes = off")
+        server.execute("SELECT pg_reload_conf()")
+
+
 def open_hub(address):
     """The hub in the database at ``address``, without anybody."""
     database = connect(address)
     migrate(database)
-    database.execute("SET synchronous_commit = off")
     hub = Hub(address, database)
     hub.clear()
     return hub
