@@ -7,20 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..enrollment.enroll import Verdict
-from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
-from ..gallery.reviews import Review
 from ..tracking.appearance import Appearance
 from .appearance_log import LoggedAppearance
 from .camera_control import CameraControl
-from .enrollment_requests import OfferedShot
+from .enrollment_requests import EnrollmentRequests
 from .erasure import ErasureReport
-from .gallery_health import GalleryHealth
 from .photo_requests import PhotoRequests
+from .review_requests import ReviewRequests
 from .rule_requests import RuleRequests
 from .states import CameraHealth, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
@@ -29,9 +23,9 @@ from .stranger_requests import StrangerRequests
 class CameraService(Protocol):
     """The camera service, as the console sees it.
 
-    Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide``,
-    ``gallery_health``, ``forget`` and those of ``photos``. ``source`` is the name of a camera; an
-    unknown name raises KeyError. Times are seconds since 1970, UTC.
+    Every method may be called from any thread. All return quickly except ``forget``, and those of ``enrollment``,
+    ``photos`` and ``reviews``. ``source`` is the name of a camera; an unknown name raises KeyError. Times are seconds
+    since 1970, UTC.
     """
 
     @property
@@ -40,6 +34,14 @@ class CameraService(Protocol):
     @property
     def strangers(self) -> StrangerRequests:
         """Requests about people without a name, and about the ignore list. They take a moment."""
+
+    @property
+    def enrollment(self) -> EnrollmentRequests:
+        """Requests about enrollment."""
+
+    @property
+    def reviews(self) -> ReviewRequests:
+        """Requests about whom the cameras recognized."""
 
     @property
     def photos(self) -> PhotoRequests:
@@ -84,39 +86,9 @@ class CameraService(Protocol):
             until: Only appearances that started earlier.
         """
 
-    def review(self, appearance: str, person: str | None) -> Review:
-        """Store who this appearance was: the person with this id; None for nobody who is enrolled. Raises KeyError if
-        the log has no such appearance, InputError if there is no such person."""
-
-    def ignore_seen(self, appearance: str) -> None:
-        """Put the face of an appearance on the ignore list. Raises KeyError if the log has no such appearance,
-        InputError if its embedding is not stored."""
-
-    def gallery_health(self) -> GalleryHealth:
-        """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""
-
     def delete_appearances(self, ids: Sequence[str]) -> int:
         """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that
         lasts is logged again when it changes."""
-
-    def enroll(
-        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
-    ) -> Verdict:
-        """Enroll a face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``): the one with the number ``face``, or
-        the only one that can be meant. Here, ``source`` is a text that is stored with the sample."""
-
-    def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
-        """Return the pictures from which this appearance can be enrolled now, best first, and keep them for a while."""
-
-    def offered_face(self, appearance: str, shot: str) -> bytes | None:
-        """Return the aligned face of an offered shot as PNG. None if it is not kept any more."""
-
-    def enroll_seen(self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False) -> Verdict:
-        """Enroll the person of an appearance: from these ``shots`` that were offered, or, without any, from its best
-        shots or from the face in the log."""
-
-    def guide(self, source: str) -> Guidance:
-        """Return what the person in front of the camera should do for a good sample (see ``enrollment.guidance``)."""
 
     def forget(self, person: str) -> ErasureReport:
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events

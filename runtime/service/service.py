@@ -14,37 +14,30 @@ from queue import Queue
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..core.errors import RkfaceError
-from ..enrollment.enroll import Verdict
-from ..enrollment.guidance import Guidance
 from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
-from ..gallery.ignored import ignore_face
 from ..gallery.people import Person, embedding_identity
-from ..gallery.reviews import Review
 from ..inference.cores import LONGEST_HANG, RETRIES
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules
-from . import erasure, gallery_health, old_files
+from . import erasure, old_files
 from .alert_pictures import AlertPictures
 from .appearance_log import AppearanceLog, LoggedAppearance
 from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
 from .current_settings import CurrentSettings
-from .enrollment_requests import EnrollmentRequests, OfferedShot
-from .gallery_health import GalleryHealth, QualityCheck
+from .enrollment_requests import EnrollmentRequests
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .log_files import log_path
 from .photo_requests import PhotoRequests
 from .problems import Problems
 from .publisher import Publisher
+from .review_requests import ReviewRequests
 from .rule_requests import RuleRequests
 from .settings import CameraSettings, Settings
 from .startup import (
@@ -147,7 +140,6 @@ class Service:
             photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
             self.photos = PhotoRequests(photo_pipeline, self.gallery, lambda: self._rules().match)
             self.rules = RuleRequests(self._current, self.gallery, self._log)
-            self._check_quality = QualityCheck(self.gallery)
             self._publisher = Publisher(
                 self.gallery,
                 self._log,
@@ -175,13 +167,28 @@ class Service:
             )
             self.camera_control.start()
             self._people = KnownPeople(self.gallery, self._forget_deleted)
-            self._enrollment = EnrollmentRequests(self.gallery, self.pipeline, self._people, self.watchers, self._log)
+            self.enrollment = EnrollmentRequests(
+                self.gallery,
+                self.pipeline,
+                self._log,
+                workers=self.workers,
+                watchers=self.watchers,
+                people=self._people,
+                threshold=lambda: self._rules().match,
+            )
+            self.reviews = ReviewRequests(
+                self.gallery,
+                self._log,
+                threshold=lambda: self._rules().match,
+                lock=self.enrollment.lock,
+                changed=self._note_new_faces,
+            )
             self.strangers = StrangerRequests(
                 self.gallery,
                 self._log,
                 self._identity,
                 threshold=lambda: self._rules().match,
-                lock=self._enrollment.lock,
+                lock=self.enrollment.lock,
                 changed=self._note_new_faces,
             )
             self.hub = opened.enter_context(
@@ -260,22 +267,6 @@ class Service:
     ) -> list[LoggedAppearance]:
         return self._log.newest(limit, before, person, source, since=since, until=until)
 
-    def review(self, appearance: str, person: str | None) -> Review:
-        return gallery_health.review_appearance(self.gallery, self._log, appearance, person)
-
-    def ignore_seen(self, appearance: str) -> None:
-        if self._log.find(appearance) is None:
-            raise KeyError(appearance)
-        with self._enrollment.lock:
-            sample = gallery_health.logged_sample(self.gallery, self._log, appearance)
-            ignore_face(self.gallery, [sample] if sample else [])
-        self._note_new_faces()
-
-    def gallery_health(self) -> GalleryHealth:
-        threshold = self._rules().match
-        quality = self._check_quality(threshold)
-        return gallery_health.read_gallery_health(self.gallery, self._log, threshold, quality)
-
     def delete_appearances(self, ids: Sequence[str]) -> int:
         if self._pictures is not None:
             self._pictures.erase_appearances(ids)
@@ -285,29 +276,8 @@ class Service:
         shots = self.watchers.shots(appearance)
         return encode_crop(shots[0].crop, self.pipeline.crop) if shots else self._log.face(appearance)
 
-    def enroll(
-        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
-    ) -> Verdict:
-        return self._enrollment.enroll_photo(name, image, source, face=face, force=force)
-
-    def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
-        return self._enrollment.offer_shots(appearance)
-
-    def offered_face(self, appearance: str, shot: str) -> bytes | None:
-        return self._enrollment.offered_face(appearance, shot)
-
-    def enroll_seen(self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False) -> Verdict:
-        return self._enrollment.enroll_appearance(name, appearance, self._rules().match, shots=shots, force=force)
-
-    def guide(self, source: str) -> Guidance:
-        latest = self.latest(source)
-        if latest is None:
-            off = not self.workers[source].on
-            return Guidance(False, f"The camera {'is switched off' if off else 'has not delivered a picture yet'}.")
-        return self._enrollment.guide(latest.frame)
-
     def forget(self, person: str) -> erasure.ErasureReport:
-        with self._enrollment.lock:
+        with self.enrollment.lock:
             known = self.gallery.person(person)
             unnamed = erase_unnamed(self.gallery, self._log, self._pictures, known)
             copies = erasure.delete_in_service(self.gallery, known, self._people.notice_deleted)
@@ -367,7 +337,7 @@ class Service:
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
                 self._publisher.prune(self._settings.keep)
-                self._enrollment.drop_offers()
+                self.enrollment.drop_offers()
             frames_wait = any(worker.pending for worker in self.workers.values())
             if not frames_wait or time.monotonic() - self._visits.last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")
@@ -418,7 +388,7 @@ class Service:
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""
-        self._enrollment.drop_offers(older=0)  # they may show a deleted person
+        self.enrollment.drop_offers(older=0)  # they may show a deleted person
         self.strangers.finder.forget()
         self._alert_pictures.prune(
             self.gallery

@@ -222,12 +222,12 @@ def test_an_unknown_person_can_be_enrolled_from_an_appearance_and_is_then_recogn
     with live(pictures) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
         assert start.match is None
-        assert service.enroll_seen("Grace", start.id).status == "enrolled"
+        assert service.enrollment.enroll_appearance("Grace", start.id).status == "enrolled"
         known = wait_for(lambda: next((e for e in service.appearances() if e.match), None))
         assert known.id == start.id and known.match.name == "Grace"
         assert not known.face, "the picture is deleted when the person is known"
         wait_for(lambda: [each.match and each.match.name for each in faces(service)] == ["Grace"])
-        again = service.enroll_seen("Somebody else", start.id)
+        again = service.enrollment.enroll_appearance("Somebody else", start.id)
         assert again.status == "refused" and again.near.name == "Grace"
 
 
@@ -300,8 +300,8 @@ def test_liveness_is_off_by_default_and_refused_without_a_model(live, live_bundl
 def test_a_photo_is_enrolled_and_guidance_is_given_while_the_camera_runs(live):
     with live([scene((1, 5))]) as service:
         wait_for(lambda: service.latest("door"))
-        assert service.guide("door").box is not None
-        assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
+        assert service.enrollment.guide("door").box is not None
+        assert service.enrollment.enroll_photo("Grace", scene((1, 2)), "upload").status == "enrolled"
         wait_for(lambda: [e for e in service.appearances() if e.match and e.match.name == "Grace"])
 
 
@@ -341,7 +341,7 @@ def test_a_person_forgotten_by_another_program_is_unknown_to_the_service(live, k
 
 def test_a_person_enrolled_by_the_service_and_forgotten_by_another_program_is_unknown(live, known):
     with live([scene((1, 5))]) as service, service.subscribe() as events:
-        assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
+        assert service.enrollment.enroll_photo("Grace", scene((1, 2)), "upload").status == "enrolled"
         while not (told := events.get(timeout=WAIT)).match:
             pass
         with Gallery(known) as other, other.transaction() as database:
@@ -358,7 +358,7 @@ def test_a_person_forgotten_just_before_a_write_of_the_service_is_unknown(live, 
         with service.gallery.lock:  # so that the service notices nothing in between
             with closing(Gallery(known)) as other:
                 forget(other, other.person("Ada Lovelace"))
-            assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
+            assert service.enrollment.enroll_photo("Grace", scene((1, 2)), "upload").status == "enrolled"
         assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
 
 
