@@ -79,17 +79,17 @@ def test_tables_of_another_version_are_refused_with_the_remedy(hub, database, ve
     assert message in capsys.readouterr().err
 
 
-def test_a_database_that_is_no_hub_is_refused(database, capsys):
+def test_another_database_is_refused(database, capsys):
     assert main(["hub", "boards", "--hub", database]) == 2
     assert "this database is not a hub" in capsys.readouterr().err
 
 
-def test_a_hub_that_cannot_be_reached_is_no_traceback(tmp_path, capsys):
+def test_a_hub_that_cannot_be_reached_gives_one_line(tmp_path, capsys):
     assert main(["hub", "boards", "--hub", f"postgresql://u:s3cretword@/x?host={tmp_path}"]) == 1
     assert "s3cretword" not in capsys.readouterr().err
 
 
-def test_a_connection_that_breaks_before_the_version_is_read_is_no_traceback(hub, database):
+def test_a_connection_that_breaks_before_the_version_is_read_gives_one_line(hub, database):
     with connect(database) as own:
         hub.execute("SELECT pg_terminate_backend(%s)", [own.info.backend_pid])
         with pytest.raises(WorkError, match="hub"):
