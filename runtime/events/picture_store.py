@@ -183,6 +183,11 @@ class PictureStore:
         cannot be written, or another program reads old pages."""
         self._delete("person IN (SELECT value FROM json_each(?))", [json.dumps(list(people))])
 
+    def erase_appearances(self, ids: Collection[str]) -> None:
+        """As ``erase``, for all pictures of appearances (ids), of known and unknown people."""
+        self._delete("appearance IN (SELECT value FROM json_each(?))", [json.dumps(list(ids))])
+        self._waiting.difference_update(ids)
+
     def count(self) -> int:
         """The number of pictures."""
         return int(self._read("SELECT count(*) FROM picture")[0][0])

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.sqlite import DamagedContentError
+from .bound_values import AnchorPlace, altered_anchor
 from .database import GalleryDatabase
-from .encryption import AlteredError, AnchorPlace, NoCipher, altered_anchor
+from .encryption import AlteredError, NoCipher
 from .match import Match
 from .people import Sample, check_sample
 from .rows import check_embedding, embedding_to_bytes, identity_of
@@ -23,6 +24,8 @@ from .schema import gallery_errors
 from .stored_values import SELECT_ANCHORS, embeddings_from_bytes
 
 TIE = 1e-5  # cosines this close are equal: a bound for the error of a float32 sum of 512 products
+
+NO_ANCHOR = -2.0  # the cosine with an empty list: below any other, so that no threshold reaches it
 
 OpenAnchor = Callable[[Sequence[Any]], bytes]  # a row of SELECT_ANCHORS → the embedding without encryption
 

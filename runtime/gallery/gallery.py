@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from ..core.checks import check_count, check_type
 from ..core.errors import InputError, RkfaceError
 from ..core.text import readable, shell_quoted
-from .anchors import anchor_opener, nearer_than_anchors
+from .anchors import NO_ANCHOR, anchor_opener, nearer_than_anchors
 from .blocks import Precision
+from .bound_values import bind_to, is_encrypted
 from .database import GalleryDatabase
-from .encryption import Key, bind_to, is_encrypted
+from .encryption import Key
 from .match import Match
 from .people import GalleryState, Person, PersonName, Sample, check_person, check_probes, check_sample, clean_name
 from .rows import (
@@ -271,7 +272,7 @@ class Gallery(GalleryDatabase):
             probes: N×D float32, embeddings of unit length.
 
         Returns:
-            N float32 cosines; -1 if the list is empty. ``search`` returns only people who are as near as this.
+            N float32 cosines; -2 if the list is empty. ``search`` returns only people who are as near as this.
 
         Raises:
             InputError: As ``search``.
@@ -280,7 +281,7 @@ class Gallery(GalleryDatabase):
             raise InputError(f"{self.path} is closed: open it again before you use it")
         snapshot = self._snapshot()
         if not len(snapshot.anchors):
-            return np.full(len(probes), -1, np.float32)
+            return np.full(len(probes), NO_ANCHOR, np.float32)
         return snapshot.anchor_cosines(check_probes(probes, snapshot.dimensions))
 
     def refresh(self) -> bool:

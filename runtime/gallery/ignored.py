@@ -6,18 +6,21 @@ removing the entry deletes them from the gallery and from its backups.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..core.errors import InputError
+from ..core.sqlite import DamagedContentError
 from ..core.text import find_hidden, shell_quoted
 from .anchors import insert_anchor, read_anchor_crops
 from .backup import Left, finish
 from .gallery import Gallery
 from .people import Sample
-from .schema import SCRUB
+from .schema import SCRUB, gallery_errors
 
 MOST_NOTE = 200  # characters
 MOST_FACES = 8  # embeddings of one entry: the first ones of a larger list would only repeat each other
@@ -67,7 +70,8 @@ def list_ignored(gallery: Gallery) -> list[IgnoredFace]:
         "SELECT ignored.id, note, created, count(anchor.id), count(image) FROM ignored "
         "LEFT JOIN anchor ON ignored = ignored.id GROUP BY ignored.id ORDER BY created, ignored.id"
     )
-    return [IgnoredFace(id, note, created, count, pictures > 0) for id, note, created, count, pictures in rows]
+    with gallery_errors(gallery.path):
+        return [_from_row(*row) for row in rows]
 
 
 def find_ignored(gallery: Gallery, id: str) -> IgnoredFace:
@@ -97,6 +101,15 @@ def stop_ignoring(gallery: Gallery, entry: IgnoredFace) -> list[Left]:
         database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
     gallery.update_index()
     return finish(gallery)
+
+
+def _from_row(*row: Any) -> IgnoredFace:
+    """Raises DamagedContentError if a value cannot be right."""
+    id, note, created, count, pictures = row
+    texts = isinstance(id, str) and isinstance(note, str)
+    if not (texts and isinstance(created, float) and math.isfinite(created)):
+        raise DamagedContentError("an entry of the ignore list")
+    return IgnoredFace(id, note, created, count, pictures > 0)
 
 
 def clean_note(note: str) -> str:

@@ -109,9 +109,11 @@ def check_id(name: str, what: str) -> None:
 
 
 def _write_role(hub: Hub, role: str, password: str) -> None:
-    # ``role`` has only letters, digits and _, and the password only those of base64: nothing needs an escape.
+    # The server must not see the password: it may write statements into its log. ``role`` has only letters, digits and
+    # _, and the hash only those of base64, $, : and -: nothing needs an escape.
+    hashed = hub.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     known = hub.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
-    verb = "ALTER" if known else "CREATE"
-    hub.execute("SET LOCAL password_encryption = 'scram-sha-256'")
-    hub.execute(f"{verb} ROLE \"{role}\" LOGIN PASSWORD '{password}' IN ROLE {BOARD}".encode() if not known else
-                f"{verb} ROLE \"{role}\" LOGIN PASSWORD '{password}'".encode())  # fmt: skip
+    if known:
+        hub.execute(f"ALTER ROLE \"{role}\" LOGIN PASSWORD '{hashed}'".encode())
+    else:
+        hub.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{hashed}' IN ROLE {BOARD}".encode())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import RkfaceError
 from ..events.backoff import Backoff
 from ..gallery.gallery import Gallery
+from ..gallery.people import Person
 from .connection import connect, hub_errors
 from .lease import Lease
 from .migrations import check_version
@@ -51,7 +52,8 @@ class HubState:
 class HubClient:
     """Syncs ``gallery`` with the hub at ``address`` from ``with`` to the end of the block, in a thread of its own.
 
-    ``on_change`` is called after people were changed or erased. ``describe`` returns what the heartbeat tells.
+    ``before_erasing`` is called with each person whom the hub has erased, while the gallery still has the samples, and
+    ``on_erased`` when they are gone. ``describe`` returns what the heartbeat tells.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class HubClient:
         address: str,
         gallery: Gallery,
         lease: Lease,
-        on_change: Callable[[], None],
+        *,
+        before_erasing: Callable[[Person], None],
+        on_erased: Callable[[], None],
         describe: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._address, self._gallery, self._lease = address, gallery, lease
-        self._on_change, self._describe = on_change, describe
+        self._before_erasing, self._on_erased, self._describe = before_erasing, on_erased, describe
         self._backoff = Backoff()
         self._state = HubState()
         self._stopping = threading.Event()
@@ -115,8 +119,7 @@ class HubClient:
             told = content is not None and self._is_told(hub)
             if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
                 review = push_people(hub, self._gallery)
-                if sync(hub, self._gallery, self._lease):
-                    self._on_change()
+                sync(hub, self._gallery, self._lease, before=self._before_erasing, after=self._on_erased)
                 content = self._content()
                 send_heartbeat(hub, self._lease, self._describe())
                 beat = time.monotonic()

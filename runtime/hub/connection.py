@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -57,10 +58,16 @@ def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
 
 def secure(options: Mapping[str, Any]) -> dict[str, Any]:
     """The connection ``options`` with TLS that checks the server, unless all hosts are this machine. Raises InputError
-    if they ask for less."""
+    if they ask for less.
+
+    libpq takes hosts that are not in ``options`` from the environment, and from its file of services, which is not
+    read here: a service counts as another machine.
+    """
     found = dict(options)
-    places = f"{found.get('hostaddr') or ''},{found.get('host') or ''}".split(",")
-    if all(_is_this_machine(place) for place in places if place):
+    named = [found.get("hostaddr") or os.environ.get("PGHOSTADDR"), found.get("host") or os.environ.get("PGHOST")]
+    service = found.get("service") or os.environ.get("PGSERVICE")
+    places = ",".join(place for place in named if place).split(",")
+    if not service and all(_is_this_machine(place) for place in places if place):
         return found
     mode = found.setdefault("sslmode", VERIFIED)
     if mode != VERIFIED:

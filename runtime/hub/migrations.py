@@ -64,7 +64,12 @@ MIGRATIONS: tuple[str, ...] = (
         id text PRIMARY KEY, board text NOT NULL REFERENCES board, body jsonb NOT NULL,
         received timestamptz NOT NULL DEFAULT now()
     );
-    CREATE INDEX event_person ON event ((body -> 'match' ->> 'person'));
+    -- An alert has its appearance in a field, any other event is one.
+    CREATE FUNCTION named_person(body jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS
+        $$SELECT coalesce(body #>> '{{appearance,match,person}}', body #>> '{{match,person}}')$$;
+    CREATE FUNCTION without_match(body jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
+        $$SELECT jsonb_set(jsonb_set(body, '{{match}}', 'null', false), '{{appearance,match}}', 'null', false)$$;
+    CREATE INDEX event_person ON event (named_person(body));
     CREATE INDEX event_started ON event (((body ->> 'started')::double precision));
     CREATE TABLE heartbeat (
         board text PRIMARY KEY REFERENCES board, seen timestamptz NOT NULL, revision bigint NOT NULL,
@@ -119,8 +124,7 @@ MIGRATIONS: tuple[str, ...] = (
     BEGIN
         INSERT INTO rkface.tombstone VALUES (OLD.id) ON CONFLICT DO NOTHING;
         PERFORM rkface.note_change(OLD.id, site, 'erased') FROM rkface.change WHERE person = OLD.id ORDER BY site;
-        UPDATE rkface.event SET body = jsonb_set(body, '{{match}}', 'null')
-            WHERE body -> 'match' ->> 'person' = OLD.id;
+        UPDATE rkface.event SET body = rkface.without_match(body) WHERE rkface.named_person(body) = OLD.id;
         RETURN NULL;
     END $$;
     CREATE TRIGGER erased AFTER DELETE ON person FOR EACH ROW EXECUTE FUNCTION person_erased();
@@ -135,25 +139,29 @@ MIGRATIONS: tuple[str, ...] = (
         FOR EACH ROW EXECUTE FUNCTION refuse_erased();
 
     -- A board that was away may still tell of somebody who was erased meanwhile.
-    CREATE FUNCTION anonymize_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface AS $$
+    -- SECURITY DEFINER functions search pg_temp last: without it in the list, PostgreSQL searches it first, and a board
+    -- could put a table of its own in place of one of these.
+    CREATE FUNCTION anonymize_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = rkface, pg_temp AS $$
     BEGIN
-        IF EXISTS (SELECT 1 FROM tombstone WHERE person = NEW.body -> 'match' ->> 'person') THEN
-            NEW.body := jsonb_set(NEW.body, '{{match}}', 'null');
+        IF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
+            NEW.body := rkface.without_match(NEW.body);
         END IF;
         RETURN NEW;
     END $$;
     CREATE TRIGGER anonymize BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION anonymize_event();
 
-    CREATE FUNCTION my_board() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rkface AS
+    CREATE FUNCTION my_board() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rkface, pg_temp AS
         'SELECT id FROM board WHERE role = session_user AND revoked IS NULL';
-    CREATE FUNCTION my_site() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rkface AS
+    CREATE FUNCTION my_site() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rkface, pg_temp AS
         'SELECT site FROM board WHERE role = session_user AND revoked IS NULL';
-    CREATE FUNCTION my_lease() RETURNS double precision LANGUAGE sql STABLE SECURITY DEFINER SET search_path = rkface AS
+    CREATE FUNCTION my_lease() RETURNS double precision LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = rkface, pg_temp AS
         'SELECT lease FROM board WHERE role = session_user AND revoked IS NULL';
     -- What a board may do to people, and nothing else: enroll at its own site, and forget people of its own site.
     -- Samples are (identity, embedding, quality, source). Returns whether the hub took the person; if not, see review.
     CREATE FUNCTION enroll(person_id text, person_name text, details jsonb, samples jsonb) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
     DECLARE at_site text := my_site(); own text;
     BEGIN
         IF at_site IS NULL THEN
@@ -172,6 +180,9 @@ MIGRATIONS: tuple[str, ...] = (
             IF EXISTS (SELECT 1 FROM person WHERE name = person_name) THEN
                 INSERT INTO review (person, board, name, metadata)
                     VALUES (person_id, my_board(), person_name, details) ON CONFLICT (person) DO NOTHING;
+                IF NOT EXISTS (SELECT 1 FROM review WHERE review.person = person_id AND board = my_board()) THEN
+                    RAISE EXCEPTION 'another board enrolled this person' USING ERRCODE = '42501';
+                END IF;
                 DELETE FROM review_sample WHERE review_sample.person = person_id;
                 INSERT INTO review_sample SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector,
                     (one ->> 'quality')::real, one ->> 'source' FROM jsonb_array_elements(samples) one;
@@ -190,17 +201,20 @@ MIGRATIONS: tuple[str, ...] = (
         RETURN true;
     END $$;
     CREATE FUNCTION forget(person_id text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = rkface, public AS $$
+    SET search_path = rkface, public, pg_temp AS $$
     BEGIN
         DELETE FROM review WHERE review.person = person_id AND board = my_board();
         DELETE FROM person WHERE id = person_id
             AND EXISTS (SELECT 1 FROM stay WHERE stay.person = person_id AND stay.site = my_site());
+        -- The board may have named somebody whom the hub never took.
+        UPDATE event SET body = rkface.without_match(body)
+            WHERE board = my_board() AND rkface.named_person(body) = person_id;
     END $$;
 
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rkface FROM PUBLIC;
     GRANT USAGE ON SCHEMA rkface TO {BOARD}, {ADMIN};
-    GRANT EXECUTE ON FUNCTION my_board(), my_site(), my_lease(), forget(text), enroll(text, text, jsonb, jsonb)
-        TO {BOARD};
+    GRANT EXECUTE ON FUNCTION my_board(), my_site(), my_lease(), forget(text), enroll(text, text, jsonb, jsonb),
+        named_person(jsonb) TO {BOARD};
     GRANT ALL ON ALL TABLES IN SCHEMA rkface TO {ADMIN};
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rkface TO {ADMIN};
     GRANT SELECT ON person, stay, sample, change, setting TO {BOARD};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from ..core.errors import InputError
 from ..gallery import backup
 from ..gallery.gallery import Gallery
-from ..gallery.people import Sample
+from ..gallery.people import Person, Sample
 from ..gallery.replication import ReplicatedPerson, apply_changes
 from .connection import hub_errors, import_psycopg
 from .lease import Lease
@@ -42,29 +43,42 @@ class Pulled:
     limits: dict[str, tuple[float | None, float | None]]
 
 
-def sync(hub: Hub, gallery: Gallery, lease: Lease) -> list[str]:
-    """Bring ``gallery`` up to date with the hub, batch by batch; a batch that is applied stays applied. Returns the ids
-    of all people who were erased.
+def sync(
+    hub: Hub,
+    gallery: Gallery,
+    lease: Lease,
+    *,
+    before: Callable[[Person], None] = lambda person: None,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """Bring ``gallery`` up to date with the hub, batch by batch; a batch that is applied stays applied.
+
+    ``before`` is called with each person who is about to be erased, ``after`` when people were erased from the gallery:
+    they erase what this machine has of them outside it. Then the hub is told that nothing of them is left, unless a
+    backup cannot be reached; that is tried again at each call.
 
     The lease is renewed with the last batch only: a board that has half of the changes has not heard of the others.
     Raises WorkError if the hub cannot be reached, InputError if its embeddings are of another model.
     """
-    erased: list[str] = []
     while True:
         pulled = pull(hub, lease.revision)
         _check_identity(gallery, pulled)
         settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits)
         if pulled.more:
             settings = lease.advanced(pulled.revision)
+        for person in gallery.people() if pulled.erased else ():
+            if person.id in pulled.erased:
+                before(person)
         apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
         lease.confirm(settings)
-        erased += pulled.erased
         if pulled.gone or pulled.erased:
             backup.finish(gallery)  # the bytes, here and in the backups
         if pulled.erased:
-            confirm_erased(hub, pulled.erased)
+            after()
         if not pulled.more:
-            return erased
+            break
+    if (waiting := _read_unconfirmed(hub)) and not backup.finish(gallery):
+        confirm_erased(hub, waiting)
 
 
 def pull(hub: Hub, revision: int) -> Pulled:
@@ -96,6 +110,15 @@ def pull(hub: Hub, revision: int) -> Pulled:
         float(row[0]),
         {person: (start, end) for person, start, end in limits},
     )
+
+
+def _read_unconfirmed(hub: Hub) -> tuple[str, ...]:
+    """The ids of erased people about whom the hub has no confirmation of this board: also of those whom an earlier call
+    erased, before the connection broke."""
+    with hub_errors(), hub.transaction():
+        rows = hub.execute("SELECT person FROM rkface.change WHERE kind = 'erased' EXCEPT "
+                           "SELECT person FROM rkface.receipt WHERE board = rkface.my_board()").fetchall()  # fmt: skip
+    return tuple(sorted(person for (person,) in rows))
 
 
 def confirm_erased(hub: Hub, people: tuple[str, ...]) -> None:

@@ -91,12 +91,14 @@ class HubEvents:
         return False
 
     def deliver(self, event: OutgoingEvent) -> None:
-        """Insert one event. A notice about a forgotten person needs no row: ``push_people`` forgets at the hub."""
-        if event.forgotten_person:
-            return
+        """Insert one event. A notice about a forgotten person needs no row, but the hub forgets the person: also one
+        whom it never took, but whom earlier events of this board name."""
         assert self._hub is not None
         psycopg = import_psycopg()
         try:
+            if event.forgotten_person:
+                self._hub.execute("SELECT rkface.forget(%s)", [event.forgotten_person])
+                return
             self._hub.execute(
                 "INSERT INTO rkface.event (id, board, body) VALUES (%s, rkface.my_board(), %s) ON CONFLICT DO NOTHING",
                 [json.loads(event.body)["event"], event.body.decode()],

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..events import Delivery, PictureKind, PictureStore
+from ..core.picture_kind import PictureKind
+from ..events import Delivery, PictureStore
 from ..gallery.gallery import Gallery
 from ..inference.frames import Result
 from ..tracking.appearance import Appearance

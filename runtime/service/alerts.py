@@ -82,7 +82,10 @@ class Alerts:
         if all(name in state.progress.applied or not rule.enabled for name, rule in rules.items()):
             return state  # the usual case, in which nothing is read
         appearance = state.appearance
-        progress, names = advance(state.progress, rules, appearance, self._identify(appearance), moments)
+        progress = state.progress
+        names: tuple[str, ...] = ()
+        with self._problems.of("rules"):  # for example, if the data about time zones was removed from the machine
+            progress, names = advance(state.progress, rules, appearance, self._identify(appearance), moments)
         for name in names:
             alert = Alert(name, rules[name].receivers, appearance)
             if not self._is_quiet(alert, rules[name].cooldown):
@@ -112,6 +115,6 @@ class Alerts:
         now = self._clock()
         self._last = {key: when for key, when in self._last.items() if now - when < LONGEST_COOLDOWN}
         self._last[alert.rule, cooldown_key(alert.appearance)] = now
-        log.info("rule %s: an alert was sent to %s", alert.rule, ", ".join(alert.receivers) or "nobody")
+        log.info("an alert was sent to %s", ", ".join(alert.receivers) or "nobody")  # a rule's name may name somebody
         with self._problems.of("alerts"):
             self._history.add(alert)

@@ -186,7 +186,8 @@ class AppearanceLog:
             since: Only appearances that started then or later; seconds since 1970.
         """
         rows = self.read(
-            "SELECT id, person, source, started, json_extract(event, '$.quality'), face IS NOT NULL, value "
+            "SELECT id, person, source, started, CAST(json_extract(event, '$.quality') AS REAL), "
+            "face IS NOT NULL, value "
             "FROM embedding JOIN appearance ON id = appearance "
             "WHERE identity = ?1 AND started >= ?2 AND (?3 IS NULL OR ifnull(person, '') = ?3) ORDER BY started, id",
             [identity, max(since, -1e308), person],

@@ -142,13 +142,20 @@ def _explain(key: str, check: Callable[[T], object], value: T) -> list[str]:
 
 
 def hide_secrets(settings: Settings) -> Settings:
-    """``settings`` with "…" for secrets in addresses, to be shown."""
+    """``settings`` with "…" for secrets in addresses, and for secrets that should be somewhere else, to be shown."""
     cameras = {name: replace(camera, source=mask_address(camera.source)) for name, camera in settings.camera.items()}
-    events = settings.events
-    if events.webhook:
-        events = replace(events, webhook=replace(events.webhook, url=mask_address(events.webhook.url)))
-    receivers = {
-        name: one if re.match(r"(env|file):", one.url) else replace(one, url="…")
-        for name, one in settings.notify.items()
-    }
-    return replace(settings, camera=cameras, events=events, notify=receivers)
+    events, hub = settings.events, settings.hub
+    if webhook := events.webhook:
+        shown = replace(webhook, url=mask_address(webhook.url), secret=_hide_secret(webhook.secret))
+        events = replace(events, webhook=shown)
+    if events.mqtt:
+        events = replace(events, mqtt=replace(events.mqtt, password=_hide_secret(events.mqtt.password)))
+    receivers = {name: replace(one, url=_hide_secret(one.url)) for name, one in settings.notify.items()}
+    hub = hub and replace(hub, address=_hide_secret(hub.address))
+    return replace(settings, camera=cameras, events=events, notify=receivers, hub=hub)
+
+
+def _hide_secret(value: str) -> str:
+    """``value`` if it only says where the secret is; somebody may have written the secret itself, which is refused
+    later."""
+    return value if not value or re.match(r"(env|file):", value) else "…"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -236,12 +236,15 @@ def _erase_beside(gallery: Gallery) -> list[StageReport]:
 def _erase_unnamed_beside(gallery: Gallery, people: Sequence[Person]) -> StageReport:
     """Stage APPEARANCE_LOG for appearances in which ``people`` were strangers: it needs their samples, so it is the
     first one."""
-    path = log_path(gallery.path)
+    path, pictures_path = log_path(gallery.path), companion_path(gallery.path, Companion.ALERT_PICTURES)
     if not path.exists():
         return StageReport(ErasureStage.APPEARANCE_LOG)
     try:
-        with AppearanceLog(path, lambda: gallery.cipher) as log:
-            left = [sentence for person in people for sentence in erase_unnamed(gallery, log, person)]
+        with (
+            AppearanceLog(path, lambda: gallery.cipher) as log,
+            PictureStore(pictures_path) if pictures_path.exists() else nullcontext() as pictures,
+        ):
+            left = [sentence for person in people for sentence in erase_unnamed(gallery, log, pictures, person)]
     except RkfaceError as error:
         left = [str(error)]
     return StageReport(ErasureStage.APPEARANCE_LOG, left=tuple(left))

@@ -93,6 +93,7 @@ class Publisher:
     def prune(self, keep: Keep) -> None:
         """Delete from the log what is older than ``keep`` allows, and everybody who is no longer in the gallery. Once
         an hour, delete old reviews from the gallery."""
+        self._pictures.prune(self._gallery)  # first: the log says whom they show
         with self._problems.of("appearances"):
             erase_from_log(self._gallery, self._log, keep)
         passed = time.monotonic() - self._aged
@@ -100,7 +101,6 @@ class Publisher:
             self._aged += passed
             with self._problems.of("reviews"):
                 age_reviews(self._gallery, passed, keep.reviews * DAY)
-        self._pictures.prune(self._gallery)
 
     def tick(self, visible: Collection[str]) -> None:
         """Apply the rules for alerts to the appearances with these ids, of people who are in view now. Call it about

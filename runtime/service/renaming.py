@@ -56,9 +56,10 @@ def rename_past(
 
 def list_renamings(log: AppearanceLog) -> list[Renaming]:
     """All renamings that can be undone, in the order of the appearances, newest first."""
-    rows = log.read(
-        "SELECT renamed, max(person), max(json_extract(event, '$.match.name')), count(*), min(started) "
-        "FROM appearance WHERE renamed IS NOT NULL GROUP BY renamed ORDER BY min(started) DESC, renamed"
+    rows = log.read(  # CAST: a damaged event may have another type there
+        "SELECT renamed, ifnull(max(person), ''), CAST(ifnull(max(json_extract(event, '$.match.name')), '') AS TEXT), "
+        "count(*), min(started) FROM appearance WHERE renamed IS NOT NULL "
+        "GROUP BY renamed ORDER BY min(started) DESC, renamed"
     )
     return [Renaming(*row) for row in rows]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError, WorkError
 from ..core.installed import runtime_library
+from ..core.picture_kind import PictureKind
 from ..core.versions import older_library
 from ..events import (
     BoardReport,
@@ -24,7 +25,6 @@ from ..events import (
     LinesStream,
     Mqtt,
     Outbox,
-    PictureKind,
     PictureLimits,
     PictureLinks,
     PictureStore,
@@ -37,7 +37,7 @@ from ..events import (
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import Cipher, Key, NoCipher, key_from_environment, read_key
 from ..gallery.gallery import Gallery
-from ..gallery.people import embedding_identity
+from ..gallery.people import Person, embedding_identity
 from ..hub.client import HubClient
 from ..hub.lease import Lease
 from ..hub.push import HubEvents
@@ -117,16 +117,23 @@ def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
 
 @contextmanager
 def follow_hub(
-    settings: Settings, gallery: Gallery, on_change: Callable[[], None], describe: Callable[[], dict[str, object]]
+    settings: Settings,
+    gallery: Gallery,
+    before_erasing: Callable[[Person], None],
+    on_erased: Callable[[], None],
+    describe: Callable[[], dict[str, object]],
 ) -> Iterator[HubClient | None]:
     """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as
-    the lease of this board lasts. ``on_change`` and ``describe``: see ``HubClient``."""
+    the lease of this board lasts. The functions: see ``HubClient``."""
     if settings.hub is None:
         yield None
         return
     lease = Lease(gallery)
     gallery.may_name = lease.may_name
-    with HubClient(read_secret(settings.hub.address), gallery, lease, on_change, describe) as client:
+    address = read_secret(settings.hub.address)
+    with HubClient(
+        address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe
+    ) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from ..gallery.cluster import EMPTY, cluster
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..gallery.people import Sample
+from ..vision.embed import unit
 from .appearance_log import AppearanceLog
 from .sighting import StoredEmbeddings
 
@@ -68,15 +69,18 @@ class StrangerFinder:
         stored, labels = self._read(threshold)
         if not len(stored):
             return []
-        ignored, matches = self._compare(stored.vectors, threshold)
-        found = []
-        for label in np.unique(labels).tolist():
-            members = np.flatnonzero(labels == label)
-            if 2 * ignored[members].sum() >= len(members):
-                continue
-            members = members[~ignored[members]]
-            if len(members) >= least:
-                found.append(_describe(stored, members, [matches[place] for place in members]))
+        order = np.argsort(labels, kind="stable")
+        clusters = [one for one in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(one) >= least]
+        if not clusters:
+            return []
+        means = unit(np.stack([stored.vectors[members].mean(axis=0) for members in clusters]))
+        found = [
+            _describe(stored, members, matches[0] if matches and matches[0].counts(threshold) else None)
+            for members, matches, anchor in zip(
+                clusters, self._gallery.search(means), self._gallery.anchor_cosines(means).tolist(), strict=True
+            )
+            if not is_ignored(matches, anchor, threshold)
+        ]
         return sorted(found, key=lambda one: (-one.last, one.id))
 
     def get(self, id: str, threshold: float) -> Stranger:
@@ -109,14 +113,6 @@ class StrangerFinder:
                 self._labels, self._threshold = cluster(self._graph, threshold), threshold
             return stored, self._labels
 
-    def _compare(self, vectors: NDArray[np.float32], threshold: float) -> tuple[NDArray[np.bool_], list[Match | None]]:
-        """Which of these faces are ignored, and who each one is; None for nobody."""
-        found = self._gallery.search(vectors)
-        anchors = self._gallery.anchor_cosines(vectors).tolist()
-        ignored = [is_ignored(matches, anchor, threshold) for matches, anchor in zip(found, anchors, strict=True)]
-        people = [matches[0] if matches and matches[0].counts(threshold) else None for matches in found]
-        return np.array(ignored, bool), people
-
 
 def choose_samples(samples: Sequence[Sample], most: int) -> list[Sample]:
     """The best of ``samples`` (best first) and those that are least like the chosen ones: greedy k-center (T. F.
@@ -133,11 +129,10 @@ def choose_samples(samples: Sequence[Sample], most: int) -> list[Sample]:
     return [samples[place] for place in sorted(chosen)]
 
 
-def _describe(stored: StoredEmbeddings, members: NDArray[np.int64], matches: Sequence[Match | None]) -> Stranger:
+def _describe(stored: StoredEmbeddings, members: NDArray[np.int64], person: Match | None) -> Stranger:
     ids = [stored.ids[place] for place in members]  # oldest first
     pictured = [place for place in members.tolist() if stored.faces[place]]
     best = max(pictured, key=lambda place: float(stored.quality[place]), default=None)
-    known = [match for match in matches if match is not None]
     return Stranger(
         id=ids[0],
         times=len(ids),
@@ -147,5 +142,5 @@ def _describe(stored: StoredEmbeddings, members: NDArray[np.int64], matches: Seq
         appearances=tuple(reversed(ids)),
         face=None if best is None else stored.ids[best],
         pictures=len(pictured),
-        person=max(known, key=lambda match: match.cosine) if 2 * len(known) > len(members) else None,
+        person=person,
     )

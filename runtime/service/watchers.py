@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..gallery.anchors import NO_ANCHOR
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..inference.pipeline import Pipeline
@@ -87,7 +88,7 @@ class Watchers(Mapping[str, Watcher]):
     def _anchor_cosines(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         with self._problems.of("ignore list"):  # a part of its own: it must not clear the problem of the search
             return self._gallery.anchor_cosines(vectors)
-        return np.full(len(vectors), -1, np.float32)
+        return np.full(len(vectors), NO_ANCHOR, np.float32)
 
 
 def hidden_masks(settings: CameraSettings) -> tuple[Points, ...]:

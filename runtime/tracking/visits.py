@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..gallery.anchors import is_ignored
+from ..gallery.anchors import NO_ANCHOR, is_ignored
 from ..gallery.match import Match
 from .appearance import Appearance
 from .track import Tracks
@@ -75,7 +75,7 @@ class Visits:
         visit.add([shot], now, self._rules.shots)
         return visit
 
-    def name(self, visit: Visit, found: Sequence[Match], anchor_cosine: float = -1.0) -> None:
+    def name(self, visit: Visit, found: Sequence[Match], anchor_cosine: float = NO_ANCHOR) -> None:
         """Decide who ``visit`` is, from the nearest people of the gallery (``found``, best first), and whether it is
         ignored. ``anchor_cosine``: how similar the nearest face on the ignore list is."""
         visit.match = decide(visit.match, found, self._rules.match, self._rules.hysteresis)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import RkfaceError
 from ..core.faces import Faces
+from ..gallery.anchors import NO_ANCHOR
 from ..gallery.match import Match
 from ..inference.frames import Frame
 from ..inference.pipeline import Pipeline
@@ -323,7 +324,7 @@ class Watcher:
             return
         probes = np.stack(fused)
         found = self._search(probes, PEOPLE)
-        anchors = [-1.0] * len(probes) if self._anchor_cosines is None else self._anchor_cosines(probes).tolist()
+        anchors = [NO_ANCHOR] * len(probes) if self._anchor_cosines is None else self._anchor_cosines(probes).tolist()
         for visit, matches, anchor in zip(visits, found, anchors, strict=True):
             self._visits.name(visit, matches, anchor)
 

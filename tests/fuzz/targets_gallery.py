@@ -19,6 +19,7 @@ from rkface.runtime.enrollment.import_export import export_people, import_record
 from rkface.runtime.gallery.backup import back_up, forget
 from rkface.runtime.gallery.encryption import read_key
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.ignored import ignore_face, list_ignored, read_ignored_picture, stop_ignoring
 from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.leave_one_out import check_quality
 from rkface.runtime.gallery.people import Sample
@@ -55,6 +56,8 @@ def galleries() -> list[bytes]:
             ada, grace = gallery.people()
             set_threshold(gallery, ada, 0.6)
             add_review(gallery, Review("a", "door", 1.8e9, grace.id, ada.id, 0.5, 0.4, 0.8), sample(3).embedding, MODEL)
+            stop_ignoring(gallery, ignore_face(gallery, [sample(5)]))
+            ignore_face(gallery, [sample(6), sample(7)], "the postman")
             backup = back_up(gallery).read_bytes()
         return [path.read_bytes(), backup, empty]
 
@@ -77,6 +80,10 @@ def read_gallery(data: bytes) -> None:
                 lambda: check_quality(gallery, 0.4),
                 lambda: list_reviews(gallery),
                 lambda: read_review_embeddings(gallery, MODEL, ["a"]),
+                lambda: [read_ignored_picture(gallery, one.id) for one in list_ignored(gallery)],
+                lambda: gallery.anchor_cosines(sample(1).embedding[None]),
+                lambda: ignore_face(gallery, [sample(8)]),
+                lambda: [stop_ignoring(gallery, one) for one in list_ignored(gallery)],
                 lambda: gallery.rename(people[0], "Eve"),
                 lambda: gallery.merge(people[0], people[-1]),
                 lambda: forget(gallery, people[0]),

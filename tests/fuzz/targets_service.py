@@ -3,6 +3,7 @@
 import json
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.config import check_settings, read_settings
 from rkface.runtime.service.live_settings import read_changes
+from rkface.runtime.service.renaming import list_renamings, undo_renaming
 from rkface.runtime.service.score_drift import count_by_threshold, find_drift, read_scores
 from rkface.runtime.service.settings import CameraSettings, Keep, Settings
+from rkface.runtime.service.sighting import Sighting
 from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.tracking.zones import Polygons, WatchedArea
 
@@ -135,7 +138,10 @@ def read_log(data: bytes) -> object:
     (folder / "appearances.sqlite").write_bytes(data)
     with AppearanceLog(folder / "appearances.sqlite") as log:
         log.record(SEEN)
-        log.prune(Keep(), ["p"], {"q": "p"})
+        log.prune(Keep(embeddings=1.0), ["p"], {"q": "p"})
+        log.embeddings("model")
+        for renaming in list_renamings(log):
+            undo_renaming(log, renaming.id)
         find_drift(read_scores(log), 1.8e9)
         return count_by_threshold(log), log.find("a"), log.embedding("a"), log.newest(), log.face("a")
 
@@ -151,8 +157,11 @@ def outbox_seed() -> bytes:
 def log_seed() -> bytes:
     folder = _fresh("log seed")
     with AppearanceLog(folder / "appearances.sqlite") as log:
-        log.record(SEEN)
-        log.prune(Keep(), ["p"], {})
+        log.record(SEEN, Sighting(b"picture", np.float32([0.6, 0.8]), "model"))
+        log.record(replace(SEEN, id="b"))
+        log.prune(Keep(known_faces=1.0, embeddings=1.0), ["p"], {})
+        with log.writing() as database:
+            database.execute("UPDATE appearance SET renamed = 'r' WHERE id = 'b'")
     return (folder / "appearances.sqlite").read_bytes()
 
 

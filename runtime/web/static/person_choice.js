@@ -56,7 +56,7 @@ export function choosePerson(title, without = null) {
     const enter = async (event) => {  // chooses only if it is clear who is meant, by what is in the field now
       event.preventDefault();
       const text = field.value.trim();
-      await fill(text).catch((error) => { state.textContent = error.message; });
+      await fill(text).catch((error) => { shown = []; state.textContent = error.message; });
       const named = shown.filter((one) => one.name.toLowerCase() === text.toLowerCase());
       if (named.length === 1 || shown.length === 1) close(named[0] ?? shown[0]);
       else list.querySelector("button")?.focus();

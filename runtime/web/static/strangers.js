@@ -8,10 +8,15 @@ import { describe, refusal } from "./enroll.js";
 import { nameField } from "./person_choice.js";
 
 const PAGE = 60;
+const MOST_LISTED = 1000;  // ids in a request
 const DAY = 86400000;  // milliseconds
 
 const picture = (address) => h("img", { class: "face large", alt: "", loading: "lazy", src: address });
 const faceOf = (stranger) => (stranger.face ? picture(`/v1/appearances/${stranger.face}/face`) : h("span", { class: "face large" }));
+
+// Exactly the appearances that the page shows: the stranger may have come again since. Of many, a list would be too long
+// for a request; then all are meant.
+const seen = ({ appearances }) => (appearances.length <= MOST_LISTED ? appearances : []);
 
 // "seen 7 times since Tuesday"; with the date if that is a week ago, and "today" if it began today.
 function seenSince({ times, started }) {
@@ -71,8 +76,7 @@ async function enroll(stranger, reload) {
     const send = async (person, force) => {
       result.replaceChildren("Enrolling…");
       try {
-        // Exactly the appearances that this page shows: the stranger may have come again since.
-        const given = await call("POST", `/strangers/${stranger.id}/enroll`, { name: person, force, rename: rename.checked, appearances: stranger.appearances });
+        const given = await call("POST", `/strangers/${stranger.id}/enroll`, { name: person, force, rename: rename.checked, appearances: seen(stranger) });
         if (given.status === "refused") result.replaceChildren(...refusal(given, send, `/v1/appearances/${stranger.face}/face`));
         else close(given);
       } catch (error) { result.replaceChildren(h("p", { class: "bad" }, error.message)); }
@@ -100,7 +104,7 @@ async function ignore(stranger, reload) {
   });
   if (note === undefined) return;
   try {
-    await call("POST", `/strangers/${stranger.id}/ignore`, { note, appearances: stranger.appearances });
+    await call("POST", `/strangers/${stranger.id}/ignore`, { note, appearances: seen(stranger) });
     showMessage("This face is ignored from now on.");
   } catch (error) { showMessage(error.message); }
   reload();

@@ -96,7 +96,7 @@ def test_nobody_is_found_who_is_farther_than_an_anchor(tmp_path_factory, case):
         plain = gallery.search(probes, k)
         anchors = [[face() for _ in range(1 + number % 2)] for number in range(case["entries"])]
         kept = [ignore_face(gallery, faces) for faces in anchors]
-        nearest = [max((float(probe @ one.embedding) for faces in anchors for one in faces), default=-1.0)
+        nearest = [max((float(probe @ one.embedding) for faces in anchors for one in faces), default=-2.0)
                    for probe in probes]  # fmt: skip
         for again in (False, True):
             assert gallery.anchor_cosines(probes) == pytest.approx(nearest, abs=1e-5)
@@ -131,7 +131,7 @@ def test_the_list_works_in_a_gallery_without_people(gallery):
 def test_a_search_without_a_list_compares_nothing_with_it(gallery, monkeypatch):
     gallery.add("Ada", [sample(1)])
     monkeypatch.setattr("rkface.runtime.gallery.snapshot.Snapshot.anchor_cosines", None)
-    assert names(gallery, 1) == ["Ada"] and gallery.anchor_cosines(vector(1)[None]).tolist() == [-1.0]
+    assert names(gallery, 1) == ["Ada"] and gallery.anchor_cosines(vector(1)[None]).tolist() == [-2.0]
 
 
 @pytest.mark.parametrize(

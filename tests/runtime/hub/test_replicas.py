@@ -3,9 +3,9 @@
 import psycopg
 import pytest
 
-from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.events.event import OutgoingEvent, encode
-from rkface.runtime.gallery.backup import forget, forgotten
+from rkface.runtime.gallery.backup import back_up, forget, forgotten
 from rkface.runtime.hub import pull
 from rkface.runtime.hub.boards import add_board, add_site, list_boards, revoke_board
 from rkface.runtime.hub.lease import Lease
@@ -54,7 +54,7 @@ def test_an_erased_person_is_gone_everywhere_and_each_board_confirms_it(hub, boa
         sync(first, one, leases[0])
         sync(second, two, leases[1])
         erase_person(hub, ada)
-        assert sync(first, one, leases[0]) == [ada]
+        sync(first, one, leases[0])
         assert names(one) == []
         assert list(forgotten(one)) == [ada]
         (found,) = list_erased(hub)
@@ -63,6 +63,53 @@ def test_an_erased_person_is_gone_everywhere_and_each_board_confirms_it(hub, boa
         assert list_erased(hub)[0].missing == ()
         with pytest.raises(psycopg.errors.UniqueViolation, match="erased"), hub.transaction():
             hub.execute("INSERT INTO rkface.person (id, name) VALUES (%s, 'Ada')", [ada])
+
+
+def test_what_is_outside_the_gallery_is_erased_while_it_can_still_be_found_and_before_it_is_confirmed(hub, board):
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        lease, steps = Lease(gallery), []
+
+        def note(*_):
+            steps.append((names(gallery), list_erased(hub)[0].confirmed))
+
+        sync(own, gallery, lease, before=note, after=note)
+        assert not steps
+        erase_person(hub, ada)
+        sync(own, gallery, lease, before=note, after=note)
+        assert steps == [(["Ada"], ()), ([], ())] and list_erased(hub)[0].confirmed == ("door-1",)
+
+
+def test_a_board_that_could_not_confirm_does_so_at_its_next_sync(hub, board, monkeypatch):
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        lease = Lease(gallery)
+        sync(own, gallery, lease)
+        erase_person(hub, ada)
+        with monkeypatch.context() as patch:
+            patch.setattr(pull, "confirm_erased", lambda *_: (_ for _ in ()).throw(WorkError("the connection broke")))
+            with pytest.raises(WorkError):
+                sync(own, gallery, lease)
+        assert names(gallery) == [] and list_erased(hub)[0].missing == ("door-1",)
+        sync(own, gallery, lease)
+        assert list_erased(hub)[0].confirmed == ("door-1",)
+
+
+def test_a_board_with_a_backup_out_of_reach_confirms_nothing(hub, board, tmp_path):
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        lease = Lease(gallery)
+        sync(own, gallery, lease)
+        stick = tmp_path / "stick"
+        stick.mkdir()
+        back_up(gallery, stick / "copy.sqlite")
+        stick.rename(tmp_path / "away")
+        erase_person(hub, ada)
+        sync(own, gallery, lease)
+        assert names(gallery) == [] and list_erased(hub)[0].missing == ("door-1",)
+        (tmp_path / "away").rename(stick)
+        sync(own, gallery, lease)
+        assert list_erased(hub)[0].confirmed == ("door-1",)
 
 
 def test_a_sync_that_is_interrupted_goes_on_and_renews_the_lease_only_at_its_end(hub, board, monkeypatch):

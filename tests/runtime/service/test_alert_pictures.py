@@ -8,11 +8,14 @@ import pytest
 
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.events import PictureLimits, PictureStore
+from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.service.alert_pictures import AlertPictures, encode_jpeg
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.problems import Problems
+from rkface.runtime.service.publisher import Publisher
+from rkface.runtime.service.settings import Keep
 from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.tracking.watcher import VisibleFace
 
@@ -54,7 +57,7 @@ class World:
     """Everything around ``AlertPictures``."""
 
     def __init__(self, store, log):
-        self.store, self.problems, self.faces, self.shots = store, Problems(), [], []
+        self.store, self.log, self.problems, self.faces, self.shots = store, log, Problems(), [], []
         watcher = SimpleNamespace(visible_faces=lambda: tuple(self.faces))
         self.pictures = AlertPictures(store, log, {"door": watcher}, lambda _: self.shots, self.problems)
 
@@ -160,6 +163,20 @@ def test_a_picture_belongs_to_the_person_even_if_the_person_is_recognized_later(
     world.pictures.note_match(appearance(Match("p-1", "Ada", 0.7)))
     world.store.erase({"p-1"})
     assert not world.store.has(known["id"]) and not world.store.has(stranger["id"])
+
+
+def test_a_stranger_who_was_named_afterwards_is_found_by_the_log_before_it_forgets_the_person(world, tmp_path):
+    """Only the log says who it was, and pruning deletes from it everybody who is no longer in the gallery."""
+    world.pictures.note_result(result(ADA))
+    world.faces = [visible(ADA, "a-1")]
+    (stranger,) = world.alert("face")
+    with Gallery(tmp_path / "g", create=True) as gallery:
+        publisher = Publisher(gallery, world.log, [], world.problems, pictures=world.pictures, rules=dict)
+        publisher.prune(Keep())
+        assert world.store.has(stranger["id"])
+        world.log.record(appearance(Match("p-1", "Ada", 0.7)))  # she is not in the gallery any more
+        publisher.prune(Keep())
+        assert not world.store.has(stranger["id"]) and not list(world.problems)
 
 
 def test_a_store_that_fails_holds_back_no_alert(world):

@@ -153,7 +153,7 @@ def test_a_person_who_joins_a_group_while_in_view_causes_an_alert(house):
 
 
 def test_the_cool_down_is_for_each_person_and_for_strangers_at_each_camera(house):
-    home = house(all=Rule(cooldown=300))
+    home = house(all=Rule(cooldown=300), attic=Rule(cameras=("attic",)))  # the second one has never applied
     grace = home.gallery.add("Grace", [])
     home.stage("a", person=home.ada)
     home.stage("b", person=home.ada, source="yard")

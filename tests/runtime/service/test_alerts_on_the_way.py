@@ -125,6 +125,15 @@ def test_a_person_at_the_door_is_a_picture_on_the_phone_until_forgotten(settings
     assert not [path for path in files if b"\xff\xd8\xff" in path.read_bytes()], "no picture is left on the disk"
 
 
+def test_deleting_an_appearance_deletes_the_pictures_of_its_alerts(settings, ntfy):
+    with run(settings) as service:
+        ntfy.messages.wait_for(1)
+        assert service._pictures.count() == 2
+        (ada,) = service.gallery.people()
+        service.delete_appearances([one.id for one in service.appearances(person=ada.id)])
+        assert service._pictures.count() == 0
+
+
 def test_pictures_of_an_encrypted_gallery_are_encrypted_while_they_wait(settings, gallery, ntfy, tmp_path):
     pytest.importorskip("cryptography")
     with Gallery(gallery) as opened:

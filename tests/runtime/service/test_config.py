@@ -336,3 +336,20 @@ def test_receivers_of_alerts_are_read_and_shown_without_secrets(tmp_path):
     assert (
         "tk_12345" not in repr(config.hide_secrets(leaked)) and config.hide_secrets(settings).notify == settings.notify
     )
+
+
+def test_secrets_that_are_written_into_the_file_are_not_shown(tmp_path, capsys):
+    """They are refused later, but somebody may paste what `rkface config show` prints into a report first."""
+    path = tmp_path / "rkface.toml"
+    path.write_text(
+        '[hub]\naddress = "postgresql://board:tk_12345@db.example/rkface"\n'
+        '[events.mqtt]\nhost = "broker"\npassword = "tk_12345"\n'
+        '[events.webhook]\nurl = "https://hooks.example/"\nsecret = "whsec_tk_12345"\n'
+    )
+    for more in ([], ["--json"]):
+        assert main(["config", "show", str(path), *more]) == 0
+        assert "tk_12345" not in "".join(capsys.readouterr())
+    named = path.read_text().replace("tk_12345", "").replace("postgresql", "env")
+    path.write_text(re.sub(r'(address|password|secret) = ".*"', r'\1 = "env:RKFACE_SECRET"', named))
+    assert main(["config", "show", str(path)]) == 0
+    assert capsys.readouterr().out.count('"env:RKFACE_SECRET"') == 3

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 
 from rkface.runtime.cli.main import main
 from rkface.runtime.cli.strangers import seen_since
+from rkface.runtime.events import PictureStore
 from rkface.runtime.gallery.backup import back_up
 from rkface.runtime.gallery.cluster import EMPTY, cluster
+from rkface.runtime.gallery.companions import Companion, companion_path
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.ignored import list_ignored
 from rkface.runtime.gallery.people import Sample
+from rkface.runtime.gallery.reviews import list_reviews
 from rkface.runtime.service import erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
+from rkface.runtime.service.gallery_health import review_appearance
 from rkface.runtime.service.log_files import log_path
 from rkface.runtime.service.renaming import list_renamings
 from rkface.runtime.service.sighting import Sighting
@@ -29,6 +33,7 @@ from .test_appearance_log import NOW, seen
 MODEL = "1" * 32
 D = 128
 FACES = unit(np.random.default_rng(0).normal(size=(20, D)).astype(np.float32))  # of people: far from each other
+JPEG = b"\xff\xd8\xff a picture"
 MATCH = 0.4  # the threshold of the appearances
 
 
@@ -162,6 +167,27 @@ def test_forgetting_erases_the_past_as_a_stranger_and_renamed_appearances(rkface
     assert not any(secret in file.read_bytes() for file in site.parent.rglob("*") if file.is_file())
 
 
+def test_forgetting_erases_pictures_of_alerts_and_reviews_about_the_person_as_a_stranger(rkface, site):
+    """No row says whom they show: only the embeddings do."""
+    with (
+        Gallery(site, MODEL) as gallery,
+        AppearanceLog(log_path(site)) as log,
+        PictureStore(companion_path(site, Companion.ALERT_PICTURES)) as pictures,
+    ):
+        shown, other = pictures.add(JPEG, "post0", None), pictures.add(JPEG, "near0", None)
+        for appearance in ("post3", "near1"):
+            review_appearance(gallery, log, appearance, None)
+        ada = gallery.person("Ada").id
+        review_appearance(gallery, log, "post4", ada)  # a user says that this is somebody else
+        gallery.add("Pat", [Sample(view(1, 60), None, 0.9, "test")])
+        report = erasure.forget_by_command(gallery, [gallery.person("Pat")])
+        assert not pictures.has(shown) and pictures.has(other)
+        assert {one.appearance: one.person for one in list_reviews(gallery)} == {"near1": None, "post4": ada}
+    assert "backups from before keep embeddings of reviews" in str(report.left)
+    secret = view(1, 3).tobytes()[:64]
+    assert not any(secret in file.read_bytes() for file in site.parent.rglob("*") if file.is_file())
+
+
 def test_forgetting_names_an_entry_of_the_ignore_list_that_looks_like_the_person(rkface, site):
     rkface("ignore", "post")
     rkface("enroll", "post", "Pat")
@@ -213,7 +239,9 @@ def test_chosen_samples_are_the_best_one_and_different_ones():
     assert chosen[0] is same[0] and chosen[1] is other and choose_samples([], 3) == []
 
 
-@pytest.mark.parametrize(("ago", "said"), [(3600.0, "since Friday"), (9 * 86400.0, "since 2027-01-06")])
+@pytest.mark.parametrize(
+    ("ago", "said"), [(3600.0, "today"), (86400.0, "since Thursday"), (9 * 86400.0, "since 2027-01-06")]
+)
 def test_since_when_a_stranger_was_seen_is_a_weekday_or_a_date(monkeypatch, ago, said):
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()

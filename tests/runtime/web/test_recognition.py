@@ -1,10 +1,13 @@
 """/v1/detect, /v1/identify and /v1/compare with the real service: who is in a photo of another program."""
 
 import base64
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+
+from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 
 from .conftest import black
 
@@ -50,6 +53,24 @@ def test_an_unknown_person_gets_a_reason_and_the_most_similar_people(client, enr
     assert answer["reason"].startswith("unknown: the highest cosine is")
     low = client.post("/v1/identify?threshold=-1", content=stranger).json()
     assert low["faces"][0]["person"]["person"] == enrolled and low["threshold"] == -1
+
+
+def test_a_face_on_the_ignore_list_is_nobody(client, service, enrolled, portraits):
+    samples = service.gallery.samples(service.gallery.person(enrolled))
+    entry = ignore_face(service.gallery, [replace(one, embedding=-one.embedding, crop=None) for one in samples])
+    assert client.post("/v1/identify", content=portraits[2]).json()["faces"][0]["person"]["person"] == enrolled
+    stop_ignoring(service.gallery, entry)
+    probe = service.pipeline.recognize(cv2.imdecode(np.frombuffer(portraits[2], np.uint8), 1)).embeddings[0]
+    entry = ignore_face(service.gallery, [replace(samples[0], embedding=probe, crop=None)])
+    answer = client.post("/v1/identify", content=portraits[2]).json()
+    stop_ignoring(service.gallery, entry)
+    (face,) = answer["faces"]
+    assert face["ignored"] and face["person"] is None and face["matches"] == []
+    assert answer["reason"] == "this face is on the ignore list"
+
+
+def test_without_anybody_no_threshold_makes_a_face_ignored(client, stranger):
+    assert not client.post("/v1/identify?threshold=-1", content=stranger).json()["faces"][0]["ignored"]
 
 
 def test_a_photo_without_a_face_and_a_bad_face_say_why(client, enrolled):

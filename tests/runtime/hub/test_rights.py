@@ -1,0 +1,129 @@
+"""What a board can do at the hub with SQL of its own, and what of a person stays there: as little as docs/security.md
+says."""
+
+import psycopg
+import pytest
+
+from rkface.runtime.events.event import OutgoingEvent, encode
+from rkface.runtime.gallery.backup import forget
+from rkface.runtime.hub.boards import add_site
+from rkface.runtime.hub.people import add_person, erase_person
+from rkface.runtime.hub.push import HubEvents, push_people
+
+from .conftest import ONE, sample
+
+SIGHTING = {"schema": "rkface.appearance", "id": "1", "started": 1.0}
+
+
+def alert(person, name):
+    match = {"person": person, "name": name, "cosine": 0.9}
+    return {"schema": "rkface.alert", "id": "a", "rule": "night", "appearance": {**SIGHTING, "match": match}}
+
+
+def stored(hub):
+    return "".join(body for (body,) in hub.execute("SELECT body::text FROM rkface.event"))
+
+
+@pytest.fixture
+def events(database):
+    """``events(connection)``: the channel of the board that has ``connection``."""
+    opened = []
+
+    def open_channel(own):
+        opened.append(HubEvents(f"{own.info.dsn} password={own.info.password}"))
+        opened[-1].maintain(lambda: None)
+        return opened[-1]
+
+    yield open_channel
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "board (id text, site text, role name, revoked timestamptz, lease float8)",
+        "stay (person text, site text)",
+    ],
+)
+def test_a_board_cannot_put_its_own_table_in_place_of_one_of_the_hub(hub, board, table):
+    add_site(hub, "west")
+    bob = add_person(hub, "Bob", ["west"], [sample(1)], ONE)
+    with board("door-1", "east") as (own, _):
+        own.execute(f"CREATE TEMP TABLE {table}")
+        name = table.partition(" ")[0]
+        own.execute(f"GRANT ALL ON pg_temp.{name} TO PUBLIC")
+        values = {"board": "('door-1', 'west', session_user, NULL, 1e9)", "stay": f"('{bob}', 'east')"}
+        own.execute(f"INSERT INTO pg_temp.{name} VALUES {values[name]}")
+        assert own.execute("SELECT rkface.my_site(), rkface.my_lease()").fetchone() == ("east", 3600.0)
+        assert own.execute("SELECT name FROM rkface.person").fetchall() == []
+        own.execute("SELECT rkface.forget(%s)", [bob])
+        assert hub.execute("SELECT name FROM rkface.person").fetchall() == [("Bob",)]
+
+
+def test_no_function_with_the_rights_of_the_owner_searches_what_a_board_can_write(hub):
+    """A new function with SECURITY DEFINER must end its search path with pg_temp, which is searched first otherwise."""
+    found = hub.execute(
+        "SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'rkface'::regnamespace AND prosecdef"
+    ).fetchall()
+    assert len(found) >= 6
+    for name, settings in found:
+        assert settings and settings[0].startswith("search_path=rkface") and settings[0].endswith(", pg_temp"), name
+
+
+def test_a_board_cannot_change_what_another_board_has_enrolled(hub, board):
+    with board("door-1", "east") as (own, gallery), board("door-2", "east") as (other, _):
+        add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        ada = gallery.add("Ada", [sample(2)])
+        assert push_people(own, gallery) == [ada.id]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), other.transaction():
+            other.execute("SELECT rkface.enroll(%s, 'Ada', '{}', '[]')", [ada.id])
+        assert hub.execute("SELECT count(*) FROM rkface.review_sample").fetchone() == (1,)
+
+
+def test_alerts_at_the_hub_lose_an_erased_person_too(hub, board, events):
+    with board("door-1", "east") as (own, _):
+        ada = add_person(hub, "Ada", ["east"], [], ONE)
+        channel = events(own)
+        channel.deliver(OutgoingEvent(encode(alert(ada, "Ada"))))
+        assert "Ada" in stored(hub)
+        erase_person(hub, ada)
+        assert "Ada" not in stored(hub) and ada not in stored(hub)
+        channel.deliver(OutgoingEvent(encode({**alert(ada, "Ada"), "id": "late"})))
+        assert "Ada" not in stored(hub) and ada not in stored(hub)
+        assert hub.execute("SELECT count(*) FROM rkface.event").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("pushed", [False, True], ids=["never told to the hub", "not taken by the hub"])
+def test_events_lose_somebody_whom_the_hub_never_took(hub, board, events, pushed):
+    """Enrolled and forgotten between two syncs, or under a name that the hub has already."""
+    with board("door-1", "east") as (own, gallery):
+        add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        ada = gallery.add("Ada", [sample(2)])
+        if pushed:
+            assert push_people(own, gallery) == [ada.id]
+        channel = events(own)
+        channel.deliver(OutgoingEvent(encode({**SIGHTING, "match": {"person": ada.id, "name": "Ada", "cosine": 0.9}})))
+        channel.deliver(OutgoingEvent(encode(alert(ada.id, "Ada"))))
+        forget(gallery, ada)
+        channel.deliver(OutgoingEvent(b"{}", forgotten_person=ada.id))
+        assert "Ada" not in stored(hub) and ada.id not in stored(hub)
+        assert hub.execute("SELECT count(*) FROM rkface.review").fetchone() == (0,)
+        assert hub.execute("SELECT name FROM rkface.person").fetchall() == [("Ada",)], "the other Ada stays"
+
+
+def test_the_server_never_sees_the_password_of_a_board(hub, board, monkeypatch):
+    """Servers write statements into their log, if they are told to or if a statement fails."""
+    seen = []
+    execute = type(hub).execute
+
+    def note(self, query, *more, **options):
+        seen.append(query if isinstance(query, str) else query.decode())
+        return execute(self, query, *more, **options)
+
+    monkeypatch.setattr(type(hub), "execute", note)
+    with board("door-1", "east") as (own, _):
+        password = own.info.password
+        assert own.execute("SELECT rkface.my_board()").fetchone() == ("door-1",)
+    assert any("CREATE ROLE" in query for query in seen)
+    assert not any(password in query for query in seen)
