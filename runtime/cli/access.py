@@ -28,7 +28,7 @@ def access(parser: ArgumentParser) -> None:
       metrics    read /metrics and /v1/health, which contain neither names nor pictures
       read       see people, appearances, pictures, health and settings
       identify   detect, compare and identify the faces in photos
-      enroll     enroll, rename and merge people, and remove samples
+      enroll     enroll, rename, merge and split people, remove samples, and say who an appearance was
       admin      everything: also forget people, change settings, and manage users and tokens
 
     roles of a user:

@@ -38,6 +38,11 @@ def strangers(parser: ArgumentParser) -> None:
 
     Appearances of one stranger are found by their embeddings. A service keeps these only with the setting `embeddings`
     in [keep], and pictures to enroll from with `unknown_faces`; both are days (docs/gallery.md).
+
+    examples:
+      rkface strangers list --least 3
+      rkface strangers enroll 3f9a1c "Ada Lovelace" --rename
+      rkface strangers ignore 3f9a1c --note "the postman"
     """
     add_actions(parser, ACTIONS)
 

@@ -4,7 +4,6 @@ with Delivery("webhook", Webhook(url, secret), Outbox(folder)) as sink:
     sink.send(appearance.as_event())
 """
 
-from .alert_picture import PictureKind
 from .backoff import Backoff
 from .broker import Broker
 from .camera_commands import SwitchRequests
@@ -36,7 +35,6 @@ __all__ = [
     "Mqtt",
     "Outbox",
     "OutboxInUseError",
-    "PictureKind",
     "PictureLimits",
     "PictureLinks",
     "PictureStore",

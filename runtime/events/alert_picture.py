@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from ..core.errors import RkfaceError
 from ..core.sqlite import DamagedError, NotADatabaseError
@@ -15,8 +15,6 @@ from .channel import UndeliveredError
 from .event import ALERT_SCHEMA, to_json
 from .picture_links import PictureLinks
 from .picture_store import PictureStore
-
-PictureKind = Literal["none", "face", "frame"]
 
 
 def is_alert(event: Mapping[str, Any]) -> bool:

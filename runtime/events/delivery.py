@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .alert_picture import PictureKind
+from ..core.picture_kind import PictureKind
 from .backoff import Attempts, Backoff
 from .channel import Channel, ReceiverGoneError, RefusedError, SinkState, UndeliveredError
 from .deletion_notices import DeletionNotices

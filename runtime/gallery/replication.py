@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import InputError
-from .encryption import bind_to, is_encrypted
+from .bound_values import bind_to, is_encrypted
 from .gallery import Gallery
 from .people import Sample, clean_name
 from .rows import embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples

@@ -45,12 +45,13 @@ class CameraControl:
             worker.hide(hidden_masks(self._current.settings.camera[name]))
 
     def setup(self, camera: str) -> CameraSetup:
-        """Return what is in effect for a camera. Raises KeyError for an unknown one."""
+        """Return which parts of a camera's picture count, and when it is on. Raises KeyError for an unknown one."""
         return self._current.live.camera_setup(camera, time.time())
 
     def change_area(self, camera: str, area: CameraArea | None) -> None:
-        """Change the zones, masks and minimum size of faces of a camera. None: those of the configuration. Raises
-        InputError if they cannot be used, and KeyError for an unknown camera."""
+        """Change the zones, masks and minimum size of faces of a camera, now and for the next start. None: those of the
+        configuration. Raises InputError, and changes nothing, if something is wrong, and KeyError for an unknown
+        camera."""
         worker = self._workers[camera]
         self._current.change(lambda live: live.with_area(camera, area, time.time()))
         settings = self._current.settings.camera[camera]
@@ -59,8 +60,9 @@ class CameraControl:
         log.info("camera %s: zones and masks changed", camera)
 
     def switch(self, camera: str, on: bool | None) -> None:
-        """Switch a camera on or off, also if that cannot be stored. None: its schedule decides. Raises InputError if it
-        is a recording, and KeyError for an unknown camera."""
+        """Switch a camera on or off, now and after the next start; now also if that cannot be stored. It holds until
+        the schedule changes the next time; without a schedule, until somebody switches it again. None: the schedule
+        decides. Raises InputError if the camera is a recording, and KeyError for an unknown camera."""
         if self._workers[camera].camera.recording:
             raise InputError(f"camera {camera} is a recording, of which every picture is read: it cannot be switched")
         self._current.change_at_once(lambda live: live.with_switch(camera, on, time.time()))

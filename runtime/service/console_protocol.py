@@ -7,32 +7,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..alerts.rule import Rule
-from ..enrollment.enroll import Verdict
-from ..enrollment.guidance import Guidance
 from ..gallery.gallery import Gallery
-from ..gallery.reviews import Review
 from ..tracking.appearance import Appearance
-from .alert_rules import RuleState, RuleTrial
 from .appearance_log import LoggedAppearance
-from .camera_changes import CameraArea
-from .enrollment_requests import OfferedShot
+from .camera_control import CameraControl
+from .enrollment_requests import EnrollmentRequests
 from .erasure import ErasureReport
-from .gallery_health import GalleryHealth
-from .photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
-from .states import CameraHealth, CameraSetup, Health, Setting, WatchedFrame
+from .photo_requests import PhotoRequests
+from .review_requests import ReviewRequests
+from .rule_requests import RuleRequests
+from .states import CameraHealth, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 
 
 class CameraService(Protocol):
     """The camera service, as the console sees it.
 
-    Every method may be called from any thread. All return quickly except ``enroll``, ``enroll_seen``, ``guide``,
-    ``detect``, ``identify``, ``compare``, ``gallery_health`` and ``forget``. ``source`` is the name of a camera; an
-    unknown name raises KeyError. Times are seconds since 1970, UTC.
+    Every method may be called from any thread. All return quickly except ``forget``, and those of ``enrollment``,
+    ``photos`` and ``reviews``. ``source`` is the name of a camera; an unknown name raises KeyError. Times are seconds
+    since 1970, UTC.
     """
 
     @property
@@ -43,23 +36,31 @@ class CameraService(Protocol):
         """Requests about people without a name, and about the ignore list. They take a moment."""
 
     @property
+    def enrollment(self) -> EnrollmentRequests:
+        """Requests about enrollment."""
+
+    @property
+    def reviews(self) -> ReviewRequests:
+        """Requests about whom the cameras recognized."""
+
+    @property
+    def photos(self) -> PhotoRequests:
+        """Requests about single photos."""
+
+    @property
+    def rules(self) -> RuleRequests:
+        """Requests about rules for alerts. ``try_rule`` takes a moment."""
+
+    @property
+    def camera_control(self) -> CameraControl:
+        """Switches cameras, and changes which parts of their pictures count."""
+
+    @property
     def cameras(self) -> Mapping[str, CameraHealth]:
         """The cameras by name, in the order of the configuration."""
 
     def latest(self, source: str) -> WatchedFrame | None:
         """Return the newest frame that was processed. None before the first one, and while the camera is off."""
-
-    def camera_setup(self, source: str) -> CameraSetup:
-        """Return which parts of the camera's picture count, and when it is on."""
-
-    def change_area(self, source: str, area: CameraArea | None) -> None:
-        """Change the zones, masks and minimum size of faces, now and for the next start. None: back to the
-        configuration. Raises InputError, and changes nothing, if something is wrong."""
-
-    def switch_camera(self, source: str, on: bool | None) -> None:
-        """Switch a camera on or off, now and after the next start. It holds until the schedule changes the next time;
-        without a schedule, until somebody switches it again. None: the schedule decides. Raises InputError if the
-        camera is a recording."""
 
     def face(self, appearance: str) -> bytes | None:
         """Return the aligned face of the best shot as PNG. None if no picture is stored."""
@@ -85,56 +86,9 @@ class CameraService(Protocol):
             until: Only appearances that started earlier.
         """
 
-    def review(self, appearance: str, person: str | None) -> Review:
-        """Store who this appearance was: the person with this id; None for nobody who is enrolled. Raises KeyError if
-        the log has no such appearance, InputError if there is no such person."""
-
-    def ignore_seen(self, appearance: str) -> None:
-        """Put the face of an appearance on the ignore list. Raises KeyError if the log has no such appearance,
-        InputError if its embedding is not stored."""
-
-    def gallery_health(self) -> GalleryHealth:
-        """Return how well the gallery tells people apart. Takes long if there are many samples that have changed."""
-
     def delete_appearances(self, ids: Sequence[str]) -> int:
         """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that
         lasts is logged again when it changes."""
-
-    def enroll(
-        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
-    ) -> Verdict:
-        """Enroll a face in a photo (H×W×3 uint8 BGR; see ``enrollment.enroll``): the one with the number ``face``, or
-        the only one that can be meant. Here, ``source`` is a text that is stored with the sample."""
-
-    def detect(self, image: NDArray[np.uint8], *, aligned: bool = False) -> DetectedPhoto:
-        """Return the faces in a photo (see ``photo_requests``)."""
-
-    def identify(
-        self, image: NDArray[np.uint8], *, people: int = 1, threshold: float | None = None, aligned: bool = False
-    ) -> IdentifiedPhoto:
-        """Return who is in a photo (see ``photo_requests``). ``threshold``: None for that of the cameras."""
-
-    def compare(
-        self,
-        images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-        *,
-        threshold: float | None = None,
-        aligned: bool = False,
-    ) -> PhotoComparison:
-        """Return whether two photos show one person. ``threshold``: None for that of the cameras."""
-
-    def offer_shots(self, appearance: str) -> Sequence[OfferedShot]:
-        """Return the pictures from which this appearance can be enrolled now, best first, and keep them for a while."""
-
-    def offered_face(self, appearance: str, shot: str) -> bytes | None:
-        """Return the aligned face of an offered shot as PNG. None if it is not kept any more."""
-
-    def enroll_seen(self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False) -> Verdict:
-        """Enroll the person of an appearance: from these ``shots`` that were offered, or, without any, from its best
-        shots or from the face in the log."""
-
-    def guide(self, source: str) -> Guidance:
-        """Return what the person in front of the camera should do for a good sample (see ``enrollment.guidance``)."""
 
     def forget(self, person: str) -> ErasureReport:
         """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
@@ -159,13 +113,3 @@ class CameraService(Protocol):
     def change_settings(self, values: Mapping[str, bool | int | float | str | None]) -> None:
         """Change settings by their keys, now and for the next start. None: back to the configuration. Raises
         SettingsError, and changes nothing, if one is wrong."""
-
-    def rules(self) -> Sequence[RuleState]:
-        """Return the rules for alerts, by name, those that are switched off too."""
-
-    def change_rule(self, name: str, rule: Rule | None) -> None:
-        """Make or change a rule for alerts, now and for the next start; None: back to that of the configuration, or
-        delete it if the configuration has none. Raises InputError, and changes nothing, if it cannot be used."""
-
-    def try_rule(self, rule: Rule, days: float) -> RuleTrial:
-        """Return what ``rule`` would have sent for the appearances of the last ``days``."""

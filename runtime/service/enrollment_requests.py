@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -17,9 +17,9 @@ from ..enrollment.guidance import Guidance, assess_face
 from ..enrollment.stored_crop import decode_crop, encode_crop
 from ..gallery.gallery import Gallery
 from ..gallery.people import Sample
-from ..inference.frames import Frame
 from ..inference.pipeline import Pipeline
 from .appearance_log import AppearanceLog
+from .camera_worker import CameraWorker
 from .gallery_health import logged_sample
 from .known_people import KnownPeople
 from .watchers import Watchers
@@ -48,19 +48,28 @@ class _Offer:
 class EnrollmentRequests:
     """Handles one request at a time, because all of them use one ``pipeline``. Thread-safe.
 
-    ``lock`` is held while a request is handled. Hold it to change the gallery in another way.
+    ``lock`` is held while a request is handled. Hold it to change the gallery in another way. ``threshold`` returns the
+    minimum cosine at which the person of an appearance counts as somebody who is enrolled already.
     """
 
     def __init__(
-        self, gallery: Gallery, pipeline: Pipeline, people: KnownPeople, watchers: Watchers, log: AppearanceLog
+        self,
+        gallery: Gallery,
+        pipeline: Pipeline,
+        log: AppearanceLog,
+        *,
+        workers: Mapping[str, CameraWorker],
+        watchers: Watchers,
+        people: KnownPeople,
+        threshold: Callable[[], float],
     ) -> None:
         self.lock = threading.Lock()
-        self._gallery, self._pipeline = gallery, pipeline
-        self._people, self._watchers, self._log = people, watchers, log
+        self._gallery, self._pipeline, self._log = gallery, pipeline, log
+        self._workers, self._watchers, self._people, self._threshold = workers, watchers, people, threshold
         self._offered: OrderedDict[tuple[str, str], _Offer] = OrderedDict()  # by appearance and id of the shot
 
     def enroll_photo(
-        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool
+        self, name: str, image: NDArray[np.uint8], source: str, *, face: int | None = None, force: bool = False
     ) -> Verdict:
         """Enroll a face in ``image`` (H×W×3 uint8 BGR): the one with the number ``face``, or the only one that can be
         meant. ``source`` is stored with the sample."""
@@ -100,12 +109,10 @@ class EnrollmentRequests:
             self._offered.pop(key, None)
 
     def enroll_appearance(
-        self, name: str, appearance: str, threshold: float, *, shots: Sequence[str] = (), force: bool
+        self, name: str, appearance: str, *, shots: Sequence[str] = (), force: bool = False
     ) -> Verdict:
-        """Enroll the person of an appearance: from these ``shots`` that were offered, or from its best ones now.
-
-        ``threshold`` is the minimum cosine at which the person counts as somebody who is enrolled already.
-        """
+        """Enroll the person of an appearance: from these ``shots`` that were offered, or, without any, from its best
+        ones now or from the face in the log."""
         with self.lock:
             offers = [self._offered.get((appearance, shot)) for shot in shots]
             samples = [offer.sample for offer in offers if offer] if shots else self._samples_of(appearance)
@@ -114,15 +121,21 @@ class EnrollmentRequests:
                 return Verdict("refused", name, "camera", reason)
             if not samples:
                 return Verdict("refused", name, "camera", "no picture of this appearance is stored any more")
-            verdict = enroll_shots(self._gallery, name, samples, "camera", threshold=threshold, force=force)
+            verdict = enroll_shots(self._gallery, name, samples, "camera", threshold=self._threshold(), force=force)
             self._people.add_new()
             return verdict
 
-    def guide(self, frame: Frame) -> Guidance:
-        """Return what the person in ``frame`` should do for a good sample."""
+    def guide(self, camera: str) -> Guidance:
+        """Return what the person in front of ``camera`` should do for a good sample. Raises KeyError if there is no
+        such camera."""
+        worker = self._workers[camera]
+        latest = worker.latest
+        if latest is None:
+            off = not worker.on
+            return Guidance(False, f"The camera {'is switched off' if off else 'has not delivered a picture yet'}.")
         with self.lock:
-            pipeline = self._pipeline.near() if frame.near else self._pipeline
-            return assess_face(pipeline, frame.image).guidance
+            pipeline = self._pipeline.near() if latest.frame.near else self._pipeline
+            return assess_face(pipeline, latest.frame.image).guidance
 
     def _samples_of(self, appearance: str) -> list[Sample]:
         shots = self._watchers.shots(appearance)[:SHOTS]

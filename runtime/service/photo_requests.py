@@ -5,6 +5,7 @@ Nothing of a photo is kept.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ..core.errors import InputError
 from ..core.faces import Faces
 from ..enrollment.measured_photo import describe_flaw, measure_faces
 from ..gallery.anchors import NO_ANCHOR, is_ignored
+from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..inference.pipeline import Pipeline
 from ..vision.photo import UNSURE, PhotoFaces
@@ -92,6 +94,48 @@ class PhotoComparison:
     first: PhotoFace | None
     second: PhotoFace | None
     reason: str | None
+
+
+class PhotoRequests:
+    """Answers one request at a time, because all of them use one ``pipeline``. Thread-safe.
+
+    ``threshold`` returns the minimum cosine of a match, for requests that name none: that of the cameras."""
+
+    def __init__(self, pipeline: Pipeline, gallery: Gallery, threshold: Callable[[], float]) -> None:
+        self._pipeline, self._gallery, self._threshold = pipeline, gallery, threshold
+        self._lock = threading.Lock()
+
+    def detect(self, image: NDArray[np.uint8], *, aligned: bool = False) -> DetectedPhoto:
+        """As ``detect_photo``."""
+        with self._lock:
+            return detect_photo(self._pipeline, image, aligned=aligned)
+
+    def identify(
+        self, image: NDArray[np.uint8], *, people: int = 1, threshold: float | None = None, aligned: bool = False
+    ) -> IdentifiedPhoto:
+        """As ``identify_photo``, with the people and the ignore list of the gallery."""
+        with self._lock:
+            return identify_photo(
+                self._pipeline,
+                self._gallery.search,
+                image,
+                self._threshold() if threshold is None else threshold,
+                people=people,
+                aligned=aligned,
+                anchor_cosines=self._gallery.anchor_cosines,
+            )
+
+    def compare(
+        self,
+        images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        *,
+        threshold: float | None = None,
+        aligned: bool = False,
+    ) -> PhotoComparison:
+        """As ``compare_photos``."""
+        least = self._threshold() if threshold is None else threshold
+        with self._lock:
+            return compare_photos(self._pipeline, images, least, aligned=aligned)
 
 
 def detect_photo(pipeline: Pipeline, image: NDArray[np.uint8], *, aligned: bool = False) -> DetectedPhoto:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ..core.picture_kind import PictureKind
 from ..core.toml import Range
-from ..events.alert_picture import PictureKind
 
 Port = Annotated[int, Range(0, 65_535)]
 Picture = Annotated[

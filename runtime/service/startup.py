@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError, WorkError
 from ..core.installed import runtime_library
+from ..core.picture_kind import PictureKind
 from ..core.versions import older_library
 from ..events import (
     BoardReport,
@@ -24,7 +25,6 @@ from ..events import (
     LinesStream,
     Mqtt,
     Outbox,
-    PictureKind,
     PictureLimits,
     PictureLinks,
     PictureStore,

@@ -161,7 +161,7 @@ async def enroll_photo(
             image = decode_image(data, source, MAX_PIXELS)
         except InputError as error:
             return Verdict("refused", name, source, str(error).removeprefix(f"{source}: "))
-        return service.enroll(name, image, source, face=face, force=force)
+        return service.enrollment.enroll_photo(name, image, source, face=face, force=force)
 
     async with workload.uploads.place():  # before the body is read: as many as have a place are in memory
         data = await read_upload(request)
@@ -176,7 +176,7 @@ async def enroll_from_appearance(
     """Enroll from the best shots of an appearance."""
     try:
         verdict = await workload.slow.run(
-            lambda: service.enroll_seen(body.name, body.appearance, shots=body.shots, force=body.force)
+            lambda: service.enrollment.enroll_appearance(body.name, body.appearance, shots=body.shots, force=body.force)
         )
     except KeyError:
         raise HTTPException(404, "this appearance has ended and its pictures are deleted") from None
@@ -210,7 +210,7 @@ def delete_appearances(service: ServiceDependency, body: AppearanceChoice) -> De
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
 def get_appearance_face(service: ServiceDependency, id: str, shot: str | None = None) -> Response:
     """The aligned face as PNG: of the best shot now, or of this ``shot`` from ``GET /v1/appearances/{id}/shots``."""
-    face = service.face(id) if shot is None else service.offered_face(id, shot)
+    face = service.face(id) if shot is None else service.enrollment.offered_face(id, shot)
     if face is None:
         raise HTTPException(404, "no picture is stored")
     return Response(face, media_type="image/png")
@@ -220,7 +220,7 @@ def get_appearance_face(service: ServiceDependency, id: str, shot: str | None = 
 def list_shots(service: ServiceDependency, id: str) -> Page[OfferedShot]:
     """The pictures from which this appearance can be enrolled, best first; empty if no good picture is stored. They are
     kept for some minutes, so that an enrollment can name exactly the pictures that a person has looked at."""
-    return Page(items=service.offer_shots(id), next=None)
+    return Page(items=service.enrollment.offer_shots(id), next=None)
 
 
 @router.get("/cameras", tags=["cameras"])
@@ -233,7 +233,7 @@ def list_cameras(service: ServiceDependency) -> Page[CameraHealth]:
 async def get_guidance(service: ServiceDependency, workload: WorkloadDependency, name: str) -> Guidance:
     """What the person in front of the camera should do to be enrolled from it."""
     find_camera(service, name)
-    return await workload.slow.run(lambda: service.guide(name))
+    return await workload.slow.run(lambda: service.enrollment.guide(name))
 
 
 @router.get("/health", tags=["service"])

@@ -33,7 +33,7 @@ def change_area(service: ServiceDependency, name: str, body: CameraArea) -> Came
     """Replace zones, masks and the minimum size of faces, now and for the next start. Corners are fractions of the
     picture's width and height. If one value is wrong, nothing changes."""
     find_camera(service, name)
-    service.change_area(name, body)
+    service.camera_control.change_area(name, body)
     return _setup(service, name)
 
 
@@ -41,7 +41,7 @@ def change_area(service: ServiceDependency, name: str, body: CameraArea) -> Came
 def reset_area(service: ServiceDependency, name: str) -> CameraSetup:
     """Return to the zones, masks and minimum size of the configuration."""
     find_camera(service, name)
-    service.change_area(name, None)
+    service.camera_control.change_area(name, None)
     return _setup(service, name)
 
 
@@ -50,10 +50,10 @@ def switch_camera(service: ServiceDependency, name: str, body: SwitchChange) -> 
     """Switch the camera on or off. It holds until the schedule changes the next time; without a schedule, until
     somebody switches it again. While a camera is off, its device is released and no picture is read."""
     find_camera(service, name)
-    service.switch_camera(name, body.on)
+    service.camera_control.switch(name, body.on)
     return _setup(service, name)
 
 
 def _setup(service: CameraService, name: str) -> CameraSetup:
     find_camera(service, name)
-    return service.camera_setup(name)
+    return service.camera_control.setup(name)

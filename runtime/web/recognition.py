@@ -30,7 +30,9 @@ async def detect_faces(
     request: Request, service: ServiceDependency, workload: WorkloadDependency, aligned: Aligned = False
 ) -> DetectedPhoto:
     """The faces in a photo, with their quality."""
-    return await _answer(request, workload, ("photo",), lambda photos: service.detect(photos[0], aligned=aligned))
+    return await _answer(
+        request, workload, ("photo",), lambda photos: service.photos.detect(photos[0], aligned=aligned)
+    )
 
 
 @router.post("/identify", openapi_extra=photo_body("photo"))
@@ -46,7 +48,7 @@ async def identify_faces(
     """Who is in a photo. An unknown face is not an error: ``reason`` says why nobody was recognized."""
 
     def identify(photos: list[NDArray[np.uint8]]) -> IdentifiedPhoto:
-        return service.identify(photos[0], people=people, threshold=threshold, aligned=aligned)
+        return service.photos.identify(photos[0], people=people, threshold=threshold, aligned=aligned)
 
     return await _answer(request, workload, ("photo",), identify)
 
@@ -62,7 +64,7 @@ async def compare_faces(
     """Whether the largest faces of two photos show one person."""
 
     def compare(photos: list[NDArray[np.uint8]]) -> PhotoComparison:
-        return service.compare((photos[0], photos[1]), threshold=threshold, aligned=aligned)
+        return service.photos.compare((photos[0], photos[1]), threshold=threshold, aligned=aligned)
 
     return await _answer(request, workload, ("first", "second"), compare)
 

@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 async def get_gallery_health(service: ServiceDependency, workload: WorkloadDependency) -> GalleryHealth:
     """Each sample compared with all others, what reviews measured, and the scores of the cameras week by week. Of the
     people, the 100 who are nearest to others are listed."""
-    return limit_people(await workload.slow.run(service.gallery_health), MOST_PEOPLE)
+    return limit_people(await workload.slow.run(service.reviews.gallery_health), MOST_PEOPLE)
 
 
 @router.put("/people/{id}/threshold", tags=["people"], responses=NOT_FOUND)
@@ -55,9 +55,9 @@ async def review_appearance(
     def store() -> ReviewResult:
         person = None if body.person is None else find_person(service, body.person)
         if body.ignore:  # first: if its embedding is not stored, nothing is
-            service.ignore_seen(id)
-        review = service.review(id, person.id if person else None)
-        verdict = service.enroll_seen(person.name, id, force=True) if person and body.add else None
+            service.reviews.ignore(id)
+        review = service.reviews.review(id, person.id if person else None)
+        verdict = service.enrollment.enroll_appearance(person.name, id, force=True) if person and body.add else None
         return ReviewResult(review, review.outcome, verdict, body.ignore)
 
     try:

@@ -19,13 +19,13 @@ router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 @router.get("/rules", tags=["rules"])
 def list_alert_rules(service: ServiceDependency) -> Page[RuleState]:
     """The rules for alerts, in words too, with those that are switched off."""
-    return Page(items=service.rules(), next=None)
+    return Page(items=service.rules.list_rules(), next=None)
 
 
 @router.put("/rules/{name}", tags=["rules"])
 def set_alert_rule(service: ServiceDependency, name: str, body: Rule) -> RuleState:
     """Make a rule, or replace the one with this name, now and for the next start."""
-    service.change_rule(name, body)
+    service.rules.change(name, body)
     return _find_rule(service, name)
 
 
@@ -35,13 +35,13 @@ def reset_alert_rule(service: ServiceDependency, name: str) -> None:
     configuration has none. A rule of the configuration itself can only be switched off (``enabled``)."""
     if _find_rule(service, name).source != "console":
         raise HTTPException(404, "this rule is from the configuration: switch it off with enabled = false")
-    service.change_rule(name, None)
+    service.rules.change(name, None)
 
 
 @router.post("/rules/dry-run", tags=["rules"], responses=BUSY)
 async def try_alert_rule(service: ServiceDependency, workload: WorkloadDependency, body: TriedRule) -> RuleTrial:
     """What a rule would have sent for the appearances of the last days. It is not stored, and nothing is sent."""
-    return await workload.slow.run(lambda: service.try_rule(body.rule, body.days))
+    return await workload.slow.run(lambda: service.rules.try_rule(body.rule, body.days))
 
 
 @router.get("/groups", tags=["people"])
@@ -60,7 +60,7 @@ def set_person_groups(service: ServiceDependency, id: str, body: NewGroups) -> P
 
 def _find_rule(service: ServiceDependency, name: str) -> RuleState:
     """Raises HTTPException 404 if there is no rule with this name."""
-    found = next((one for one in service.rules() if one.name == name), None)
+    found = next((one for one in service.rules.list_rules() if one.name == name), None)
     if found is None:
         raise HTTPException(404, "there is no such rule")
     return found

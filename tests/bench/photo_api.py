@@ -104,7 +104,7 @@ def measure(service: Service, client: Client, photo: bytes, rounds: int) -> dict
     encoded = json.dumps({"photo": base64.b64encode(photo).decode()}).encode()
     head = b'--part\r\ncontent-disposition: form-data; name="photo"; filename="a.jpg"\r\n\r\n'
     calls: dict[str, Callable[[], object]] = {
-        "pipeline": lambda: service.identify(decode_image(photo, "photo")),
+        "pipeline": lambda: service.photos.identify(decode_image(photo, "photo")),
         "body": lambda: client.identify(photo, "image/jpeg"),
         "form": lambda: client.identify(head + photo + b"\r\n--part--\r\n", "multipart/form-data; boundary=part"),
         "base64": lambda: client.identify(encoded, "application/json"),

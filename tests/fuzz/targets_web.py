@@ -32,6 +32,7 @@ class Service:
     def __init__(self) -> None:
         self.gallery = Gallery(FOLDER / "gallery.sqlite", "0" * 64, create=True)
         self.cameras: dict[str, object] = {}
+        self.enrollment = self
         self._live = live_settings.load_changes(Settings(gallery=FOLDER / "gallery.sqlite"))
 
     def settings(self) -> object:
@@ -57,10 +58,10 @@ class Service:
     def offer_shots(self, *_: object) -> list[object]:
         return []
 
-    def enroll(self, *_: object, **__: object) -> None:
+    def enroll_photo(self, *_: object, **__: object) -> None:
         raise InputError("not here")
 
-    enroll_seen = forget = delete_appearances = enroll
+    enroll_appearance = forget = delete_appearances = enroll_photo
 
 
 @functools.cache

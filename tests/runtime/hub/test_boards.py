@@ -39,13 +39,13 @@ def door(hub, database, bundle, tmp_path, monkeypatch):
 
 
 def who(service):
-    (face,) = service.identify(scene((0, 3))).faces
+    (face,) = service.photos.identify(scene((0, 3))).faces
     return face.matches[0].name if face.matches else None
 
 
 def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hub, door):
     with Service(door("one")) as one, Service(door("two")) as two:
-        assert one.enroll("Ada", scene((0, 3)), "photo.png").status == "enrolled"
+        assert one.enrollment.enroll_photo("Ada", scene((0, 3)), "photo.png").status == "enrolled"
         wait_for(lambda: two.gallery.has_person("Ada"))
         assert wait_for(lambda: who(two)) == "Ada"
         two.forget("Ada")
@@ -57,7 +57,7 @@ def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hu
 def test_a_board_without_its_hub_says_so_and_names_nobody_when_the_lease_has_ended(hub, door, caplog):
     settings = door("one")
     with Service(settings) as one:
-        one.enroll("Ada", scene((0, 3)), "photo.png")
+        one.enrollment.enroll_photo("Ada", scene((0, 3)), "photo.png")
         assert wait_for(lambda: who(one)) == "Ada"
     hub.execute("ALTER ROLE rkface_board_one NOLOGIN")
     with Service(settings) as one:

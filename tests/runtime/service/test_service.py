@@ -222,12 +222,12 @@ def test_an_unknown_person_can_be_enrolled_from_an_appearance_and_is_then_recogn
     with live(pictures) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)
         assert start.match is None
-        assert service.enroll_seen("Grace", start.id).status == "enrolled"
+        assert service.enrollment.enroll_appearance("Grace", start.id).status == "enrolled"
         known = wait_for(lambda: next((e for e in service.appearances() if e.match), None))
         assert known.id == start.id and known.match.name == "Grace"
         assert not known.face, "the picture is deleted when the person is known"
         wait_for(lambda: [each.match and each.match.name for each in faces(service)] == ["Grace"])
-        again = service.enroll_seen("Somebody else", start.id)
+        again = service.enrollment.enroll_appearance("Somebody else", start.id)
         assert again.status == "refused" and again.near.name == "Grace"
 
 
@@ -300,8 +300,8 @@ def test_liveness_is_off_by_default_and_refused_without_a_model(live, live_bundl
 def test_a_photo_is_enrolled_and_guidance_is_given_while_the_camera_runs(live):
     with live([scene((1, 5))]) as service:
         wait_for(lambda: service.latest("door"))
-        assert service.guide("door").box is not None
-        assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
+        assert service.enrollment.guide("door").box is not None
+        assert service.enrollment.enroll_photo("Grace", scene((1, 2)), "upload").status == "enrolled"
         wait_for(lambda: [e for e in service.appearances() if e.match and e.match.name == "Grace"])
 
 
@@ -341,7 +341,7 @@ def test_a_person_forgotten_by_another_program_is_unknown_to_the_service(live, k
 
 def test_a_person_enrolled_by_the_service_and_forgotten_by_another_program_is_unknown(live, known):
     with live([scene((1, 5))]) as service, service.subscribe() as events:
-        assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
+        assert service.enrollment.enroll_photo("Grace", scene((1, 2)), "upload").status == "enrolled"
         while not (told := events.get(timeout=WAIT)).match:
             pass
         with Gallery(known) as other, other.transaction() as database:
@@ -358,7 +358,7 @@ def test_a_person_forgotten_just_before_a_write_of_the_service_is_unknown(live, 
         with service.gallery.lock:  # so that the service notices nothing in between
             with closing(Gallery(known)) as other:
                 forget(other, other.person("Ada Lovelace"))
-            assert service.enroll("Grace", scene((1, 2)), "upload").status == "enrolled"
+            assert service.enrollment.enroll_photo("Grace", scene((1, 2)), "upload").status == "enrolled"
         assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
 
 
@@ -823,10 +823,13 @@ def test_a_camera_follows_its_schedule_and_what_somebody_switches(live, settings
     with start() as service:
         assert not camera(service).on and service.workers["door"].camera._stream is None
         assert service.health().problems == () and service.latest("door") is None
-        service.switch_camera("door", True)
+        service.camera_control.switch("door", True)
         wait_for(lambda: faces(service))
         assert camera(service).on and camera(service).connected
-        assert service.camera_setup("door").switch.manual and service.camera_setup("door").switch.until > time.time()
+        assert (
+            service.camera_control.setup("door").switch.manual
+            and service.camera_control.setup("door").switch.until > time.time()
+        )
     with start() as service:  # what somebody switched holds after a restart
         wait_for(lambda: faces(service))
         service._switches.add("door", False)  # a command of the broker
@@ -837,8 +840,8 @@ def test_a_camera_follows_its_schedule_and_what_somebody_switches(live, settings
         assert ended, "the visit ends with the pictures"
         service._switches.add("cellar", False)
         wait_for(lambda: "a command to switch camera cellar was ignored" in caplog.text)
-        service.switch_camera("door", None)
-        assert not camera(service).on and not service.camera_setup("door").switch.manual
+        service.camera_control.switch("door", None)
+        assert not camera(service).on and not service.camera_control.setup("door").switch.manual
 
 
 def test_a_camera_is_switched_off_although_the_disk_is_full(live, monkeypatch):
@@ -848,14 +851,14 @@ def test_a_camera_is_switched_off_although_the_disk_is_full(live, monkeypatch):
     with live([scene((0, 3))]) as service:
         wait_for(lambda: faces(service))
         monkeypatch.setattr("rkface.runtime.service.live_settings.save_changes", full)
-        service.switch_camera("door", False)
+        service.camera_control.switch("door", False)
         assert not service.cameras["door"].on and "the disk is full" in service.health().problems
 
 
 def test_a_recording_cannot_be_switched(settings, record):
     with Service(settings(door=record("door", *[scene()] * 3))) as service:
         with pytest.raises(InputError, match="camera door is a recording"):
-            service.switch_camera("door", False)
+            service.camera_control.switch("door", False)
         service.run()
 
 

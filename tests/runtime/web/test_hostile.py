@@ -39,7 +39,7 @@ def own_service(tmp_path_factory, pictures, cast):
 def ada(own_service, cast):
     """The id of a person, whom the last test may have forgotten."""
     for image in cast.portraits(next(iter(cast.cast)), 2):
-        own_service.enroll("Ada", image, "test", force=True)
+        own_service.enrollment.enroll_photo("Ada", image, "test", force=True)
     return next(one.id for one in own_service.gallery.people() if one.name == "Ada")
 
 

@@ -194,7 +194,9 @@ def test_a_click_on_a_row_that_has_just_moved_is_ignored(page, address):
 
 
 def test_a_photo_held_before_the_camera_is_marked_as_not_live(page, service_with_liveness, portraits, shot):
-    service_with_liveness.enroll("Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test")
+    service_with_liveness.enrollment.enroll_photo(
+        "Ada", cv2.imdecode(np.frombuffer(portraits[0], np.uint8), cv2.IMREAD_COLOR), "test"
+    )
     marks = "[...document.querySelectorAll('main .fake')].map((one) => one.innerText)"
     seen = "document.querySelector('canvas').getAttribute('aria-label')"
     with serve(service_with_liveness, port=0) as address:

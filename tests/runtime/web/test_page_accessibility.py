@@ -30,7 +30,7 @@ def ada(service, portraits_of_two):
     """Somebody with a page of her own, so that it has all of its parts."""
     for name, images in zip(("Ada", "Bela"), portraits_of_two, strict=True):
         for number, image in enumerate(images):
-            service.enroll(name, image, f"photo {number}", force=True)
+            service.enrollment.enroll_photo(name, image, f"photo {number}", force=True)
     yield service.gallery.person("Ada")
     for person in service.gallery.people():
         service.forget(person.id)

@@ -24,7 +24,7 @@ def people(service, portraits_of_two):
         service.forget(person.id)
     for name, images in zip(("Ada", "Bela"), portraits_of_two, strict=True):
         for number, image in enumerate(images):
-            service.enroll(name, image, f"photo {number}", force=True)
+            service.enrollment.enroll_photo(name, image, f"photo {number}", force=True)
     yield {person.name: person for person in service.gallery.people()}
     for person in service.gallery.people():
         service.forget(person.id)

@@ -25,7 +25,7 @@ def test_a_rule_is_made_changed_switched_off_and_deleted(client, service):
     assert made["notes"] == ["it has no receivers, so nobody gets its alerts"]
     off = client.put("/v1/rules/night", json={**NIGHT, "enabled": False}).json()
     assert off["words"].startswith("Switched off: when a stranger")
-    assert service.rules()[0].rule.enabled is False
+    assert service.rules.list_rules()[0].rule.enabled is False
     assert client.delete("/v1/rules/night").status_code == 204
     assert client.get("/v1/rules").json()["items"] == [] and client.delete("/v1/rules/night").status_code == 404
 

@@ -33,7 +33,7 @@ def test_a_rule_is_made_tried_switched_off_and_deleted(page, address, service, s
     page.shows("It would have sent", "main form")
     page.click("button.main", "Save")
     page.shows("When a stranger or Ada is seen by any camera on Monday from 22:00 to 06:00 of the next day and")
-    (rule,) = service.rules()
+    (rule,) = service.rules.list_rules()
     assert (rule.name, rule.rule.who) == ("night", ("stranger", f"person:{ada.id}"))
     shot("rules")
     page.click("main section button", "Switch off")
@@ -51,7 +51,7 @@ def test_a_rule_is_made_tried_switched_off_and_deleted(page, address, service, s
     page.click("main section button", "Delete…")
     page.click("dialog button", "Delete")
     page.shows("There are no rules yet")
-    assert service.rules() == [] and unexpected(page) == []
+    assert service.rules.list_rules() == [] and unexpected(page) == []
     service.forget(ada.id)
 
 

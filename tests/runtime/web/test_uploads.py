@@ -25,9 +25,10 @@ class SlowService(FakeService):
 
     def __init__(self):
         super().__init__()
+        self.enrollment = self
         self.go, self.lock, self.now, self.most, self.enrolled = threading.Event(), threading.Lock(), 0, 0, 0
 
-    def enroll(self, name, image, source, *, face=None, force=False):
+    def enroll_photo(self, name, image, source, *, face=None, force=False):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
