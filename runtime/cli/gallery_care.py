@@ -145,7 +145,8 @@ def _restore(options: Namespace) -> int:
 
 def _encrypt(options: Namespace) -> int:
     from ..gallery.backup import encrypt_gallery
-    from ..gallery.encryption import is_encrypted, make_key, read_key
+    from ..gallery.bound_values import is_encrypted
+    from ..gallery.encryption import make_key, read_key
     from ..gallery.gallery import Gallery
     from ..service.log_files import encrypt_log_beside
 

@@ -30,6 +30,7 @@ from .stored_crop import encode_crop
 
 # Cosine at or above which a photo adds nothing to a sample of the same person: frames of one second, or a copy.
 DUPLICATE = 0.98
+FORCE = "--force (API: force=true)"  # in messages for both
 NEAR = 0.1  # below the match threshold: other people who are this similar are named, so that a person can check
 
 Status = Literal["enrolled", "known", "refused"]
@@ -200,10 +201,10 @@ class _Enrollment:
         """Why a face is not the person's; "" if nothing speaks against it. ``near``: another person who looks like it;
         ``ignored``: see ``_find_ignored``."""
         if ignored:
-            return f"{ignored}: remove it there first, or --force if it is another person"
+            return f"{ignored}: remove it there first, or {FORCE} if it is another person"
         if near is not None and near.counts(self.pipeline.thresholds.match):
             already = _already_enrolled(near, self.pipeline.thresholds.match)
-            return f"{already}: use that name, or --force if they are two people"
+            return f"{already}: use that name, or {FORCE} if they are two people"
         return ""
 
     def _add_choice(self, photo: MeasuredPhoto, choice: FaceChoice) -> Verdict:
@@ -254,7 +255,7 @@ def enroll_shots(
     near, own = comparison.near, comparison.own
     verdict = Verdict("refused", name, source, quality=shots[0].quality, near=near, own=own)
     if near is not None and near.counts(threshold) and not force:
-        reason = f"{_already_enrolled(near, threshold)}: use that name, or force it if they are two people"
+        reason = f"{_already_enrolled(near, threshold)}: use that name, or {FORCE} if they are two people"
         return replace(verdict, reason=reason)
     if comparison.doubts and not force:
         return replace(verdict, reason=f"{' '.join(comparison.doubts)} Then force it")

@@ -174,7 +174,7 @@ def _explain(
     if force:
         return FaceChoice(face, cosine, notes=(*photo.notes, f"{unlike} {threshold:.3f})"))
     what = (
-        f"first enroll one that certainly shows {name!r}, or use --force if all do"
+        f"first enroll one that certainly shows {name!r}, or use --force (API: force=true) if all do"
         if photo in tied
         else "check who it is; --force enrolls it anyway"
     )

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.sqlite import DamagedContentError
+from .bound_values import AnchorPlace, altered_anchor
 from .database import GalleryDatabase
-from .encryption import AlteredError, AnchorPlace, NoCipher, altered_anchor
+from .encryption import AlteredError, NoCipher
 from .match import Match
 from .people import Sample, check_sample
 from .rows import check_embedding, embedding_to_bytes, identity_of

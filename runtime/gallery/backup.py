@@ -18,8 +18,9 @@ from ..core.sqlite import DamagedError, connect, find_damage, open_read_only, re
 from ..core.text import shell_quoted
 from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups, suggest_backup
 from .backup_registry import add_to_registry, adopt_registry, count_backup, known_backups, remove_from_registry
+from .bound_values import bind_all, encrypt_all, is_bound, is_encrypted
 from .companions import Companion, companion_path
-from .encryption import Cipher, Key, bind_all, encrypt_all, is_bound, is_encrypted
+from .encryption import Cipher, Key
 from .gallery import Gallery
 from .people import Person
 from .schema import SCRUB, gallery_errors, open_gallery_database

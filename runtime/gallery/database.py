@@ -15,7 +15,8 @@ from ..core.errors import InputError, RkfaceError
 from ..core.paths import as_path
 from ..core.sqlite import DamagedContentError, transaction
 from ..core.text import shell_quoted
-from .encryption import SETTING, UNBOUND, Key, NoCipher, bind_all, open_cipher
+from .bound_values import UNBOUND, bind_all
+from .encryption import SETTING, Key, NoCipher, open_cipher
 from .schema import SCRUB, gallery_errors, open_gallery_database
 
 _Self = TypeVar("_Self", bound="GalleryDatabase")

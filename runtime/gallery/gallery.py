@@ -21,8 +21,9 @@ from ..core.errors import InputError, RkfaceError
 from ..core.text import readable, shell_quoted
 from .anchors import NO_ANCHOR, anchor_opener, nearer_than_anchors
 from .blocks import Precision
+from .bound_values import bind_to, is_encrypted
 from .database import GalleryDatabase
-from .encryption import Key, bind_to, is_encrypted
+from .encryption import Key
 from .match import Match
 from .people import GalleryState, Person, PersonName, Sample, check_person, check_probes, check_sample, clean_name
 from .rows import (

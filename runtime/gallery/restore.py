@@ -13,7 +13,8 @@ from ..core.sqlite import DamagedError, NotADatabaseError, connect, find_damage,
 from .backup import back_up, copy_backup, restoring_path
 from .backup_files import is_good
 from .backup_registry import adopt_registry, last_number
-from .encryption import Key, encrypt_all, is_encrypted
+from .bound_values import encrypt_all, is_encrypted
+from .encryption import Key
 from .gallery import Gallery
 from .schema import BACKUPS, gallery_errors, open_gallery_database
 from .stored_values import find_row_damage

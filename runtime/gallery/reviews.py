@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.sqlite import DamagedContentError
+from .bound_values import ReviewPlace
 from .database import GalleryDatabase
-from .encryption import AlteredError, ReviewPlace
+from .encryption import AlteredError
 from .gallery import Gallery
 from .people import Person, check_person
 from .rows import embedding_to_bytes

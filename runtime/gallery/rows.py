@@ -17,8 +17,9 @@ from ..core.files import TOO_DEEP, parse_json
 from ..core.sqlite import DamagedContentError
 from ..core.text import in_a_line, readable
 from ..vision.embed import unit
+from .bound_values import AnchorPlace, Place, altered_value
 from .database import GalleryDatabase
-from .encryption import AlteredError, AnchorPlace, NoCipher, Place, altered_value
+from .encryption import AlteredError, NoCipher
 from .people import Person, PersonName, Sample, check_sample, clean_name
 from .schema import gallery_errors
 from .stored_values import (

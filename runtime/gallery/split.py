@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from ..core.checks import check_type
 from ..core.errors import InputError
-from .encryption import bind_to, is_encrypted
+from .bound_values import bind_to, is_encrypted
 from .gallery import Gallery
 from .people import Person, check_person
 from .rows import insert_person

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.sqlite import DamagedContentError
-from .encryption import is_encrypted
+from .bound_values import is_encrypted
 from .people import Person
 
 STORED = "<f4"  # embeddings are stored as little-endian float32

@@ -25,6 +25,7 @@ from .appearance_log import AppearanceLog
 from .problems import Problems
 
 SAME = 0.5  # minimum overlap (IoU) of a detected face with the track that it continues
+COVERED = 0.1  # share of a face that others may cover; with more, it is blurred where they are, and shows too little
 FACE_SIDE = 320  # pixels of a picture of one face, at most
 AROUND = 0.5  # of the face's size, shown on each side of it
 FRAME_SIDE = 1280  # pixels of a whole picture, at most
@@ -110,14 +111,15 @@ class AlertPictures:
         return {"id": id, "kind": kind, "type": "image/jpeg", "width": width, "height": height}
 
     def _draw(self, appearance: Appearance, kind: PictureKind) -> tuple[PictureKind, NDArray[np.uint8] | None]:
-        """The picture. If the person is not seen in the newest frame, it is the face of the best shot."""
+        """The picture. If the person is not seen in the newest frame, or is covered there by other faces, which are
+        blurred, it is the face of the best shot."""
         result, hidden = self._results.get(appearance.source, (None, ()))
         visible = self._watchers[appearance.source].visible_faces()
         found = find_in_frame(result, visible, appearance.id) if result else None
-        if found is not None:
+        shots = self._shots(appearance.id)
+        if found is not None and not (shots and _is_covered(found)):
             found = replace(found, image=black_out(found.image, hidden))
             return kind, draw_face(found) if kind == "face" else draw_frame(found, self._frame_side)
-        shots = self._shots(appearance.id)
         return "face", shots[0].crop if shots else None
 
 
@@ -195,6 +197,15 @@ def _fit(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         return image
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _is_covered(found: PersonInFrame) -> bool:
+    x1, y1, x2, y2 = found.face
+    shared = sum(
+        max(0.0, min(x2, right) - max(x1, left)) * max(0.0, min(y2, bottom) - max(y1, top))
+        for left, top, right, bottom in found.others
+    )
+    return shared > COVERED * (x2 - x1) * (y2 - y1)
 
 
 def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

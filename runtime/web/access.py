@@ -186,7 +186,12 @@ def _scope_refusal(caller: ApiClient | None, method: str, path: str, headers: He
         return None
     if caller is None:
         wrong = headers.get("authorization", "").lower().startswith("bearer ")
-        return 401, "this token is wrong, or was revoked" if wrong else "sign in first"
+        return (
+            401,
+            "this token is wrong, or was revoked"
+            if wrong
+            else 'sign in first, or send a token: "Authorization: Bearer …"',
+        )
     needed = needed_scope(method, path)
     return None if needed in caller.scopes else (403, f"{caller.who} may not do this: it needs the scope {needed!r}")
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -107,6 +108,13 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}{reason}{place}"
 
 
+def _plainly(error: dict[str, Any]) -> str:
+    """What is wrong, in words of JSON instead of Python."""
+    if error["type"] == "json_invalid":
+        return f"the body is not valid JSON: {error['ctx']['error']}"
+    return str(error["msg"]).replace("Tuple should", "List should").replace("valid tuple", "valid list")
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answers for the errors that clients cause, with a message in ``detail``."""
 
@@ -124,7 +132,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def refuse_invalid_request(_: Request, error: RequestValidationError) -> Response:
-        errors = [{name: one[name] for name in ("type", "loc", "msg")} for one in error.errors()]
+        errors = [{"type": one["type"], "loc": one["loc"], "msg": _plainly(one)} for one in error.errors()]
         detail = "; ".join(f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in errors)
         return problem(422, detail, errors=errors)
 

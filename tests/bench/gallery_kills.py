@@ -27,7 +27,8 @@ from rkface.runtime.enrollment.enroll import EnrollOptions
 from rkface.runtime.enrollment.import_export import import_record, read_records
 from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget, resume
 from rkface.runtime.gallery.backup_files import is_good, list_backups
-from rkface.runtime.gallery.encryption import is_encrypted, make_key, read_key
+from rkface.runtime.gallery.bound_values import is_encrypted
+from rkface.runtime.gallery.encryption import make_key, read_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import Sample

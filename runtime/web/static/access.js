@@ -16,9 +16,12 @@ const NOTES = 50;
 
 export async function show(main, _, filters) {
   const [tokens, users, notes] = await Promise.all([getAll("/tokens"), getAll("/users"), call("GET", `/audit?${query({ limit: NOTES, cursor: filters.before })}`)]);
-  const reload = () => show(main, undefined, filters);
+  const reload = async () => {
+    await show(main, undefined, filters);
+    main.querySelector("h1").focus({ preventScroll: true });  // the button that was pressed is gone
+  };
   main.replaceChildren(
-    h("h1", {}, "Access"),
+    h("h1", { tabindex: "-1" }, "Access"),
     h("section", { class: "card" }, h("h2", {}, "Users"), list(users.map((one) => userRow(one, reload)), "Only the owner can sign in."), userForm(reload)),
     h("section", { class: "card" }, h("h2", {}, "Tokens of programs"),
       h("p", {}, "A program sends its token with each request: see ", h("a", { href: "/docs" }, "the API"), "."),
@@ -45,7 +48,7 @@ const tokenRow = (token, reload) => h("li", {},
   }));
 
 const noteRow = (note) => h("li", {},
-  h("span", { class: "faint figures" }, dateTime(note.time)),
+  h("span", { class: "faint figures when" }, dateTime(note.time)),
   h("span", { class: "grow" }, `${note.who}: ${note.what.replaceAll("_", " ")}`), h("span", { class: "faint" }, note.client));
 
 const button = (text, label, onclick) => h("button", { type: "button", "aria-label": label, onclick }, text);

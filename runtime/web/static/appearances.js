@@ -117,7 +117,7 @@ function row(one, chosen, reviewed, reload) {
       h("span", { class: "faint" }, one.stage === "end" ? duration(one.ended - one.started) : "still here", reviewed ? `, ${outcomes[reviewed.outcome]}` : "")),
     h("span", { class: "faint figures" }, one.match ? [`cosine ${one.match.cosine.toFixed(2)}`, h("br")] : null,
       `quality ${percent(one.quality)}`, one.liveness === null ? null : [h("br"), `liveness ${percent(one.liveness)}`]),
-    h("span", { class: "actions" }, one.match ? null : h("button", {
+    h("span", { class: "actions" }, one.match && reviewed?.outcome !== "false match" ? null : h("button", {
       type: "button", class: "enroll-only", onclick: () => askName(one.id, null).catch((error) => showMessage(error.message)),
     }, "Enroll…"),
     h("button", { type: "button", id: `review-${one.id}`, class: "quiet enroll-only", onclick: async () => {

@@ -40,12 +40,12 @@ export function choosePerson(title, without = null) {
   return dialog(title, (close) => {
     const field = h("input", { id: "person-search", type: "search", maxlength: "200", autocomplete: "off" });
     const list = h("ul", { class: "rows" }), state = h("p", { class: "faint", role: "status" });
-    let turn = 0;
+    let turn = 0, shown = [];
     const fill = async (text) => {
       const mine = ++turn;
       const { items, next } = await searchPeople(text, null, SHOWN);
       if (mine !== turn) return;
-      const people = items.filter((one) => one.id !== without);
+      const people = shown = items.filter((one) => one.id !== without);
       state.textContent = people.length ? (next ? `The first ${people.length}: type more of the name` : count(people.length, "person", "people"))
         : "Nobody is called like this.";
       list.replaceChildren(...people.map((one) => h("li", {}, h("button", { type: "button", class: "choice grow", onclick: () => close(one) },
@@ -53,7 +53,15 @@ export function choosePerson(title, without = null) {
     };
     whenTyped(field, fill);
     fill("").catch((error) => { state.textContent = error.message; });
-    return h("form", { onsubmit: (event) => { event.preventDefault(); list.querySelector("button")?.click(); } },
+    const enter = async (event) => {  // chooses only if it is clear who is meant, by what is in the field now
+      event.preventDefault();
+      const text = field.value.trim();
+      await fill(text).catch((error) => { shown = []; state.textContent = error.message; });
+      const named = shown.filter((one) => one.name.toLowerCase() === text.toLowerCase());
+      if (named.length === 1 || shown.length === 1) close(named[0] ?? shown[0]);
+      else list.querySelector("button")?.focus();
+    };
+    return h("form", { onsubmit: enter },
       h("label", { for: field.id }, "Name"), field, state, h("div", { class: "list" }, list),
       h("div", { class: "row" }, h("button", { type: "button", onclick: () => close() }, "Cancel")));
   });

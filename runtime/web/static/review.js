@@ -21,13 +21,13 @@ export async function review(one, reviewed) {
     const answer = (person) => close({ person, add: person !== null && add.checked, ignore: person === null && ignore.checked });
     return [
       one.face ? h("img", { class: "face large", alt: "the face as seen", src: `/v1/appearances/${one.id}/face` }) : h("p", { class: "faint" }, "No picture of this appearance is kept."),
+      h("details", {}, h("summary", {}, "What else the answer should do"),
+        h("label", { class: "choice", for: add.id }, add, "If the person is enrolled: add this face to the samples"),
+        h("label", { class: "choice", for: ignore.id }, ignore, "If nobody is: ignore this face for good")),
       h("div", { class: "row" },
         one.match ? h("button", { type: "button", onclick: () => answer(one.match.person) }, `This was ${one.match.name}`) : null,
         h("button", { type: "button", onclick: () => answer(undefined) }, one.match ? "Another person…" : "A person who is enrolled…"),
         h("button", { type: "button", onclick: () => answer(null) }, one.match ? "Somebody else, who is not enrolled" : "Nobody who is enrolled")),
-      h("details", {}, h("summary", {}, "What else should happen"),
-        h("label", { class: "choice", for: add.id }, add, "Add this face to the samples of the person"),
-        h("label", { class: "choice", for: ignore.id }, ignore, "Never take the face of somebody else for anybody again")),
       h("p", { class: "faint" }, "The answer is kept with the gallery, counted under Gallery, and deleted with each person it is about."),
       h("div", { class: "row" },
         reviewed ? h("button", { type: "button", onclick: () => close("undo") }, "Take back the answer") : null,

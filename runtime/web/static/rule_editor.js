@@ -24,7 +24,7 @@ export async function editRule(main, state, rules) {
   const receivers = choices("Send the alert to", "", sinks.map((one) => one.name), rule.receivers);
   const hours = h("input", { id: "rule-hours", value: rule.hours.join(", "), autocomplete: "off", placeholder: "22:00-06:00" });
   const zone = h("input", { id: "rule-zone", value: state ? rule.time_zone : Intl.DateTimeFormat().resolvedOptions().timeZone, list: "zones", autocomplete: "off" });
-  const quiet = h("input", { id: "rule-quiet", type: "number", min: "0", max: "1440", step: "any", value: String(rule.cooldown / 60) });
+  const quiet = h("input", { id: "rule-quiet", type: "number", required: true, min: "0", max: "1440", step: "any", value: String(rule.cooldown / 60) });
   const problem = h("p", { class: "bad", role: "alert" });
   const read = () => ({
     who: who.read(), cameras: where.read(), zones: inZones.read(), days: days.read(), time_zone: zone.value.trim(),
@@ -94,5 +94,5 @@ async function whom(chosen, groups) {
 }
 
 // The service names keys of the configuration; the page calls them what it calls the fields.
-const sayPlainly = (message) => message.split("; ").map((one) => one.replace(/^rules\..*?\.(\w+)(:| is| has)/, (whole, key, rest) => (
-  LABELS[key] ? `${LABELS[key]}${rest}` : whole)).replace(/^rules\.[^:]*: /, "")).join(". ");
+const sayPlainly = (message) => (/\.who is empty/.test(message) ? "Who is empty: choose whom the rule is about." : message.split("; ").map((one) => one.replace(/^rules\..*?\.(\w+)(:| is| has)/, (whole, key, rest) => (
+  LABELS[key] ? `${LABELS[key]}${rest}` : whole)).replace(/^rules\.[^:]*: /, "")).join(". "));

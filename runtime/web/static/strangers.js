@@ -18,7 +18,7 @@ const faceOf = (stranger) => (stranger.face ? picture(`/v1/appearances/${strange
 // for a request; then all are meant.
 const seen = ({ appearances }) => (appearances.length <= MOST_LISTED ? appearances : []);
 
-// "seen 7 times since Tuesday"; with the date if that is a week ago.
+// "seen 7 times since Tuesday"; with the date if that is a week ago, and "today" if it began today.
 function seenSince({ times, started }) {
   const then = new Date(started * 1000);
   if (times === 1) return `seen once, ${dateTime(started)}`;
@@ -32,7 +32,8 @@ export async function show(main, _, filters) {
   const nobody = h("p", { class: "card" });
   const ignored = h("section", { class: "card" }), renamed = h("section", { class: "card" });
   const least = filters.all ? 1 : 2;
-  const reload = () => fill().catch((error) => showMessage(error.message));
+  const title = h("h1", { tabindex: "-1" }, "Strangers");
+  const reload = () => fill().then(() => title.focus({ preventScroll: true }), (error) => showMessage(error.message));  // the button that was pressed is gone
   const fill = async () => {
     const [{ items, next }, settings, entries, renamings] = await Promise.all([
       get(`/strangers?${query({ limit: PAGE, least, cursor: filters.after })}`), getAll("/settings"), getAll("/ignored"), getAll("/renamings")]);
@@ -52,7 +53,7 @@ export async function show(main, _, filters) {
     showRenamings(renamed, renamings, reload);
   };
   await fill();
-  main.replaceChildren(h("h1", {}, "Strangers"), nobody, list, pages, ignored, renamed);
+  main.replaceChildren(title, nobody, list, pages, ignored, renamed);
 }
 
 function card(stranger, reload) {

@@ -139,6 +139,22 @@ def test_if_it_is_not_certain_who_it_is_only_the_best_shot_is_shown(world, found
     assert world.alert(kind) == [None]
 
 
+@pytest.mark.parametrize("kind", ["face", "frame"])
+def test_a_face_that_others_cover_is_shown_by_its_best_shot(world, kind):
+    """What covers it is blurred, so that little of it would be seen; without a best shot, that must do."""
+    in_front, beside = (270, 330, 400, 470), (310, 300, 420, 440)
+    world.shots = [SimpleNamespace(crop=np.full((112, 112, 3), 77, np.uint8))]
+    world.faces = [visible(ADA, "a-1")]
+    world.pictures.note_result(result(ADA, in_front))
+    (shown,) = world.alert(kind)
+    assert shown["kind"] == "face" and abs(int(world.decode(shown).mean()) - 77) < 3
+    world.pictures.note_result(result(ADA, beside))
+    assert world.alert(kind)[0]["width"] > 112
+    world.shots = []
+    world.pictures.note_result(result(ADA, in_front))
+    assert world.alert(kind)[0]["width"] > 112
+
+
 def test_a_picture_belongs_to_the_person_even_if_the_person_is_recognized_later(world):
     world.pictures.note_result(result(ADA))
     world.faces = [visible(ADA, "a-1")]

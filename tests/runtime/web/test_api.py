@@ -217,6 +217,20 @@ def test_wrong_requests_get_an_error_message(client, ada, wrong):
     assert ada["id"] in [person["id"] for person in client.get("/v1/people").json()["items"]]
 
 
+def test_messages_about_bodies_speak_of_json(client):
+    sent = {"content-type": "application/json"}
+    malformed = client.put("/v1/rules/night", content="{", headers=sent)
+    no_list = client.put("/v1/rules/night", json={"cameras": "door"})
+    assert (malformed.status_code, no_list.status_code) == (422, 422)
+    assert "the body is not valid JSON" in malformed.json()["detail"]
+    assert no_list.json()["detail"] == "cameras: Input should be a valid list"
+
+
+def test_a_refused_photo_says_how_to_force_it_without_a_command_line(client, ada, portraits):
+    refused = enroll(client, "Mallory", portraits[0])
+    assert "API: force=true" in refused["reason"]
+
+
 @pytest.mark.parametrize("name", ["Eve\0", "\x1b[2JEve", "Eve\nAda", " "])
 def test_an_invalid_name_is_refused(client, ada, portraits, name):
     answers = [

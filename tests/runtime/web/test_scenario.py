@@ -1,0 +1,158 @@
+"""A user who never sees Python enrolls somebody from in front of the camera, gets an alert with a picture on the phone,
+ignores the postman for good, and corrects a wrong match, in a real browser. A program does the same with a token."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from rkface.runtime.gallery.ignored import list_ignored
+from rkface.runtime.service.receiver_settings import NotifySettings
+from rkface.runtime.service.settings import Keep
+from rkface.runtime.web.accounts import Accounts
+from rkface.runtime.web.serve import serve
+
+from . import chromium
+from .conftest import eventually, running
+
+pytest.importorskip("apprise")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
+
+
+class Phone(BaseHTTPRequestHandler):
+    """Receives messages as ntfy does (docs.ntfy.sh/publish): text in parameters of the address, the picture as body."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.messages.append(dict(parse_qsl(urlsplit(self.path).query)) | {"body": body})
+        self.send_response(200)
+        self.end_headers()
+
+    do_PUT = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def phone(monkeypatch):
+    """What a phone receives: ``messages``. Apprise's pause between two messages is left out."""
+    monkeypatch.setattr("apprise.plugins.base.NotifyBase.request_rate_per_sec", 0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Phone) as server:
+        server.messages = []
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def house(tmp_path, pictures, phone):
+    """A service with a phone as its only receiver, and its console."""
+    address = tmp_path / "phone-url"
+    address.write_text(f"ntfy://127.0.0.1:{phone.server_port}/faces")
+    address.chmod(0o600)
+    receivers = {"phone": NotifySettings(f"file:{address}", picture="face")}
+    keep = Keep(known_faces=1.0, embeddings=1.0)
+    with (
+        running(tmp_path, pictures, notify=receivers, keep=keep) as service,
+        Accounts(tmp_path / "accounts") as accounts,
+        serve(service, port=0, accounts=accounts) as address,
+    ):
+        yield service, address
+
+
+def await_message(phone, rule, title):
+    """Wait for a message because of ``rule`` whose title begins with ``title``, with a picture that shows something."""
+
+    def find():
+        return [one for one in phone.messages if rule in one["message"] and one["title"].startswith(title)]
+
+    message = eventually(find, f"a message because of {rule}")[0]
+    picture = cv2.imdecode(np.frombuffer(message["body"], np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None and picture.std() > 10
+
+
+def test_a_person_does_everything_in_the_console_and_a_program_with_a_token(page, house, phone, portraits, shot):
+    service, address = house
+    do_it_in_the_console(page, address, service, phone, shot)
+    page.open(f"{address}/#/access")
+    page.fill("#token-name", "doorbell")
+    page.run("document.getElementById('scope-admin').click()")
+    page.click("form button", "Create token")
+    page.until("document.querySelector('.secret') !== null")
+    secret = page.run("document.querySelector('.secret').textContent")
+    page.click("button", "Done")
+    page.until("document.activeElement.innerText === 'Access'")
+    bearer = {"authorization": f"Bearer {secret}"}
+    with httpx.Client(base_url=f"{address}/v1", headers=bearer, timeout=30, trust_env=False) as program:
+        do_it_as_a_program(program, phone, portraits)
+        page.click("[aria-label='Revoke doorbell']")
+        page.click("dialog button", "Revoke")
+        page.shows("No program has a token")
+        assert program.get("/people").status_code == 401
+    assert page.problems == []
+
+
+def do_it_in_the_console(page, address, service, phone, shot):
+    page.look(360, 740, phone=True)
+    page.open(f"{address}/#/live")
+    page.click("main li button", "Enroll…")
+    page.until("document.querySelector('dialog form button.main')?.disabled === false")
+    page.write("Grace")
+    page.press("Enter")
+    page.shows("Grace: enrolled", "#message")
+
+    page.open(f"{address}/#/rules/new")
+    page.fill("#rule-name", "visitors")
+    page.click("label.choice", "notify.phone")
+    page.click("button.main", "Save")
+    page.shows("When a stranger is seen by any camera at any time, tell notify.phone")
+    await_message(phone, "visitors", "Stranger: door")
+
+    page.open(f"{address}/#/strangers?all=yes")
+    page.click("ul[aria-label=Strangers] button", "Ignore for good…")
+    page.until("document.querySelector('#note') !== null")
+    page.write("the postman")
+    page.press("Enter")
+    page.shows("the postman", "ul[aria-label=Ignored]")
+    page.until("document.activeElement.innerText === 'Strangers'")  # the button that was pressed is gone
+    (ignored,) = list_ignored(service.gallery)
+    assert ignored.note == "the postman"
+    shot("scenario-strangers")
+
+    (grace,) = service.gallery.people()
+    page.open(f"{address}/#/appearances?who={grace.id}")
+    page.click("main li button", "Who was it?")
+    page.shows("This was Grace", "dialog")
+    page.click("dialog button", "Somebody else, who is not enrolled")
+    page.shows("wrong: somebody else", "main")
+    page.until("[...document.querySelectorAll('main li button')].some((one) => one.innerText === 'Enroll…')")
+    shot("scenario-appearances")
+    page.look(1280, 800)
+
+
+def do_it_as_a_program(program, phone, portraits):
+    def done(answer):
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    for one in done(program.get("/people"))["items"]:
+        done(program.delete(f"/people/{one['id']}"))
+    for one in done(program.get("/ignored"))["items"]:
+        done(program.delete(f"/ignored/{one['id']}"))
+    verdicts = [done(program.post("/enrollments/photo", params={"name": "Ada"}, content=one)) for one in portraits]
+    assert verdicts[0]["status"] == "enrolled"
+    (face,) = done(program.post("/identify", content=portraits[1]))["faces"]
+    ada = face["person"]["person"]
+    done(program.put("/rules/family", json={"who": [f"person:{ada}"], "receivers": ["notify.phone"]}))
+    await_message(phone, "family", "Ada")
+    seen = eventually(lambda: done(program.get("/appearances", params={"person": ada}))["items"], "Ada was seen")[0]
+    review = done(program.put(f"/appearances/{seen['id']}/review", json={"person": None}))
+    assert review["outcome"] == "false match"
+    stranger = eventually(lambda: done(program.get("/strangers", params={"least": 1}))["items"], "a stranger came")[0]
+    assert done(program.post(f"/strangers/{stranger['id']}/ignore", json={"note": "the postman"}))["embeddings"]
+    assert [one["note"] for one in done(program.get("/ignored"))["items"]] == ["the postman"]
