@@ -206,6 +206,9 @@ soak: $(DEMO_BUNDLE)  ## 72 simulated hours of the service stay flat, 500 kills,
 	$(BIN)/python tests/bench/gallery_kills.py
 	$(BIN)/python tests/bench/web_attacks.py --bundle build/$(TARGET)
 
+soak-hub: $(INSTALLED)  ## random histories of a hub and three boards: nothing lost, nothing left (OPTIONS='--histories 2000')
+	$(BIN)/python -m tests.runtime.hub.histories $(OPTIONS)
+
 # With PHOTOS, what was enrolled before is deleted: build/photo-demo holds nothing else.
 PHOTO_DEMO := build/photo-demo
 PHOTO_CAMERA = $(BIN)/python -m rkface.convert.demo.photo_camera '$(PHOTOS)' $(if $(NESTED),--nested $(NESTED))

@@ -150,8 +150,8 @@ def _make_set(options: Namespace, models: _Models, earlier: ProgressFile | None)
 
     from .choose import choose_faces, choose_frames, require_enough_faces
     from .collect import collect_faces, embed_faces
-    from .dataset import Provenance, write_set
     from .same_person import SamePerson, find_same_person
+    from .write_set import Provenance, write_set
 
     with stage("find faces") as now:
         found = collect_faces(
@@ -268,7 +268,8 @@ def _render(
     left_out: tuple[Skipped, ...],
     notes: tuple[str, ...],
 ) -> str:
-    from .dataset import CONTACT, SPREAD, count_reasons
+    from .dataset import CONTACT, SPREAD
+    from .write_set import count_reasons
 
     photos = len({face.sha256 for face in faces})
     scores = [face.quality.score for face in faces]
@@ -288,7 +289,7 @@ def _render(
 
 
 def _to_json(written: CalibrationSet, faces: tuple[CandidateFace, ...], left_out: tuple[Skipped, ...]) -> str:
-    from .dataset import count_reasons
+    from .write_set import count_reasons
 
     scores = [face.quality.score for face in faces]
     report = {

@@ -20,8 +20,9 @@ from rkface.calibration.choose import (
     require_enough_faces,
 )
 from rkface.calibration.collect import CandidateFace, Collection, collect_faces, embed_faces
-from rkface.calibration.dataset import CalibrationSet, Provenance, is_set, read_set, write_set
+from rkface.calibration.dataset import CalibrationSet, is_set, read_set
 from rkface.calibration.same_person import find_same_person
+from rkface.calibration.write_set import Provenance, write_set
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces

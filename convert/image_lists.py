@@ -25,7 +25,8 @@ def write_image_list(images: Iterable[Image], folder: Path) -> Path:
 
     Returns the path of the list, which the toolkit calibrates on. The folder is readable only by its owner.
     """
-    from rkface.calibration.dataset import LIST, write_png
+    from rkface.calibration.dataset import LIST
+    from rkface.calibration.write_set import write_png
 
     folder.mkdir(mode=0o700)
     names = []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
-from ..core.text import in_a_line
+from ..core.text import in_a_line, shell_quoted
 from .gallery_options import format_time
 from .options import add_json, counted, print_json
 from .parser import add_actions
@@ -32,8 +32,9 @@ def hub(parser: ArgumentParser) -> None:
     A person who is enrolled once is known at every door of the site. Doors keep working without the hub, for the time
     of their lease. Who is erased is deleted on every board, and the hub says which boards have confirmed it.
 
-    The hub is a database: HUB is its address, such as postgresql://rkface@db.example.org/rkface. Write it as env:NAME
-    or file:PATH if it contains a password. Without --hub, the environment variable RKFACE_HUB has it.
+    The hub is a database: HUB is its address, such as postgresql://rkface@db.example.org/rkface, or embedded:DIR for a
+    PostgreSQL of its own in a folder. Write it as env:NAME or file:PATH if it contains a password. Without --hub, the
+    environment variable RKFACE_HUB has it.
 
     examples:
       rkface hub init postgresql://rkface@db.example.org/rkface
@@ -156,16 +157,13 @@ def erased(parser: ArgumentParser) -> None:
 
 def _init(options: Namespace) -> int:
     from ..hub.connection import connect
-    from ..hub.embedded import start_embedded
     from ..hub.migrations import migrate
 
     if (options.hub is None) == (options.embedded is None) and not os.environ.get(ENVIRONMENT):
         raise InputError("name the hub's database, or a folder with --embedded")
+    address = f"embedded:{options.embedded.absolute()}" if options.embedded is not None else _address(options)
     if options.embedded is not None:
-        _, address = start_embedded(options.embedded)
-        print(f"rkface: PostgreSQL runs while a program of this machine uses it: {address}", file=sys.stderr)
-    else:
-        address = _address(options)
+        print(f"rkface: its address is {address}: `export {ENVIRONMENT}={shell_quoted(address)}`", file=sys.stderr)
     with connect(address) as connection:
         version = migrate(connection)
     print(f"the hub is ready (tables of version {version}); next: `rkface hub add-board NAME --site SITE`")
@@ -174,12 +172,18 @@ def _init(options: Namespace) -> int:
 
 def _add_board(options: Namespace) -> int:
     from ..hub.boards import add_board
+    from ..hub.embedded import embedded_address
 
+    own = _address(options)
     with _open(options) as connection:
         user, password = add_board(connection, options.name, options.site, options.lease_days * DAY)
         info = connection.info
-    host = f"/{info.dbname}?host={info.host}" if info.host.startswith("/") else f"{info.host}:{info.port}/{info.dbname}"
-    print(f"postgresql://{user}:{password}@{host}")
+        host = (
+            f"/{info.dbname}?host={info.host}"
+            if info.host.startswith("/")
+            else f"{info.host}:{info.port}/{info.dbname}"
+        )
+    print(embedded_address(own, user) or f"postgresql://{user}:{password}@{host}")
     print("rkface: keep it now, in a file on the board: it cannot be shown again", file=sys.stderr)
     return 0
 

@@ -6,6 +6,7 @@ who it is; on port 8971 it wants a user and a password, and gives a cookie.
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import urllib.error
@@ -94,7 +95,7 @@ class FrigateApi:
                 content: bytes = answer.read(MOST_BYTES + 1)
         except urllib.error.HTTPError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise WorkError(f"Frigate cannot be reached: {getattr(error, 'reason', error)}") from error
         if len(content) > MOST_BYTES:
             raise WorkError(f"Frigate's answer has more than {MOST_BYTES >> 20} MB")
@@ -110,7 +111,7 @@ class FrigateApi:
                     found = SimpleCookie(answer.headers.get("Set-Cookie", ""))
             except urllib.error.HTTPError as error:
                 raise WorkError("Frigate refuses the user or the password") from error
-            except (OSError, CookieError) as error:
+            except (OSError, ValueError, http.client.HTTPException, CookieError) as error:
                 raise WorkError(f"Frigate cannot be reached: {getattr(error, 'reason', error)}") from error
             if COOKIE not in found:
                 raise WorkError("Frigate accepted the password, but gave no cookie: is this Frigate's port 8971?")

@@ -52,7 +52,6 @@ class _NamedEvent:
     retries: int = 0
     due: float = 0.0  # by the monotonic clock
     fresh: bool = True  # its state has changed since the last look
-    told: bool = True  # whether Frigate has ``match``
 
 
 class EventNamer:
@@ -126,8 +125,6 @@ class EventNamer:
         return None
 
     def _is_wanted(self, known: _NamedEvent) -> bool:
-        if not known.told:
-            return known.retries <= RETRIES
         ours = known.match is not None and known.match.name == known.state.sub_label
         if known.state.sub_label and not ours and not self._replace_names:
             return False
@@ -135,20 +132,20 @@ class EventNamer:
 
     def _look(self, known: _NamedEvent) -> None:
         state = known.state
-        if known.told:
-            known.fresh = False
-            known.due = self._clock() + PAUSE
-            match = self._identify(self._picture(state))
-            known.looks += 1
-            self.counters = replace(self.counters, pictures=self.counters.pictures + 1)
-            if match is None or not _is_better(match, known.match):
-                return
-            known.match, known.told = match, False
-        assert known.match is not None
-        self._api.set_sub_label(state.id, known.match.name, known.match.cosine, state.camera)
-        known.told, known.retries = True, 0
+        known.fresh = False
+        known.due = self._clock() + PAUSE
+        match = self._identify(self._picture(state))
+        self.counters = replace(self.counters, pictures=self.counters.pictures + 1)
+        if match is not None and _is_better(match, known.match):
+            # If this fails, the picture is looked at again: the person may be forgotten or renamed meanwhile.
+            self._api.set_sub_label(state.id, match.name, match.cosine, state.camera)
+            self._note_named(known, match)
+        known.looks += 1
+
+    def _note_named(self, known: _NamedEvent, match: Match) -> None:
+        known.match, known.retries = match, 0
         self.counters = replace(self.counters, named=self.counters.named + 1)
-        log.info("camera %s: an event got a name", state.camera)  # without the name: logs name nobody
+        log.info("camera %s: an event got a name", known.state.camera)  # without the name: logs name nobody
 
     def _picture(self, state: TrackedPerson) -> NDArray[np.uint8]:
         """The best picture that Frigate has: a frame of the recording has all pixels of the camera."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.text import in_a_line
 from .gallery import Gallery
 from .neighbors import NOTHING, Neighbors, find_neighbors
 from .people import Person
@@ -93,6 +94,26 @@ def check_quality(gallery: Gallery, threshold: float) -> GalleryQuality:
         findings=findings,
         similar=tuple(_find_similar_people(compared, summaries, findings)),
         people=summaries,
+    )
+
+
+def find_people_like_ignored(gallery: Gallery, threshold: float) -> tuple[str, ...]:
+    """A sentence for each person with a sample that reaches ``threshold`` with a face on the ignore list: cameras may
+    report nothing about this person. The first 200. Raises as ``check_quality``."""
+    if not gallery.read("SELECT 1 FROM anchor LIMIT 1"):
+        return ()
+    samples = _read_samples(gallery)
+    cosines = gallery.anchor_cosines(samples.vectors) if len(samples.ids) else np.zeros(0, np.float32)
+    names = {person.id: person.name for person in gallery.people()}
+    highest: dict[str, float] = {}
+    for owner, cosine in zip(samples.owners.tolist(), cosines.tolist(), strict=True):
+        person = samples.people[owner]
+        if cosine >= threshold and person in names:
+            highest[person] = max(cosine, highest.get(person, cosine))
+    return tuple(
+        f"{in_a_line(names[person])} looks like a face on the ignore list (cosine {cosine:.3f}), so cameras may report "
+        "nothing about this person: `rkface strangers ignored` lists it, `rkface strangers restore ID` removes an entry"
+        for person, cosine in list(highest.items())[:MOST_FINDINGS]
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from .gallery import Gallery
 from .people import Sample, clean_name
 from .rows import embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples
 from .schema import SCRUB
+
+UNSENT = "hub.unsent"  # row of the table ``setting``: see ``_read_unsent``
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ def apply_changes(
     """Write the people ``put``, delete those who are ``gone`` from this site, and delete and remember those who were
     ``erased`` (ids), all in one transaction with ``settings`` (rows of the table ``setting``).
 
-    Somebody whom this gallery has forgotten is not brought back: the hub is about to hear of it. A local person with
+    Somebody whom this gallery has forgotten is not brought back: the hub is about to hear of it. Samples that were
+    added here and that the hub did not get yet (``read_unsent``) stay. A local person with
     the name of another one from the hub gets a number behind the name: two people are never merged silently. Call
     ``backup.finish`` afterwards if somebody was deleted. Raises InputError for embeddings of another model; nothing was
     written then.
@@ -50,9 +55,11 @@ def apply_changes(
             if deleted:
                 database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
         here = {id for (id,) in database.execute("SELECT id FROM former WHERE person IS NULL")}
+        unsent = _read_unsent(database)
         for person in put:
             if person.id not in here:
-                _put(gallery, person, now)
+                unsent -= _put(gallery, person, now, unsent)
+        _write_unsent(database, unsent)
         database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", list(settings.items()))
     gallery.update_index()
 
@@ -62,7 +69,39 @@ def read_settings(gallery: Gallery, prefix: str) -> dict[str, str]:
     return dict(gallery.read("SELECT name, value FROM setting WHERE substr(name, 1, ?) = ?", [len(prefix), prefix]))
 
 
-def _put(gallery: Gallery, person: ReplicatedPerson, now: float) -> None:
+def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
+    """The numbers of the samples that were added here and that the hub did not get yet, by person (id)."""
+    found: dict[str, set[int]] = {}
+    with gallery.lock:
+        numbers = _read_unsent(gallery.database)
+        for sample, person in gallery.read("SELECT id, person FROM sample") if numbers else ():
+            if sample in numbers:
+                found.setdefault(person, set()).add(sample)
+    return found
+
+
+def note_sent(gallery: Gallery, samples: Collection[int]) -> None:
+    """The hub has the ``samples`` (numbers): from now on it decides about them."""
+    with gallery.transaction() as database:
+        _write_unsent(database, _read_unsent(database).difference(samples))
+
+
+def _read_unsent(database: sqlite3.Connection) -> set[int]:
+    """Stored are the number of the last sample that a transaction with the hub saw, and the unsent ones up to it."""
+    row = database.execute("SELECT value FROM setting WHERE name = ?", [UNSENT]).fetchone()
+    last, unsent = json.loads(row[0]) if row else (0, [])
+    return {*unsent, *(id for (id,) in database.execute("SELECT id FROM sample WHERE id > ?", [last]))}
+
+
+def _write_unsent(database: sqlite3.Connection, unsent: Collection[int]) -> None:
+    known = {id for (id,) in database.execute("SELECT id FROM sample")} if unsent else set()
+    (last,) = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sample'").fetchone() or (0,)
+    text = json.dumps([last, sorted(known.intersection(unsent))])
+    database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [UNSENT, text])
+
+
+def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collection[int]) -> set[int]:
+    """Write ``person``. Returns those of the ``unsent`` samples that turn out to be the hub's, too."""
     database, name = gallery.database, clean_name(person.name)
     _make_room(gallery, person.id, name, now)
     text = metadata_to_json(name, person.metadata)
@@ -75,12 +114,16 @@ def _put(gallery: Gallery, person: ReplicatedPerson, now: float) -> None:
         [person.id, name, text, now],
     )
     wanted = {_content(sample): sample for sample in person.samples}
-    for sample in select_samples(gallery, person.id) if known else []:
-        if wanted.pop(_content(sample), None) is None:
-            database.execute("DELETE FROM sample WHERE id = ?", [sample.id])
+    own = {sample.id: _content(sample) for sample in (select_samples(gallery, person.id) if known else ())}
+    for id, content in own.items():
+        if content not in wanted and id not in unsent:
+            database.execute("DELETE FROM sample WHERE id = ?", [id])
             database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-    for sample in wanted.values():
-        insert_sample(gallery, person.id, sample, now)
+    known_contents = set(own.values())
+    for content, sample in wanted.items():
+        if content not in known_contents:
+            insert_sample(gallery, person.id, sample, now)
+    return {id for id, content in own.items() if content in wanted}
 
 
 def _make_room(gallery: Gallery, id: str, name: str, now: float) -> None:

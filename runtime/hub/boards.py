@@ -52,15 +52,21 @@ def add_site(hub: Hub, site: str) -> None:
 
 def add_board(hub: Hub, board: str, site: str, lease: float) -> tuple[str, str]:
     """Add a board at ``site``, which is added if it is new. Returns its user and password at the database; only a hash
-    of the password is kept. Raises InputError if there is such a board."""
+    of the password is kept. Raises InputError if there is such a board, here or at another hub of the
+    server: users belong to the server."""
     check_id(board, "board")
     role, password = ROLE + board.replace("-", "_"), secrets.token_urlsafe(32)
     with hub_errors(), hub.transaction():
         taken = hub.execute("SELECT id FROM rkface.board WHERE id = %s OR role = %s", [board, role]).fetchone()
         if taken:
             raise InputError(
-                f"there is a board {taken[0]!r} already: two boards must not have one name; `rkface hub revoke "
-                f"{taken[0]}` ends that one, if it was lost"
+                f"there is a board {taken[0]!r} already: two boards must not have one name, also if one of them was "
+                "revoked; choose another name"
+            )
+        if hub.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+            raise InputError(
+                f"another hub on this server has a board with the user {role}: choose another name, or, if that hub is "
+                f'gone, run DROP ROLE "{role}"'
             )
         add_site(hub, site)
         _write_role(hub, role, password)
@@ -112,8 +118,4 @@ def _write_role(hub: Hub, role: str, password: str) -> None:
     # The server must not see the password: it may write statements into its log. ``role`` has only letters, digits and
     # _, and the hash only those of base64, $, : and -: nothing needs an escape.
     hashed = hub.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    known = hub.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
-    if known:
-        hub.execute(f"ALTER ROLE \"{role}\" LOGIN PASSWORD '{hashed}'".encode())
-    else:
-        hub.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{hashed}' IN ROLE {BOARD}".encode())
+    hub.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{hashed}' IN ROLE {BOARD}".encode())

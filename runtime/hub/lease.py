@@ -76,10 +76,10 @@ class Lease:
             LIMITS: json.dumps(limits),
         }
 
-    def advanced(self, revision: int) -> dict[str, str]:
+    @staticmethod
+    def advanced(revision: int, limits: Limits) -> dict[str, str]:
         """As ``renewed``, for a part of the changes: the lease stays as it is."""
-        with self._lock:
-            return {REVISION: str(revision)}
+        return {REVISION: str(revision), LIMITS: json.dumps(limits)}
 
     def confirm(self, settings: Mapping[str, str]) -> None:
         """``settings``, from ``renewed``, are on the disk."""
@@ -87,7 +87,7 @@ class Lease:
             self.revision = int(settings[REVISION])
             if SYNCED in settings:
                 self._seconds, self._synced = float(settings[SECONDS]), float(settings[SYNCED])
-                self._limits = _parse_limits(settings[LIMITS])
+            self._limits = _parse_limits(settings[LIMITS])
 
     def save_clock(self) -> None:
         """Store the time, at most once a minute, so that a restart does not give it back."""

@@ -162,7 +162,7 @@ MIGRATIONS: tuple[str, ...] = (
     -- Samples are (identity, embedding, quality, source). Returns whether the hub took the person; if not, see review.
     CREATE FUNCTION enroll(person_id text, person_name text, details jsonb, samples jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
-    DECLARE at_site text := my_site(); own text;
+    DECLARE at_site text := my_site(); own text; waiting text;
     BEGIN
         IF at_site IS NULL THEN
             RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
@@ -176,10 +176,16 @@ MIGRATIONS: tuple[str, ...] = (
         IF EXISTS (SELECT 1 FROM tombstone WHERE person = person_id) THEN
             RETURN true;  -- erased meanwhile; the board hears of it at its next sync
         END IF;
+        -- The board put a number behind the name of somebody who waits for a decision. Another name is a decision.
+        SELECT name INTO waiting FROM review WHERE review.person = person_id AND board = my_board();
+        IF starts_with(person_name, waiting || ' (') THEN
+            person_name := waiting;
+        END IF;
         IF NOT EXISTS (SELECT 1 FROM person WHERE id = person_id) THEN
             IF EXISTS (SELECT 1 FROM person WHERE name = person_name) THEN
-                INSERT INTO review (person, board, name, metadata)
-                    VALUES (person_id, my_board(), person_name, details) ON CONFLICT (person) DO NOTHING;
+                INSERT INTO review (person, board, name, metadata) VALUES (person_id, my_board(), person_name, details)
+                    ON CONFLICT (person) DO UPDATE SET name = excluded.name, metadata = excluded.metadata
+                    WHERE review.board = excluded.board;
                 IF NOT EXISTS (SELECT 1 FROM review WHERE review.person = person_id AND board = my_board()) THEN
                     RAISE EXCEPTION 'another board enrolled this person' USING ERRCODE = '42501';
                 END IF;
@@ -188,10 +194,11 @@ MIGRATIONS: tuple[str, ...] = (
                     (one ->> 'quality')::real, one ->> 'source' FROM jsonb_array_elements(samples) one;
                 RETURN false;
             END IF;
+            DELETE FROM review WHERE review.person = person_id AND board = my_board();
             INSERT INTO person (id, name, metadata) VALUES (person_id, person_name, details);
             INSERT INTO stay (person, site) VALUES (person_id, at_site);
         ELSIF NOT EXISTS (SELECT 1 FROM stay WHERE stay.person = person_id AND stay.site = at_site) THEN
-            RAISE EXCEPTION 'this person is not known at the site of this board' USING ERRCODE = '42501';
+            RETURN true;  -- moved away meanwhile; the board hears of it at its next sync
         END IF;
         INSERT INTO sample (person, identity, embedding, quality, source)
             SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector, (one ->> 'quality')::real,
@@ -203,9 +210,21 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE FUNCTION forget(person_id text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = rkface, public, pg_temp AS $$
     BEGIN
+        IF person_id !~ '^[0-9a-f]{{32}}$' THEN
+            RAISE EXCEPTION 'this is not the id of a person' USING ERRCODE = '22023';
+        ELSIF my_site() IS NULL THEN
+            RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
+        END IF;
         DELETE FROM review WHERE review.person = person_id AND board = my_board();
+        -- Also somebody who has moved away since the board was told to forget.
         DELETE FROM person WHERE id = person_id
-            AND EXISTS (SELECT 1 FROM stay WHERE stay.person = person_id AND stay.site = my_site());
+            AND EXISTS (SELECT 1 FROM change WHERE change.person = person_id AND change.site = my_site());
+        IF NOT EXISTS (SELECT 1 FROM person WHERE id = person_id) THEN  -- or the hub never took this person
+            INSERT INTO tombstone VALUES (person_id) ON CONFLICT DO NOTHING;
+            IF NOT EXISTS (SELECT 1 FROM change WHERE change.person = person_id AND change.site = my_site()) THEN
+                PERFORM note_change(person_id, my_site(), 'erased');
+            END IF;
+        END IF;
         -- The board may have named somebody whom the hub never took.
         UPDATE event SET body = rkface.without_match(body)
             WHERE board = my_board() AND rkface.named_person(body) = person_id;
@@ -273,10 +292,12 @@ def read_version(connection: psycopg.Connection[Any]) -> int:
 def check_version(connection: psycopg.Connection[Any]) -> None:
     """Raise InputError unless the hub has the tables of this rkface."""
     psycopg = import_psycopg()
-    try:
-        version = read_version(connection)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege):
-        raise InputError("this database is not a hub: make it one with `rkface hub init DSN`") from None
+    missing = psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege
+    with hub_errors():
+        try:
+            version = read_version(connection)
+        except missing:
+            raise InputError("this database is not a hub: make it one with `rkface hub init DSN`") from None
     if version < len(MIGRATIONS):
         raise InputError(
             f"the hub's tables are of an older rkface (version {version}, here {len(MIGRATIONS)}): `rkface hub init "

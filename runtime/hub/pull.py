@@ -54,8 +54,8 @@ def sync(
     """Bring ``gallery`` up to date with the hub, batch by batch; a batch that is applied stays applied.
 
     ``before`` is called with each person who is about to be erased, ``after`` when people were erased from the gallery:
-    they erase what this machine has of them outside it. Then the hub is told that nothing of them is left, unless a
-    backup cannot be reached; that is tried again at each call.
+    they erase what this machine has of them outside it, and may be called again for the same people. Then the hub is
+    told that nothing of them is left, unless a backup cannot be reached; that is tried again at each call.
 
     The lease is renewed with the last batch only: a board that has half of the changes has not heard of the others.
     Raises WorkError if the hub cannot be reached, InputError if its embeddings are of another model.
@@ -65,7 +65,7 @@ def sync(
         _check_identity(gallery, pulled)
         settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits)
         if pulled.more:
-            settings = lease.advanced(pulled.revision)
+            settings = lease.advanced(pulled.revision, pulled.limits)
         for person in gallery.people() if pulled.erased else ():
             if person.id in pulled.erased:
                 before(person)
@@ -73,12 +73,12 @@ def sync(
         lease.confirm(settings)
         if pulled.gone or pulled.erased:
             backup.finish(gallery)  # the bytes, here and in the backups
-        if pulled.erased:
-            after()
         if not pulled.more:
             break
-    if (waiting := _read_unconfirmed(hub)) and not backup.finish(gallery):
-        confirm_erased(hub, waiting)
+    if waiting := _read_unconfirmed(hub):
+        after()  # an earlier call may have stopped between the gallery and the rest
+        if not backup.finish(gallery):
+            confirm_erased(hub, waiting)
 
 
 def pull(hub: Hub, revision: int) -> Pulled:

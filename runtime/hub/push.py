@@ -12,6 +12,7 @@ from ..events.event import OutgoingEvent
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
+from ..gallery.replication import note_sent, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
 from .lease import Lease
 from .people import as_vector
@@ -25,24 +26,27 @@ NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a l
 
 
 def push_people(hub: Hub, gallery: Gallery) -> list[str]:
-    """Enroll at the hub whom this gallery has and the hub does not, add samples where this gallery has more, and forget
-    there whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must decide.
+    """Enroll at the hub whom this gallery has and the hub does not, add samples that were added here, and forget there
+    whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must decide.
 
     Call it before ``sync``, which makes this gallery equal to the hub.
     """
     with hub_errors(), hub.transaction():
-        known = dict(
-            hub.execute(
-                "SELECT id, (SELECT count(*) FROM rkface.sample WHERE sample.person = person.id) FROM rkface.person"
-            ).fetchall()
-        )
-        waiting = {person for (person,) in hub.execute("SELECT person FROM rkface.review")}
-        for person in backup.forgotten(gallery):
-            if person in known or person in waiting:
-                hub.execute("SELECT rkface.forget(%s)", [person])
+        erased = {person for (person,) in hub.execute("SELECT person FROM rkface.change WHERE kind = 'erased'")}
+        for person in backup.forgotten(gallery).keys() - erased:  # also somebody of whom only events told the hub
+            hub.execute("SELECT rkface.forget(%s)", [person])
+        known = {person for (person,) in hub.execute("SELECT id FROM rkface.person")}
+    unsent, sent, waiting = read_unsent(gallery), set[int](), list[str]()
     for one in gallery.people():
-        if one.samples > known.get(one.id, -1) and not _enroll(hub, one, gallery.samples(one)):
-            waiting.add(one.id)
+        if one.id in known and one.id not in unsent:
+            continue
+        samples = [found for found in gallery.samples(one) if one.id not in known or found.id in unsent[one.id]]
+        if _enroll(hub, one, samples):
+            sent |= {found.id for found in samples}
+        else:
+            waiting.append(one.id)
+    if sent:
+        note_sent(gallery, sent)
     return sorted(waiting)
 
 

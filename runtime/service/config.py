@@ -151,7 +151,9 @@ def hide_secrets(settings: Settings) -> Settings:
     if events.mqtt:
         events = replace(events, mqtt=replace(events.mqtt, password=_hide_secret(events.mqtt.password)))
     receivers = {name: replace(one, url=_hide_secret(one.url)) for name, one in settings.notify.items()}
-    hub = hub and replace(hub, address=_hide_secret(hub.address))
+    hub = hub and replace(
+        hub, address=hub.address if hub.address.startswith("embedded:") else _hide_secret(hub.address)
+    )
     return replace(settings, camera=cameras, events=events, notify=receivers, hub=hub)
 
 

@@ -130,7 +130,7 @@ class Liveness:
 class HubSettings:
     """The hub of many boards: people come from it, and events go to it; needs rkface[hub] (docs/hub.md)."""
 
-    address: Annotated[str, "what `rkface hub add-board` printed, as env:NAME or file:PATH"]
+    address: Annotated[str, "what `rkface hub add-board` printed, as env:NAME or file:PATH; or embedded:DIR"]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from ..gallery.encryption import Cipher, Key, NoCipher, key_from_environment, re
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
 from ..hub.client import HubClient
+from ..hub.connection import read_address
 from ..hub.lease import Lease
 from ..hub.push import HubEvents
 from ..inference.pipeline import Pipeline
@@ -130,7 +131,7 @@ def follow_hub(
         return
     lease = Lease(gallery)
     gallery.may_name = lease.may_name
-    address = read_secret(settings.hub.address)
+    address = read_address(settings.hub.address)
     with HubClient(
         address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe
     ) as client:
@@ -213,7 +214,7 @@ def _sinks(
         mqtt = _open_mqtt(events.mqtt, settings, report, pictures, switches)
         yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
     if settings.hub:
-        address = read_secret(settings.hub.address)
+        address = read_address(settings.hub.address)
         yield delivery("hub", HubEvents(address), address, stored=True)
     for name, notify in settings.notify.items():
         yield _open_push(f"notify.{name}", notify, settings, pictures)

@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..core.errors import InputError
 from ..enrollment.enroll import Verdict, enroll_shots
 from ..gallery import ignored
 from ..gallery.backup import Left
 from ..gallery.gallery import Gallery
+from ..gallery.people import Sample
 from .appearance_log import AppearanceLog
 from .renaming import Renaming, list_renamings, rename_past, undo_renaming
 from .strangers import GONE, MOST_SAMPLES, Stranger, StrangerFinder, choose_samples
@@ -71,10 +74,11 @@ class StrangerRequests:
 
     def ignore(self, id: str, note: str = "", *, appearances: Sequence[str] = ()) -> ignored.IgnoredFace:
         """Put a stranger on the ignore list, with the embeddings of these ``appearances``, or of all. Raises
-        InputError."""
+        InputError, also if the gallery recognizes one of the faces: cameras would report nothing about that person."""
         chosen = self._choose(id, appearances)
         with self._lock:
             samples = choose_samples(self.finder.samples(chosen, pictures=False), ignored.MOST_FACES)
+            self._refuse_known(samples)
             entry = ignored.ignore_face(self._gallery, samples, note)
         self._changed()
         return entry
@@ -99,6 +103,17 @@ class StrangerRequests:
 
     def undo(self, id: str) -> int:
         return undo_renaming(self._log, id)
+
+    def _refuse_known(self, samples: Sequence[Sample]) -> None:
+        """Raise InputError if a face in ``samples`` is recognized."""
+        found = self._gallery.search(np.stack([sample.embedding for sample in samples])) if samples else []
+        known = [matches[0] for matches in found if matches and matches[0].counts(self._threshold())]
+        if known:
+            raise InputError(
+                f"this face is recognized as {known[0].name!r} (cosine {known[0].cosine:.3f}), and a person of the "
+                "gallery cannot be ignored: if it is somebody else, say so about each appearance, with `rkface gallery "
+                "review APPEARANCE --nobody --ignore`"
+            )
 
     def _choose(self, id: str, appearances: Sequence[str]) -> Sequence[str]:
         """The appearances of the stranger ``id`` that are among ``appearances``; all without any. Raises InputError."""

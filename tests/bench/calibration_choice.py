@@ -30,9 +30,9 @@ from program import add_model_options, create_parser, format_table, has_own_mode
 from rkface.calibration.appearance_stats import measure_appearance
 from rkface.calibration.choose import choose_faces, hold_out
 from rkface.calibration.collect import CandidateFace, collect_faces, embed_faces
-from rkface.calibration.dataset import count_reasons
 from rkface.calibration.facility_location import appearance_space
 from rkface.calibration.histograms import histogram_sheet
+from rkface.calibration.write_set import count_reasons
 from rkface.convert.acquire import ModelSources, own_sources
 from rkface.convert.demo.render import CALIBRATE, EVALUATE, render_scene
 from rkface.convert.evaluate.parity import compare_embeddings

@@ -85,7 +85,7 @@ def prepare(work: Path, count: int) -> dict[str, float]:
     except the export, the number of photos, and whether the weights are trained."""
     from rkface.calibration.choose import choose_faces, choose_frames
     from rkface.calibration.collect import collect_faces
-    from rkface.calibration.dataset import Provenance, write_set
+    from rkface.calibration.write_set import Provenance, write_set
     from rkface.convert.demo.iresnet50.export import provide_iresnet50
     from rkface.convert.demo.render import CALIBRATE, write_photos
     from rkface.convert.image_lists import to_rgb

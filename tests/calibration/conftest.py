@@ -10,7 +10,7 @@ import pytest
 
 from rkface.calibration.appearance_stats import measure_appearance
 from rkface.calibration.collect import CandidateFace
-from rkface.calibration.dataset import Provenance, write_set
+from rkface.calibration.write_set import Provenance, write_set
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.vision.align import TEMPLATE

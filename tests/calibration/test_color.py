@@ -8,7 +8,7 @@ onnx = pytest.importorskip("onnx")
 import cv2
 from onnx import TensorProto, helper, numpy_helper
 
-from rkface.calibration.dataset import Provenance, write_set
+from rkface.calibration.write_set import Provenance, write_set
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.calibration import dataset
+from rkface.calibration import write_set
 from rkface.calibration.contact_sheet import CAPTION, GAP, TITLE
 from rkface.calibration.dataset import check_output_folder, read_set
 from rkface.runtime.core.errors import InputError, WorkError
@@ -160,7 +160,7 @@ def interrupt(tmp_path, monkeypatch):
     def stop(faces, title):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dataset, "contact_sheet", stop)
+    monkeypatch.setattr(write_set, "contact_sheet", stop)
     return KeyboardInterrupt
 
 

@@ -1,5 +1,6 @@
 """Names for Frigate's events: which pictures are looked at, when a name is written, and what fails."""
 
+import socket
 import threading
 
 import cv2
@@ -122,6 +123,47 @@ def test_damaged_pictures_and_a_frigate_that_never_has_the_event_end(frigate, ru
     run({10: ADA}).note(read_event(message(id="1.5-good")))
     frigate.wait_for_names(1)
     assert len(frigate.paths) == 2 * (RETRIES + 1) + 1
+
+
+def test_somebody_who_is_forgotten_before_frigate_has_the_event_is_not_named(frigate, run):
+    frigate.snapshots[EVENT, "snapshot"] = picture(10)
+    frigate.snapshots["1.5-other", "snapshot"] = picture(20)
+    people = {10: ADA, 20: BOB}
+    found, looks = people.get, []
+
+    class Gallery:
+        @staticmethod
+        def get(level):
+            looks.append(level)
+            return found(level) if level == 20 or looks.count(10) == 1 else None
+
+    frigate.late = 1
+    namer = run(Gallery)
+    namer.note(read_event(message()))
+    while looks.count(10) < 2:
+        pass
+    namer.note(read_event(message(id="1.5-other")))
+    frigate.wait_for_names(1)
+    assert [name for _, name, _ in frigate.names] == ["Bob"]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"no http at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nshort"]
+)
+def test_an_answer_that_is_not_http_is_an_error_and_no_bug(answer):
+    """Any other error would end the thread that names people."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            client, _ = server.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        api = FrigateApi(f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(WorkError, match="cannot be reached"):
+            api.snapshot(EVENT, ended=False)
 
 
 def test_other_objects_and_false_alarms_are_no_people():

@@ -19,6 +19,8 @@ from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.embedded import start_embedded
 from rkface.runtime.hub.migrations import migrate
 
+from .world import save_fsyncs
+
 ONE = "1" * 32  # identity of the model
 D = 32
 _numbers = itertools.count()
@@ -34,6 +36,7 @@ def server():
     # A short path: the name of a socket has 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="rkface-hub-"))
     server, address = start_embedded(folder / "pg")
+    save_fsyncs(address)
     yield address
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)

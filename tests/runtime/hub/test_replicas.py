@@ -238,3 +238,95 @@ def test_events_arrive_once_and_those_of_erased_people_name_nobody(hub, board, d
         bodies = hub.execute("SELECT body::text FROM rkface.event").fetchall()
         assert len(bodies) == 2
         assert not any("Ada" in body or ada in body for (body,) in bodies)
+
+
+def test_somebody_who_moved_away_does_not_stop_a_board_that_added_a_photo(hub, board):
+    add_site(hub, "west")
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        lease = Lease(gallery)
+        sync(own, gallery, lease)
+        gallery.add("Ada", [sample(2)])
+        move_person(hub, ada, ["west"])
+        gallery.add("Bob", [sample(3)])
+        push_people(own, gallery)
+        sync(own, gallery, lease)
+        assert names(gallery) == ["Bob"]
+
+
+def test_photos_of_two_doors_add_up(hub, board):
+    with board("door-1", "east") as (first, one), board("door-2", "east") as (second, two):
+        add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        leases = Lease(one), Lease(two)
+        sync(first, one, leases[0])
+        sync(second, two, leases[1])
+        one.add("Ada", [sample(2)])
+        two.add("Ada", [sample(3)])
+        for own, gallery, lease in [(first, one, leases[0]), (second, two, leases[1]), (first, one, leases[0])]:
+            push_people(own, gallery)
+            sync(own, gallery, lease)
+        for gallery in (one, two):
+            found = {found.embedding.tobytes() for found in gallery.samples(gallery.person("Ada"))}
+            assert found == {sample(number).embedding.tobytes() for number in (1, 2, 3)}
+
+
+def test_a_photo_that_the_hub_deletes_does_not_come_back_from_a_board(hub, board):
+    with board("door-1", "east") as (own, gallery):
+        gallery.add("Ada", [sample(1), sample(2)])
+        lease = Lease(gallery)
+        push_people(own, gallery)
+        sync(own, gallery, lease)
+        hub.execute("DELETE FROM rkface.sample WHERE source = 'photo-2.jpg'")
+        push_people(own, gallery)
+        sync(own, gallery, lease)
+        assert [found.source for found in gallery.samples(gallery.person("Ada"))] == ["photo-1.jpg"]
+        assert hub.execute("SELECT source FROM rkface.sample").fetchall() == [("photo-1.jpg",)]
+
+
+def test_who_waits_for_a_decision_keeps_the_name_and_gets_it_when_it_is_free(hub, board):
+    with board("door-1", "east") as (own, gallery):
+        other = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        mine = gallery.add("Ada", [sample(2)]).id
+        lease = Lease(gallery)
+        for _ in range(2):
+            assert push_people(own, gallery) == [mine]
+            sync(own, gallery, lease)
+        assert hub.execute("SELECT name FROM rkface.person").fetchall() == [("Ada",)]
+        erase_person(hub, other)
+        sync(own, gallery, lease)
+        assert push_people(own, gallery) == []
+        sync(own, gallery, lease)
+        assert hub.execute("SELECT id, name FROM rkface.person").fetchall() == [(mine, "Ada")]
+        assert hub.execute("SELECT count(*) FROM rkface.review").fetchone() == (0,)
+        assert names(gallery) == ["Ada"]
+
+
+def test_who_was_forgotten_before_the_hub_heard_is_erased_there_too(hub, board):
+    add_site(hub, "west")
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        lease = Lease(gallery)
+        sync(own, gallery, lease)
+        bob = gallery.add("Bob", [sample(2)])
+        forget(gallery, bob)  # the hub never heard of Bob
+        forget(gallery, gallery.person("Ada"))
+        move_person(hub, ada, ["west"])
+        push_people(own, gallery)
+        sync(own, gallery, lease)
+        assert hub.execute("SELECT count(*) FROM rkface.person").fetchone() == (0,)
+        assert {one.person: one.confirmed for one in list_erased(hub)} == {ada: ("door-1",), bob.id: ("door-1",)}
+
+
+def test_what_stopped_between_the_gallery_and_the_rest_is_erased_before_it_is_confirmed(hub, board, monkeypatch):
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        lease, calls = Lease(gallery), []
+        sync(own, gallery, lease)
+        erase_person(hub, ada)
+        with monkeypatch.context() as patch:
+            patch.setattr(pull.backup, "finish", lambda _: (_ for _ in ()).throw(WorkError("a program reads")))
+            with pytest.raises(WorkError):
+                sync(own, gallery, lease)
+        sync(own, gallery, lease, after=lambda: calls.append(list_erased(hub)[0].confirmed))
+        assert calls == [()]
+        assert list_erased(hub)[0].confirmed == ("door-1",)

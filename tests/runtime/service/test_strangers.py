@@ -21,7 +21,7 @@ from rkface.runtime.gallery.people import Sample
 from rkface.runtime.gallery.reviews import list_reviews
 from rkface.runtime.service import erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
-from rkface.runtime.service.gallery_health import review_appearance
+from rkface.runtime.service.gallery_health import read_gallery_health, review_appearance
 from rkface.runtime.service.log_files import log_path
 from rkface.runtime.service.renaming import list_renamings
 from rkface.runtime.service.sighting import Sighting
@@ -129,6 +129,25 @@ def test_an_ignored_stranger_is_nobody_and_returns_when_the_entry_is_removed(rkf
     assert code == 1 and "no picture of this stranger" in out
     assert rkface("restore", entry.id[:6], "--json")[:2] == (0, '{"copies": []}\n')
     assert [one["times"] for one in listed(rkface)] == [1, 2, 7]
+
+
+def test_somebody_who_is_recognized_cannot_be_ignored_as_a_stranger(rkface, site):
+    """A camera may have taken Ada for nobody, in bad light. Ignoring that would hide her."""
+    with AppearanceLog(log_path(site)) as log:
+        log.record(seen("ada", started=NOW + 200), Sighting(None, view(0, 1), MODEL))
+    code, _, err = rkface("ignore", "ada")
+    assert code == 2 and "recognized as 'Ada'" in err and "--nobody --ignore" in err
+    with Gallery(site, MODEL) as gallery:
+        assert not list_ignored(gallery) and gallery.search(view(0, 1)[None])[0][0].name == "Ada"
+
+
+def test_the_health_of_the_gallery_names_people_who_may_be_ignored(rkface, site):
+    rkface("ignore", "post")
+    with Gallery(site, MODEL) as gallery:
+        assert read_gallery_health(gallery, None, MATCH).problems == ()
+        gallery.add("Pat", [Sample(view(1, 60), None, 0.9, "test")])
+        (problem,) = read_gallery_health(gallery, None, MATCH).problems
+        assert problem.startswith("Pat looks like a face on the ignore list") and "strangers restore" in problem
 
 
 @pytest.mark.parametrize(
