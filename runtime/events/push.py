@@ -67,9 +67,9 @@ class Push:
         except Exception:  # of one of its many plugins; the text may contain the URL
             known = False
         if not known or len(self._receiver) != 1:
-            kind = f"{self._kind}://" if self._kind else "it"
+            kind = f", of the kind {self._kind!r}" if self._kind else ""
             raise InputError(
-                f"this is not one URL that Apprise can use ({kind}): see https://github.com/caronc/apprise for the URL "
+                f"this is not one URL that Apprise can use{kind}: see https://github.com/caronc/apprise for the URL "
                 "of your service, and try it with `apprise --body test URL`"
             )
 

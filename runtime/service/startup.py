@@ -224,7 +224,7 @@ def _open_push(name: str, notify: NotifySettings, settings: Settings, pictures: 
     try:
         push = Push(read_secret(notify.url), pictures)
     except InputError as error:
-        raise InputError(f"{name}.url ({notify.url}): {error}") from error
+        raise InputError(f"{name}.url: {error}") from error
     outbox = Outbox(companion_path(settings.gallery, Companion.EVENTS, name), MESSAGES)
     return Delivery(name, push, outbox, picture=notify.picture, only_alerts=True)
 

@@ -163,7 +163,7 @@ def test_switching_pictures_off_deletes_those_of_earlier_runs(settings, gallery,
 def test_a_receiver_without_its_url_is_named_before_models_load(settings, monkeypatch):
     monkeypatch.delenv("PHONE_URL")
     with (
-        pytest.raises(InputError, match=r"notify\.phone\.url \(env:PHONE_URL\): .*PHONE_URL is not set"),
+        pytest.raises(InputError, match=r"notify\.phone\.url: .*PHONE_URL is not set"),
         run(settings),
     ):
         pass
