@@ -28,6 +28,7 @@ BOARD_EXTRAS = (
     "web",
     "mqtt",
     "notify",
+    "hub",
     "crypto",
     "heif",
 )  # extras of pyproject.toml that make sense on a board

@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from rkface.convert.convert_command import _stated_preprocessing, convert
+from rkface.convert.convert_command import convert
+from rkface.convert.named_models import _stated_preprocessing
 from rkface.convert.packs.pack import DEMO
 from rkface.convert.preprocessing import INSIDE, StatedPreprocessing, describe_normalization
 from rkface.runtime.cli.main import main
