@@ -8,7 +8,7 @@ import re
 import struct
 import zlib
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -287,11 +287,17 @@ def test_appearances_are_sent_as_events_and_listed(client, ada):
 
 def test_appearances_of_a_day_are_listed_and_chosen_ones_deleted(client, service):
     def ended():
-        return [one for one in client.get("/v1/appearances").json()["items"] if one["stage"] == "end"][:2]
+        items = [one for one in client.get("/v1/appearances").json()["items"] if one["stage"] == "end"]
+        older = [one for one in items if one["started"] < items[0]["started"] - 0.01]
+        return (items[0], older[0]) if older else None
 
-    found = eventually(lambda: len(some := ended()) == 2 and some, "two appearances")
-    newest, older = found
-    listed = client.get("/v1/appearances", params={"since": older["started_at"], "until": newest["started_at"]}).json()
+    def moment(seconds):
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+    newest, older = eventually(ended, "two appearances")
+    middle = (older["started"] + newest["started"]) / 2
+    between = {"since": moment(older["started"] - 0.01), "until": moment(middle)}
+    listed = client.get("/v1/appearances", params=between).json()
     assert older["id"] in [one["id"] for one in listed["items"]]
     assert newest["id"] not in [one["id"] for one in listed["items"]]
     for wrong in ("yesterday", "2026-11-29T10:00:00"):  # without a time zone
