@@ -29,7 +29,7 @@ def read_picture(alert: Mapping[str, Any], pictures: PictureStore | None) -> byt
     if not picture or pictures is None:
         return None
     try:
-        return pictures.read(picture["id"])
+        return pictures.jpeg(picture["id"])
     except (DamagedError, NotADatabaseError):  # the service reports that; the alert must not wait for it
         return None
     except RkfaceError as error:

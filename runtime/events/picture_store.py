@@ -11,26 +11,20 @@ import json
 import logging
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.atomic import SQLITE_SUFFIXES
 from ..core.errors import RkfaceError, WorkError
+from ..core.shared_database import SharedDatabase
 from ..core.sqlite import (
     configure,
     create_private_file,
-    empty_write_ahead_log,
-    is_damage,
     open_sqlite,
     read_version,
-    readable_errors,
-    remove_deleted_bytes,
-    transaction,
 )
 from ..core.stored_clock import StoredClock
 from ..gallery.encryption import NoCipher
@@ -59,7 +53,7 @@ class PictureLimits:
     bytes: int = 32 << 20
 
 
-class PictureStore:
+class PictureStore(SharedDatabase):
     """The pictures of alerts in the file ``path``. Thread-safe; a context manager.
 
     ``cipher`` returns the cipher of the gallery. ``clock`` is the monotonic clock, and ``wall`` the wall clock, in
@@ -76,27 +70,14 @@ class PictureStore:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.path = path
         self.limits = limits or PictureLimits()
         self._cipher = cipher
         self._stored_clock = StoredClock("picture", clock, wall)
-        self._lock = threading.Lock()
         self._waiting: set[str] = set()
-        try:
-            self._database = _open(path)
-        except OSError as error:
-            raise WorkError(
-                f"{path}: cannot be opened ({error.strerror}): check its owner and the owner of its folder"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise WorkError(f"{path}: the pictures of alerts cannot be opened: {error}") from error
-            log.error("%s is damaged (%s): it was deleted, with the pictures of alerts in it", path, error)
-            delete_pictures(path)
-            self._database = _open(path)
+        super().__init__(path, _open, "the pictures of alerts", self._delete_damaged)
         try:
             self.use_cipher(cipher)
-            self._waiting = {id for (id,) in self._read("SELECT appearance FROM picture WHERE person IS NULL")}
+            self._waiting = {id for (id,) in self.read("SELECT appearance FROM picture WHERE person IS NULL")}
         except BaseException:
             self._database.close()
             raise
@@ -107,16 +88,9 @@ class PictureStore:
         if cipher().overhead:
             self._delete("substr(image, 1, 3) = ?", [JPEG])
 
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
-
-    def __enter__(self) -> PictureStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _delete_damaged(self, error: sqlite3.DatabaseError) -> None:
+        log.error("%s is damaged (%s): it was deleted, with the pictures of alerts in it", self.path, error)
+        delete_pictures(self.path)
 
     def add(self, image: bytes, appearance: str, person: str | None) -> str | None:
         """Store ``image``, the JPEG of an appearance of ``person`` (ids), and return its new id. The oldest pictures
@@ -125,7 +99,7 @@ class PictureStore:
         encrypted = self._cipher().encrypt(image, _place(id))
         if len(encrypted) > self.limits.bytes:
             return None
-        with self._writing() as database:
+        with self.writing() as database:
             now = self._stored_clock.advance(database)
             self._delete_old(database, now)
             database.execute("INSERT INTO picture VALUES (?, ?, ?, ?, ?)", [id, appearance, person, now, encrypted])
@@ -138,22 +112,22 @@ class PictureStore:
             self._waiting.add(appearance)
         return id
 
-    def read(self, id: str) -> bytes | None:
+    def jpeg(self, id: str) -> bytes | None:
         """The JPEG with this id. None if it was deleted, or was stored with another key. Raises WorkError."""
-        rows = self._read("SELECT image FROM picture WHERE id = ?", [id])
+        rows = self.read("SELECT image FROM picture WHERE id = ?", [id])
         with suppress(RkfaceError):
             return self._cipher().decrypt(rows[0][0], _place(id)) if rows else None
         return None
 
     def has(self, id: str) -> bool:
         """Whether the picture with this id is stored. Raises WorkError."""
-        return bool(self._read("SELECT 1 FROM picture WHERE id = ?", [id]))
+        return bool(self.read("SELECT 1 FROM picture WHERE id = ?", [id]))
 
     def note_person(self, appearance: str, person: str) -> None:
         """The unknown person of ``appearance`` was recognized as ``person`` (ids): forgetting this person deletes the
         picture. It costs nothing if there is no such picture. Raises WorkError."""
         if appearance in self._waiting:
-            with self._writing() as database:
+            with self.writing() as database:
                 database.execute("UPDATE picture SET person = ? WHERE appearance = ?", [person, appearance])
             self._waiting.discard(appearance)
 
@@ -165,7 +139,7 @@ class PictureStore:
     def prune(self, people: Iterable[str], merged: Mapping[str, str]) -> None:
         """Delete what has expired, and all pictures of people who are not among ``people`` (ids). Pictures of a person
         who was ``merged`` (old id → new id) get the new id. Raises WorkError."""
-        with self._writing() as database:
+        with self.writing() as database:
             self._delete_old(database, self._stored_clock.advance(database))
             for old, new in merged.items():
                 database.execute("UPDATE picture SET person = ? WHERE person = ?", [new, old])
@@ -174,9 +148,7 @@ class PictureStore:
             "person IS NOT NULL AND person NOT IN (SELECT value FROM json_each(?))", [json.dumps(list(people))]
         )
         # Bytes of expired pictures must not stay in the write-ahead log. If this fails, the next call tries again.
-        with self._lock, suppress(sqlite3.Error):
-            empty_write_ahead_log(self._database)
-            self._database.executescript("PRAGMA incremental_vacuum")
+        self.shrink()
 
     def erase(self, people: Collection[str]) -> None:
         """Delete all pictures of ``people`` (ids), and leave no byte of them in the file. Raises WorkError if the file
@@ -190,11 +162,11 @@ class PictureStore:
 
     def count(self) -> int:
         """The number of pictures."""
-        return int(self._read("SELECT count(*) FROM picture")[0][0])
+        return int(self.read("SELECT count(*) FROM picture")[0][0])
 
     def link_key(self) -> bytes:
         """The secret that signs links to pictures: random, made at the first call, and kept in the file."""
-        with self._writing() as database:
+        with self.writing() as database:
             database.execute("INSERT OR IGNORE INTO setting VALUES ('link key', ?)", [secrets.token_hex(LINK_KEY)])
             (key,) = database.execute("SELECT value FROM setting WHERE name = 'link key'").fetchone()
         return str(key).encode()
@@ -204,22 +176,10 @@ class PictureStore:
 
     def _delete(self, condition: str, parameters: list[object]) -> None:
         """Delete the pictures that meet ``condition``, with all their bytes."""
-        with self._writing() as database:
+        with self.writing() as database:
             gone = database.execute(f"DELETE FROM picture WHERE {condition}", parameters).rowcount
         if gone:
-            with self._lock, readable_errors(self.path):
-                removed = remove_deleted_bytes(self._database)
-            if not removed:
-                raise WorkError(f"{self.path}: another program is reading this file, so deleted pictures are kept")
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, readable_errors(self.path), transaction(self._database):
-            yield self._database
-
-    def _read(self, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
-        with self._lock, readable_errors(self.path):
-            return self._database.execute(statement, parameters).fetchall()
+            self.remove_deleted_bytes("deleted pictures are kept")
 
 
 def delete_pictures(path: Path) -> None:

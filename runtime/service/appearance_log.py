@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -23,12 +22,10 @@ from numpy.typing import NDArray
 
 from ..alerts.rule import LONGEST_COOLDOWN
 from ..core.errors import WorkError
+from ..core.shared_database import SharedDatabase
 from ..core.sqlite import (
-    empty_write_ahead_log,
-    is_damage,
     move_damaged_file_away,
     readable_errors,
-    remove_deleted_bytes,
     transaction,
 )
 from ..core.stored_clock import CLOCK, StoredClock, read_clock
@@ -40,6 +37,7 @@ from .sighting import EMBEDDING, PNG, Sighting, StoredEmbeddings, pack_embedding
 
 MOST = 200  # appearances in one answer
 NOTHING = Sighting()
+KEPT = "its -wal file keeps what was deleted: stop it"
 BATCH = 100  # appearances that are moved at once, with their faces in memory
 
 log = getLogger("rkface.appearances")
@@ -53,7 +51,7 @@ class LoggedAppearance(Appearance):
     renamed: bool = False
 
 
-class AppearanceLog:
+class AppearanceLog(SharedDatabase):
     """The log at ``path``: one row per appearance, at its last stage. Thread-safe; a context manager.
 
     ``cipher`` returns the cipher for the faces: that of the gallery, which may be encrypted at any time. Ages come from
@@ -71,33 +69,13 @@ class AppearanceLog:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.path = path
         self._cipher = cipher
         self.clock = StoredClock("appearance", clock, wall, also=("alert",))
-        self._lock = threading.Lock()
-        try:
-            self._database = open_log(path)
-        except OSError as error:
-            raise WorkError(
-                f"{path}: cannot be opened ({error.strerror}): check its owner and the owner of its folder"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise WorkError(f"{path}: the appearance log cannot be opened: {error}") from error
-            aside = move_damaged_file_away(path)
-            log.error("%s is damaged (%s): it was renamed to %s, and a new log was created", path, error, aside.name)
-            self._database = open_log(path)
+        super().__init__(path, open_log, "the appearance log", self._move_away)
 
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
-
-    def __enter__(self) -> AppearanceLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _move_away(self, error: sqlite3.DatabaseError) -> None:
+        aside = move_damaged_file_away(self.path)
+        log.error("%s is damaged (%s): it was renamed to %s, and a new log was created", self.path, error, aside.name)
 
     def record(self, appearance: Appearance, sighting: Sighting = NOTHING) -> None:
         """Store the current stage of ``appearance``, and what may be kept of the face. If the person has become another
@@ -231,7 +209,7 @@ class AppearanceLog:
                     database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
         if not self.read("SELECT 1 FROM setting WHERE name = ?", [SCRUB]):
             return
-        self._remove_deleted_bytes(
+        self.remove_deleted_bytes(
             "pictures and embeddings remain unencrypted in its -wal file: stop that program, then run "
             "`rkface gallery check --key FILE`"
         )
@@ -277,9 +255,7 @@ class AppearanceLog:
             ).rowcount
         if gone or values:
             # The -wal file must not contain it either. If this fails, the next deletion tries again.
-            with self._lock, suppress(sqlite3.Error):
-                empty_write_ahead_log(self._database)
-                self._database.executescript("PRAGMA incremental_vacuum")
+            self.shrink()
         return int(gone)
 
     def delete(self, ids: Iterable[str]) -> int:
@@ -290,7 +266,7 @@ class AppearanceLog:
             gone = database.execute(f"DELETE FROM appearance WHERE id {named}", listed).rowcount
             database.execute(f"DELETE FROM alert WHERE appearance {named}", listed)
         if gone:
-            self._remove_deleted_bytes()
+            self.remove_deleted_bytes(KEPT)
         return int(gone)
 
     def erase(self, people: Iterable[str]) -> None:
@@ -301,7 +277,7 @@ class AppearanceLog:
             gone = database.execute(f"DELETE FROM appearance WHERE {named}", [ids]).rowcount
             gone += database.execute(f"DELETE FROM alert WHERE {named}", [ids]).rowcount
         if gone:
-            self._remove_deleted_bytes()
+            self.remove_deleted_bytes(KEPT)
 
     def take_over(self, old: AppearanceLog, is_mine: Callable[[str | None], bool]) -> int:
         """Move the appearances of ``old`` that are ``is_mine`` (called with the id of the person, or None) to this log.
@@ -335,26 +311,8 @@ class AppearanceLog:
             with old.writing() as database:
                 database.execute("DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [ids])
         if mine:
-            old._remove_deleted_bytes()
+            old.remove_deleted_bytes(KEPT)
         return old.count()
-
-    def _remove_deleted_bytes(self, left: str = "its -wal file keeps what was deleted: stop it") -> None:
-        """Leave no deleted byte in the file. ``left``: what WorkError says if another program prevents that."""
-        with self._lock, readable_errors(self.path):
-            removed = remove_deleted_bytes(self._database)
-        if not removed:
-            raise WorkError(f"{self.path}: another program is reading this file, so {left}")
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction. Raises WorkError if the log cannot be written."""
-        with self._lock, readable_errors(self.path), transaction(self._database):
-            yield self._database
-
-    def read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
-        """All rows that the SQL ``statement`` returns. Raises WorkError if the log cannot be read."""
-        with self._lock, readable_errors(self.path):
-            return self._database.execute(statement, tuple(parameters)).fetchall()
 
 
 def _from_row(row: Sequence[Any]) -> LoggedAppearance:

@@ -287,7 +287,7 @@ class Service:
     def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
         if self._pictures is None or self._links is None or not self._links.is_valid(id, expires, signature):
             return None
-        return self._pictures.read(id)
+        return self._pictures.jpeg(id)
 
     def health(self) -> Health:
         return read_health(self._parts, read_clocks())

@@ -28,7 +28,7 @@ def read_store(data: bytes) -> object:
         store.prune(["p-1"], {"p-2": "p-1"})
         id = store.add(b"\xff\xd8\xff", "a-3", "p-1")
         store.erase({"p-2"})
-        return id, store.read(id or ""), store.count(), store.link_key()
+        return id, store.jpeg(id or ""), store.count(), store.link_key()
 
 
 def store_seeds() -> list[bytes]:

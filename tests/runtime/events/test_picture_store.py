@@ -58,10 +58,10 @@ def test_a_picture_is_there_until_it_expires_also_after_a_restart(open_store, cl
     store = open_store()
     new = store.add(JPEG + b"2", "a-2", None)
     store.prune(["p-1"], {})
-    assert store.read(old) == JPEG and store.read(new) == JPEG + b"2" and old != new
+    assert store.jpeg(old) == JPEG and store.jpeg(new) == JPEG + b"2" and old != new
     clocks.now += 5 * HOUR
     store.prune(["p-1"], {})
-    assert store.read(old) is None and store.has(new)
+    assert store.jpeg(old) is None and store.has(new)
     clocks.now += 24 * HOUR
     store.prune(["p-1"], {})
     assert store.count() == 0 and JPEG not in bytes_on_disk(store)
@@ -122,13 +122,13 @@ def test_with_a_key_pictures_are_encrypted_and_bound_to_their_id(open_store):
     store = open_store(cipher=lambda: cipher)
     assert not store.has(plain) and JPEG not in bytes_on_disk(store), "what was there before is deleted"
     first, second = store.add(JPEG, "a-1", "p-1"), store.add(JPEG * 2, "a-2", "p-2")
-    assert store.read(first) == JPEG and b"the face of Ada" not in bytes_on_disk(store)
+    assert store.jpeg(first) == JPEG and b"the face of Ada" not in bytes_on_disk(store)
     store.close()
     with sqlite3.connect(store.path) as database:
         database.execute("UPDATE picture SET image = (SELECT image FROM picture WHERE id = ?)", [second])
     store = open_store(cipher=lambda: cipher)
-    assert store.read(second) == JPEG * 2 and store.read(first) is None, "an exchanged picture is not shown"
-    assert open_store(cipher=lambda: Cipher(bytes(32))).read(second) is None
+    assert store.jpeg(second) == JPEG * 2 and store.jpeg(first) is None, "an exchanged picture is not shown"
+    assert open_store(cipher=lambda: Cipher(bytes(32))).jpeg(second) is None
 
 
 def test_only_the_owner_can_read_it(open_store):

@@ -67,7 +67,7 @@ class World:
         return [sink.sent[0]["picture"] for sink in sinks]
 
     def decode(self, reference):
-        return cv2.imdecode(np.frombuffer(self.store.read(reference["id"]), np.uint8), 1)
+        return cv2.imdecode(np.frombuffer(self.store.jpeg(reference["id"]), np.uint8), 1)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ class PictureService(FakeService):
         self.store, self.links = store, links
 
     def alert_picture(self, id, expires, signature):
-        return self.store.read(id) if self.links.is_valid(id, expires, signature) else None
+        return self.store.jpeg(id) if self.links.is_valid(id, expires, signature) else None
 
 
 @pytest.fixture
