@@ -16,7 +16,7 @@ from ..gallery.groups import list_groups
 from ..tracking.appearance import Appearance
 from .alert_history import read_last_days
 from .appearance_log import AppearanceLog
-from .current_person import identify
+from .current_person import find_current, identify
 from .rule_changes import RuleChanges
 from .settings import Settings
 
@@ -149,10 +149,8 @@ def _meant_people(rule: Rule, gallery: Gallery) -> Iterator[tuple[str, str]]:
     for who in rule.who:
         if who.startswith(PERSON):
             id = who.removeprefix(PERSON)
-            found = gallery.read(
-                "SELECT name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)", [id]
-            )
-            yield from ((id, name) for (name,) in found)
+            if (current := find_current(gallery, id)) is not None:
+                yield id, current[1]
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

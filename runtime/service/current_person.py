@@ -9,15 +9,22 @@ from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 
 
+def find_current(gallery: Gallery, person: str) -> tuple[str, str] | None:
+    """Return the id and the name that ``person`` (an id) has now, after merges and renamings; None if the person was
+    deleted. Raises RkfaceError if the gallery cannot be read."""
+    rows = gallery.read(
+        "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)", [person]
+    )
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
 def refresh_match(gallery: Gallery, match: Match) -> Match | None:
     """Return ``match`` with the current id and name; None if the person was deleted, whose name must not be published
     again, or if this board was without its hub for too long. Raises RkfaceError if the gallery cannot be read."""
-    rows = gallery.read(
-        "SELECT id, name FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)", [match.person]
-    )
-    if not rows or not gallery.may_name(rows[0][0]):
+    current = find_current(gallery, match.person)
+    if current is None or not gallery.may_name(current[0]):
         return None
-    return replace(match, person=rows[0][0], name=rows[0][1])
+    return replace(match, person=current[0], name=current[1])
 
 
 def identify(gallery: Gallery, person: str) -> SeenPerson:

@@ -17,6 +17,7 @@ from ..gallery.quality_report import GalleryQuality
 from ..gallery.review_figures import ReviewFigures, count_reviews
 from ..gallery.reviews import Review, add_review, list_reviews, read_review_embeddings
 from .appearance_log import AppearanceLog
+from .current_person import find_current
 from .score_drift import CameraDrift, count_by_threshold, describe_drift, find_drift, read_scores
 
 # A reviewed face with such a cosine to a sample has become that sample: it says nothing about other faces.
@@ -98,7 +99,8 @@ def review_appearance(gallery: Gallery, log: AppearanceLog, appearance: str, per
         raise KeyError(appearance)
     # A person who was named by a user afterwards was not recognized by the camera.
     match = None if seen.renamed else seen.match
-    named = _current_id(gallery, match.person) if match else None
+    current = find_current(gallery, match.person) if match else None
+    named = current[0] if current else None
     kept = log.embedding(appearance)
     review = Review(
         appearance=seen.id,
@@ -125,14 +127,6 @@ def logged_sample(gallery: Gallery, log: AppearanceLog, appearance: str) -> Samp
 def limit_people(health: GalleryHealth, most: int) -> GalleryHealth:
     """``health`` with the ``most`` people only who are nearest to others."""
     return replace(health, quality=replace(health.quality, people=health.quality.people[:most]))
-
-
-def _current_id(gallery: Gallery, person: str) -> str | None:
-    """The id of ``person`` after merges; None if there is no such person any more."""
-    rows = gallery.read(
-        "SELECT id FROM person WHERE id = coalesce((SELECT person FROM former WHERE id = ?1), ?1)", [person]
-    )
-    return rows[0][0] if rows else None
 
 
 def _replay(gallery: Gallery, reviews: Sequence[Review], threshold: float) -> Replay:
