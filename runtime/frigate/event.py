@@ -1,6 +1,6 @@
 """What Frigate publishes about a person that it tracks: the messages on ``frigate/events``.
 
-The fields are those of Frigate's documentation (docs.frigate.video/integrations/mqtt, versions 0.14 to 0.17).
+The fields are those of Frigate's documentation (docs.frigate.video/integrations/mqtt).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _frame_time(after: dict[str, object]) -> float | None:
 
 
 def _sub_label(after: dict[str, object]) -> str:
-    """A name, or since Frigate 0.13 a name with its score."""
+    """The sub label: a name, or a list of a name and its score."""
     found = after.get("sub_label")
     if isinstance(found, list) and found:
         found = found[0]

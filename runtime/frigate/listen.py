@@ -1,4 +1,4 @@
-"""The connection to Frigate's broker: each message about a person goes to the namer."""
+"""The connection to Frigate's broker: each message about a person goes to an ``EventNamer``."""
 
 from __future__ import annotations
 
