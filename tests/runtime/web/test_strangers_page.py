@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rkface.runtime.gallery.ignored import list_ignored, stop_ignoring
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.service.sighting import Sighting
 from rkface.runtime.tracking.appearance import Appearance
@@ -23,7 +24,9 @@ def seen(id, started):
 
 @pytest.fixture
 def visits(service):
-    """Somebody who came five times, with pictures, and somebody who came once. Nothing stays of them."""
+    """Somebody who came five times, with pictures, and somebody who came once. Nothing stays of them, and nobody is
+    ignored: tests of other files share the service."""
+    stop_ignoring_all(service.gallery)
     log, identity = service._log, service._identity
     rng = np.random.default_rng(3)
     size = service.pipeline.manifest.recognizer.outputs[0].shape[-1]
@@ -37,11 +40,17 @@ def visits(service):
         log.record(seen(id, started=NOW + number), Sighting(png, vector, identity))
     log.record(seen("visitor", started=NOW + 9), Sighting(png, faces[1], identity))
     yield faces
+    stop_ignoring_all(service.gallery)
     log.delete([*IDS, "visitor"])
     for person in service.gallery.people():
         if person.id not in before:
             service.forget(person.id)
     service.change_settings({"keep.embeddings": keep.embeddings, "keep.appearances": keep.appearances})
+
+
+def stop_ignoring_all(gallery):
+    for entry in list_ignored(gallery):
+        stop_ignoring(gallery, entry)
 
 
 def mine(client, least=1):
