@@ -21,7 +21,7 @@ from rkface.runtime.inference.pipeline import open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import CameraSettings, Recognition, Settings
+from rkface.runtime.service.settings import CameraSettings, Keep, Recognition, Settings
 from rkface.runtime.service.settings import Liveness as LivenessSettings
 from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
@@ -127,7 +127,8 @@ def service_with_liveness(live_bundle, photo_held_up, tmp_path_factory):
 
 @pytest.fixture(scope="package")  # the camera takes half a core, which the tests of other folders need
 def service(tmp_path_factory, pictures):
-    with running(tmp_path_factory.mktemp("service"), pictures) as service:
+    keep = Keep(known_faces=1.0)  # the service deletes what it may not keep at any moment: tests that store one need this
+    with running(tmp_path_factory.mktemp("service"), pictures, keep=keep) as service:
         yield service
 
 
