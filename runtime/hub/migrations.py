@@ -4,7 +4,7 @@ All of them are in the schema ``rkface``, so that the database can have tables o
 a program that writes people with SQL, and knows nothing of rkface, has told all boards.
 
 The folder ``sql`` has the statements. ``NNN_NAME.sql`` migrates the tables to version NNN; a released file never
-changes. ``functions.sql`` and ``rights.sql`` are written anew by each ``rkface hub init``; a change there that other
+changes. ``functions.sql`` and ``rights.sql`` are written again by each ``rkface hub init``; a change there that other
 programs need goes with a new number.
 """
 

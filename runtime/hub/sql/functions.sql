@@ -1,4 +1,4 @@
--- Functions and triggers. Written anew by each migration.
+-- Functions and triggers. Written again by each migration.
 CREATE OR REPLACE FUNCTION next_revision() RETURNS bigint LANGUAGE sql AS
     'UPDATE rkface.revision SET last = last + 1 RETURNING last';
 CREATE OR REPLACE FUNCTION note_change(person_id text, at_site text, kind text) RETURNS void LANGUAGE plpgsql AS $$

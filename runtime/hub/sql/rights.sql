@@ -1,4 +1,4 @@
--- What each role may do. Written anew by each migration, so a right that is not here is gone.
+-- What each role may do. Written again by each migration, so a right that is not here is gone.
 -- Boards see the rows of their site, and write rows of their own.
 DO $$
 DECLARE one record;
