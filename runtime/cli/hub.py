@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from .hub_boards import add_board, boards, init, revoke
+from .hub_leave import leave
 from .hub_people import erase, erased, move, people
 from .parser import add_actions
 
@@ -26,4 +27,4 @@ def hub(parser: ArgumentParser) -> None:
       rkface hub boards
       rkface hub erase "Ada Lovelace"
     """
-    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased))
+    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased, leave))

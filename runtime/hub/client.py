@@ -15,7 +15,6 @@ from ..events.backoff import Backoff
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person
 from .connection import connect, hub_errors
-from .lease import Lease
 from .migrations import check_version
 from .pull import sync
 from .push import push_people, send_heartbeat
@@ -60,13 +59,12 @@ class HubClient:
         self,
         address: str,
         gallery: Gallery,
-        lease: Lease,
         *,
         before_erasing: Callable[[Person], None],
         on_erased: Callable[[], None],
         describe: Callable[[], Mapping[str, Any]],
     ) -> None:
-        self._address, self._gallery, self._lease = address, gallery, lease
+        self._address, self._gallery = address, gallery
         self._before_erasing, self._on_erased, self._describe = before_erasing, on_erased, describe
         self._backoff = Backoff()
         self._state = HubState()
@@ -85,7 +83,7 @@ class HubClient:
 
     def state(self) -> HubState:
         """The state now."""
-        return replace(self._state, left=self._lease.left(), revision=self._lease.revision)
+        return replace(self._state, left=self._gallery.lease.left(), revision=self._gallery.lease.revision)
 
     def _run(self) -> None:
         failures = 0
@@ -104,7 +102,7 @@ class HubClient:
                 log.error("the hub: unexpected error", exc_info=error)
                 self._note_failure(error, failures)
             failures += 1
-            self._pause(self._backoff.seconds(failures))
+            self._stopping.wait(self._backoff.seconds(failures))
 
     def _note_failure(self, error: Exception, failures: int) -> None:
         if not failures:
@@ -120,11 +118,10 @@ class HubClient:
             if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
                 content = self._content()  # before: what somebody adds meanwhile is the next round's
                 review = push_people(hub, self._gallery)
-                sync(hub, self._gallery, self._lease, before=self._before_erasing, after=self._on_erased)
-                send_heartbeat(hub, self._lease, self._describe())
+                sync(hub, self._gallery, before=self._before_erasing, after=self._on_erased)
+                send_heartbeat(hub, self._gallery, self._describe())
                 beat = time.monotonic()
                 self._state = replace(self._state, connected=True, review=len(review))
-            self._lease.save_clock()
 
     def _is_told(self, hub: Hub) -> bool:
         """Wait up to ``LOCAL`` seconds. Returns whether the hub said that something changed."""
@@ -139,8 +136,3 @@ class HubClient:
                 "(SELECT max(id) FROM sample), (SELECT count(*) FROM sample), (SELECT count(*) FROM former)"
             )[0]
         )
-
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._stopping.wait(min(LOCAL, max(0.0, until - time.monotonic()))) and time.monotonic() < until:
-            self._lease.save_clock()

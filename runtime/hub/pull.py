@@ -14,7 +14,6 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import ReplicatedPerson, apply_changes
 from .connection import hub_errors, import_psycopg
-from .lease import Lease
 
 if TYPE_CHECKING:
     import psycopg
@@ -46,7 +45,6 @@ class Pulled:
 def sync(
     hub: Hub,
     gallery: Gallery,
-    lease: Lease,
     *,
     before: Callable[[Person], None] = lambda person: None,
     after: Callable[[], None] = lambda: None,
@@ -60,6 +58,9 @@ def sync(
     The lease is renewed with the last batch only: a board that has half of the changes has not heard of the others.
     Raises WorkError if the hub cannot be reached, InputError if its embeddings are of another model.
     """
+    lease = gallery.lease
+    if not lease.is_replica:
+        lease.begin()
     while True:
         pulled = pull(hub, lease.revision)
         _check_identity(gallery, pulled)
@@ -70,7 +71,7 @@ def sync(
             if person.id in pulled.erased:
                 before(person)
         apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
-        lease.confirm(settings)
+        lease.read()
         if pulled.gone or pulled.erased:
             backup.finish(gallery)  # the bytes, here and in the backups
         if not pulled.more:

@@ -91,6 +91,7 @@ class Service:
         self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
         self._last_prune = -math.inf
+        self._naming = True  # whether the lease of a replica lasted, at the last look
         self._ready = False
         self.started = time.time()
 
@@ -332,7 +333,8 @@ class Service:
             self._publisher.tick(self.watchers.visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
-                if self._people.poll():
+                before, self._naming = self._naming, self.gallery.lease.left() > 0
+                if self._people.poll() or self._naming != before:
                     self.watchers.search_again()
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()

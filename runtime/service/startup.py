@@ -40,7 +40,6 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
 from ..hub.client import HubClient
 from ..hub.connection import read_address
-from ..hub.lease import Lease
 from ..hub.push import HubEvents
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
@@ -125,16 +124,13 @@ def follow_hub(
     describe: Callable[[], dict[str, object]],
 ) -> Iterator[HubClient | None]:
     """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as
-    the lease of this board lasts. The functions: see ``HubClient``."""
+    its lease lasts, in every program. The functions: see ``HubClient``."""
     if settings.hub is None:
         yield None
         return
-    lease = Lease(gallery)
-    gallery.may_name = lease.may_name
+    gallery.lease.begin()
     address = read_address(settings.hub.address)
-    with HubClient(
-        address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe
-    ) as client:
+    with HubClient(address, gallery, before_erasing=before_erasing, on_erased=on_erased, describe=describe) as client:
         yield client
 
 
