@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 
 from .hub_boards import add_board, boards, init, revoke
 from .hub_people import erase, erased, move, people
+from .hub_search import index, search
 from .parser import add_actions
 
 
@@ -25,5 +26,6 @@ def hub(parser: ArgumentParser) -> None:
       rkface hub add-board door-1 --site headquarters
       rkface hub boards
       rkface hub erase "Ada Lovelace"
+      rkface hub search visitor.jpg
     """
-    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased))
+    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased, search, index))

@@ -62,11 +62,7 @@ def main() -> int:
     parser.add_argument("--people", type=int, default=10_000, help="at the first sync (%(default)s)")
     parser.add_argument("--boards", type=int, default=20, help="that follow the hub (%(default)s)")
     parser.add_argument("--enrolled", type=int, default=30, help="people, one after the other (%(default)s)")
-    parser.add_argument("--memory", nargs=2, metavar=("ADDRESS", "FOLDER"), help="of this process; for this program")
     options = parser.parse_args()
-    if options.memory:
-        print(measure_memory(*options.memory))
-        return 0
     figures = measure(options)
     rows = [
         [f"first sync of {figures.people:,} people, {SAMPLES} samples each", f"{figures.first_sync:.1f} s", "60 s"],
@@ -94,7 +90,7 @@ def measure(options: Namespace) -> Figures:
         with connect(address) as hub:
             boards = [new_board(hub, address, f"door-{number}") for number in range(options.boards)]
         with stage("memory"):
-            memory = float(run_itself("--memory", new_address(address, "memory"), folder))
+            memory = measure_memory(new_address(address, "memory"), folder)
         with follow(boards, Path(folder)) as galleries:
             with stage("visible") as line:
                 times = measure_visible(galleries, options.enrolled, line.advance)
@@ -178,33 +174,9 @@ def count_idle_statements(address: str) -> int:
 
 
 def measure_memory(address: str, folder: str) -> float:
-    """MB by which this process grows when it follows the hub."""
-    import rkface.runtime.service.service  # noqa: F401 - what the service loads anyway
-
-    with Gallery(Path(folder) / "memory.sqlite", IDENTITY, create=True) as gallery:
-        before = resident()
-        client = HubClient(
-            address,
-            gallery,
-            Lease(gallery),
-            before_erasing=lambda person: None,
-            on_erased=lambda: None,
-            describe=lambda: {"version": "bench"},
-        )
-        with client:
-            wait_until(lambda: client.state().connected)
-            return resident() - before
-
-
-def resident() -> float:
-    """Megabytes of this process in memory: its own, and what it has read of libraries."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
-    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssFile")) * 1024 / 1e6
-
-
-def run_itself(*arguments: str) -> str:
-    return subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True).stdout
+    """MB by which a process like the service grows when it follows the hub."""
+    program = [sys.executable, str(Path(__file__).with_name("hub_memory.py")), address, folder]
+    return float(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
 
 
 def wait_until(condition) -> None:
