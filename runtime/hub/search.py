@@ -66,7 +66,7 @@ def search_hub(
     method: Method | None = None,
 ) -> HubMatches:
     """The ``people`` (1 or more) who look most like ``embedding`` (D float32), of those who are known now at one of
-    ``sites``; of all, if there are none.
+    ``sites``; of all without sites.
 
     ``method``: None is exact up to EXACT_SAMPLES samples, or without an index. With "index", the search is still exact
     where the index cannot give enough candidates; the result says so.
@@ -110,7 +110,7 @@ class _Limit:
     sites: tuple[str, ...]
 
 
-# The people of ``best`` (person, cosine). Embeddings that somebody wrote as zeros have no cosine, and are nobody's.
+# The people of ``best`` (person, cosine). Embeddings that somebody wrote as zeros have no cosine: they belong to nobody.
 _DESCRIBED = f"""
     SELECT person.id, person.name, best.cosine, array(
         SELECT site FROM rkface.stay WHERE stay.person = person.id AND {_VALID} ORDER BY site)

@@ -85,7 +85,7 @@ def vector_version(hub: Hub) -> tuple[int, ...]:
 
 
 def checked_identity(identity: str) -> str:
-    """``identity``, to be put into a statement. Raises InputError if it is none."""
+    """``identity``, to be put into a statement. Raises InputError for another text."""
     if not re.fullmatch("[0-9a-f]{32}", identity):
         raise InputError("the identity of embeddings is 32 hexadecimal digits")
     return identity
