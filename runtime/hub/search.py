@@ -110,7 +110,7 @@ class _Limit:
     sites: tuple[str, ...]
 
 
-# The people of ``best`` (person, cosine). Embeddings that somebody wrote as zeros have no cosine: they belong to nobody.
+# The people of ``best`` (person, cosine). Embeddings of zeros have no cosine, and belong to nobody.
 _DESCRIBED = f"""
     SELECT person.id, person.name, best.cosine, array(
         SELECT site FROM rkface.stay WHERE stay.person = person.id AND {_VALID} ORDER BY site)
