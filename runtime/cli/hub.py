@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError
 from ..core.text import in_a_line, shell_quoted
 from .gallery_options import format_time
+from .hub_options import ENVIRONMENT, add_hub, hub_address
+from .hub_serve import serve
 from .options import add_json, counted, print_json
 from .parser import add_actions
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     Hub = psycopg.Connection[Any]
 
-ENVIRONMENT = "RKFACE_HUB"
 DAY = 86_400.0
 
 
@@ -42,8 +43,9 @@ def hub(parser: ArgumentParser) -> None:
       rkface hub add-board door-1 --site headquarters
       rkface hub boards
       rkface hub erase "Ada Lovelace"
+      rkface hub serve                                 a page with all boards, and an API
     """
-    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased))
+    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased, serve))
 
 
 def init(parser: ArgumentParser) -> None:
@@ -81,7 +83,7 @@ def add_board(parser: ArgumentParser) -> None:
         metavar="DAYS",
         help="how long it names people without having heard of the hub (default: %(default)s)",
     )
-    _add_hub(parser)
+    add_hub(parser)
     parser.set_defaults(run=_add_board)
 
 
@@ -92,7 +94,7 @@ def boards(parser: ArgumentParser) -> None:
       rkface hub boards
       rkface hub boards --json
     """
-    _add_hub(parser)
+    add_hub(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_boards)
 
@@ -105,7 +107,7 @@ def revoke(parser: ArgumentParser) -> None:
       rkface hub revoke door-1
     """
     parser.add_argument("name", metavar="NAME", help="the board")
-    _add_hub(parser)
+    add_hub(parser)
     parser.set_defaults(run=_revoke)
 
 
@@ -115,7 +117,7 @@ def people(parser: ArgumentParser) -> None:
     examples:
       rkface hub people
     """
-    _add_hub(parser)
+    add_hub(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_people)
 
@@ -128,7 +130,7 @@ def move(parser: ArgumentParser) -> None:
     """
     parser.add_argument("person", metavar="PERSON", help="name or id")
     parser.add_argument("sites", nargs="+", metavar="SITE", help="all sites where the person is known from now on")
-    _add_hub(parser)
+    add_hub(parser)
     parser.set_defaults(run=_move)
 
 
@@ -140,7 +142,7 @@ def erase(parser: ArgumentParser) -> None:
       rkface hub erase "Ada Lovelace"
     """
     parser.add_argument("person", metavar="PERSON", help="name or id")
-    _add_hub(parser)
+    add_hub(parser)
     parser.set_defaults(run=_erase)
 
 
@@ -150,7 +152,7 @@ def erased(parser: ArgumentParser) -> None:
     examples:
       rkface hub erased
     """
-    _add_hub(parser)
+    add_hub(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_erased)
 
@@ -161,7 +163,7 @@ def _init(options: Namespace) -> int:
 
     if (options.hub is None) == (options.embedded is None) and not os.environ.get(ENVIRONMENT):
         raise InputError("name the hub's database, or a folder with --embedded")
-    address = f"embedded:{options.embedded.absolute()}" if options.embedded is not None else _address(options)
+    address = f"embedded:{options.embedded.absolute()}" if options.embedded is not None else hub_address(options)
     if options.embedded is not None:
         print(f"rkface: its address is {address}: `export {ENVIRONMENT}={shell_quoted(address)}`", file=sys.stderr)
     with connect(address) as connection:
@@ -174,7 +176,7 @@ def _add_board(options: Namespace) -> int:
     from ..hub.boards import add_board
     from ..hub.embedded import embedded_address
 
-    own = _address(options)
+    own = hub_address(options)
     with _open(options) as connection:
         user, password = add_board(connection, options.name, options.site, options.lease_days * DAY)
         info = connection.info
@@ -260,26 +262,11 @@ def _erased(options: Namespace) -> int:
     return int(any(one.missing for one in found))
 
 
-def _add_hub(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--hub", metavar="HUB", help=f"address of the hub, or env:NAME or file:PATH (default: ${ENVIRONMENT})"
-    )
-
-
-def _address(options: Namespace) -> str:
-    from ..events import read_secret
-
-    named = options.hub or os.environ.get(ENVIRONMENT, "")
-    if not named:
-        raise InputError(f"name the hub's database with --hub, or set {ENVIRONMENT}")
-    return read_secret(named) if named.startswith(("env:", "file:")) else str(named)
-
-
 @contextmanager
 def _open(options: Namespace) -> Iterator[Hub]:
     from ..hub.connection import connect
     from ..hub.migrations import check_version
 
-    with connect(_address(options)) as connection:
+    with connect(hub_address(options)) as connection:
         check_version(connection)
         yield connection
