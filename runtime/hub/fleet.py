@@ -97,7 +97,7 @@ def _standing(age: float | None, revoked: float | None, left: float | None, trou
 
 
 def read_release(text: str | None) -> str | None:
-    """The release in a heartbeat, visible characters only; None if there is none."""
+    """The release in a heartbeat, visible characters only; None if it has no release."""
     return "".join(one for one in (text or "")[:RELEASE] if one.isprintable()).strip() or None
 
 
@@ -108,7 +108,7 @@ def read_queue(text: str | None) -> int | None:
 
 
 def read_celsius(text: str | None) -> float | None:
-    """The highest of the temperatures in a heartbeat, a JSON object of them; None if there is none."""
+    """The highest of the temperatures in a heartbeat, a JSON object of them; None if it has no number."""
     try:
         zones = json.loads(text or "{}")
     except (ValueError, RecursionError):
