@@ -7,6 +7,8 @@ from argparse import ArgumentParser
 from .hub_boards import add_board, boards, init, revoke
 from .hub_leave import leave
 from .hub_people import erase, erased, move, people
+from .hub_search import index, search
+from .hub_serve import serve
 from .parser import add_actions
 
 
@@ -26,5 +28,7 @@ def hub(parser: ArgumentParser) -> None:
       rkface hub add-board door-1 --site headquarters
       rkface hub boards
       rkface hub erase "Ada Lovelace"
+      rkface hub search visitor.jpg
+      rkface hub serve                                 a page with all boards, and an API
     """
-    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased, leave))
+    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased, leave, search, index, serve))
