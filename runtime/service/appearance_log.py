@@ -83,14 +83,15 @@ class AppearanceLog(SharedDatabase):
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person, cipher = appearance.match.person if appearance.match else None, self._cipher()
         face = None if sighting.face is None else cipher.encrypt(sighting.face)
+        last = max(appearance.started, appearance.best, appearance.ended)
         with self.writing() as database:
             now = self.clock.advance(database)
             database.execute(
-                "INSERT INTO appearance (id, source, person, started, logged, event, face) "
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
-                "event = ?6, face = iif(person IS ?3, coalesce(?7, face), ?7), "
+                "INSERT INTO appearance (id, source, person, started, logged, event, face, last) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
+                "last = ?8, event = ?6, face = iif(person IS ?3, coalesce(?7, face), ?7), "
                 "renamed = iif(person IS ?3, renamed, NULL)",
-                [appearance.id, appearance.source, person, appearance.started, now, event, face],
+                [appearance.id, appearance.source, person, appearance.started, now, event, face, last],
             )
             if sighting.embedding is not None:
                 value = cipher.encrypt(pack_embedding(sighting.embedding))
@@ -296,7 +297,7 @@ class AppearanceLog(SharedDatabase):
         mine = [id for id, person in rows if is_mine(person)]
         for start in range(0, len(mine), BATCH):
             ids = json.dumps(mine[start : start + BATCH])
-            columns = "id, source, person, started, min(logged, ?2), event, face, renamed"
+            columns = "id, source, person, started, min(logged, ?2), event, face, renamed, last"
             named = "IN (SELECT value FROM json_each(?1))"
             batch = old.read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
             vectors = old.read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
@@ -304,7 +305,7 @@ class AppearanceLog(SharedDatabase):
                 self._database.execute("PRAGMA synchronous=FULL")
                 with transaction(self._database):
                     self._database.executemany(
-                        "INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch
+                        "INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch
                     )
                     self._database.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?, ?)", vectors)
                 self._database.execute("PRAGMA synchronous=NORMAL")

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from ..core.errors import InputError
 from ..service.console_protocol import CameraService
-from . import api, cameras, live, management, recognition, reviews, rules, sign_in, strangers
+from . import api, cameras, journeys, live, management, recognition, reviews, rules, sign_in, strangers
 from .access import LOOPBACK, Access, AccessMiddleware
 from .accounts import Accounts
 from .audit import AuditMiddleware
@@ -69,6 +69,7 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     app.mount("/static", files)
     app.include_router(sign_in.router)
     app.include_router(api.router)
+    app.include_router(journeys.router)
     app.include_router(reviews.router)
     app.include_router(strangers.router)
     app.include_router(rules.router)
