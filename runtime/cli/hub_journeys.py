@@ -53,12 +53,12 @@ def journeys(parser: ArgumentParser) -> None:
 def attendance(parser: ArgumentParser) -> None:
     """Write CSV with when each person was seen first and last on each day, and at which cameras.
 
-    Times have the offset of the time zone, which is in each line; a day has 23 or 25 hours where clocks are changed. Who
-    is seen over midnight counts on both days.
+    Times have the offset of the time zone, which is in each line; a day has 23 or 25 hours where clocks are changed.
+    Who is seen over midnight counts on both days.
 
     The column not_watched lists when boards and cameras of the person's sites did not look, or could not tell the hub,
-    for more than 5 minutes: who was not seen then may have been there. A line without a name does so for all sites, also
-    on days without people.
+    for more than 5 minutes: who was not seen then may have been there. A line without a name does so for all sites,
+    also on days without people.
 
     examples:
       rkface hub attendance --from 2026-11-01 --to 2026-11-30 --time-zone Europe/Warsaw > attendance.csv
@@ -99,7 +99,8 @@ def _journeys(options: Namespace) -> int:
 
 
 def _print(journey: Journey) -> None:
-    print(in_a_line(f"{journey.name}: {_show(journey.started, "%Y-%m-%d %H:%M:%S")}, {counted(len(journey.stops), 'appearance')}"))
+    begun = _show(journey.started, "%Y-%m-%d %H:%M:%S")
+    print(in_a_line(f"{journey.name}: {begun}, {counted(len(journey.stops), 'appearance')}"))
     for stop in journey.stops:
         end = "no end yet" if stop.lasts else f"to {_show(stop.last, '%H:%M:%S')}"
         print(in_a_line(f"  {_show(stop.started, '%H:%M:%S')} {end}  {stop.site}: {stop.board} / {stop.source}"))

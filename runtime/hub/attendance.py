@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from ..core.errors import InputError
 from ..core.tables import as_plain_text
-from ..core.text import nearest, show_value
+from ..core.text import in_a_line, nearest, show_value
 from .journeys import Stop
 
 MOST_DAYS = 3660
@@ -26,14 +26,25 @@ COLUMNS = ("day", "time_zone", "person", "name", "first_seen", "first_camera", "
 
 @dataclass(frozen=True)
 class Silence:
-    """A time in which ``board`` at ``site``, or one ``camera`` of it ("": all), did not look, or could not tell the hub.
-    Seconds since 1970 (UTC)."""
+    """A time in which ``board`` at ``site``, or one ``camera`` of it ("": all), did not look, or could not tell the
+    hub. Seconds since 1970 (UTC)."""
 
     site: str
     board: str
     camera: str
     started: float
     ended: float
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looked, and for whom. ``silences``: when nobody did. ``known``: the sites where a person (an id) is known;
+    the lines of the person name silences there and where the person was seen. ``now``, in seconds since 1970: what
+    comes later was not watched yet."""
+
+    silences: Sequence[Silence]
+    known: Mapping[str, Collection[str]]
+    now: float
 
 
 @dataclass(frozen=True)
@@ -85,15 +96,15 @@ def read_zone(name: str) -> ZoneInfo:
     if name in known:
         return ZoneInfo(name)
     if not known:
-        raise InputError("this machine knows no time zones: install tzdata (`apt install tzdata`, or `pip install tzdata`)")
+        raise InputError("this machine knows no time zones: install them with `apt install tzdata`")
     similar = nearest(name, known)
     hint = f": did you mean {similar}?" if similar else ": write one such as Europe/Warsaw"
     raise InputError(f"there is no time zone {show_value(name)}{hint}")
 
 
 def list_days(first: date, last: date, zone: ZoneInfo) -> Days:
-    """The days from ``first`` to ``last``, both included. Raises InputError if ``last`` is before ``first``, or if there
-    are more than ``MOST_DAYS``."""
+    """The days from ``first`` to ``last``, both included. Raises InputError if ``last`` is before ``first``, or if
+    there are more than ``MOST_DAYS``."""
     count = (last - first).days + 1
     if count < 1:
         raise InputError(f"the last day, {last}, is before the first, {first}: exchange them")
@@ -108,8 +119,8 @@ def list_days(first: date, last: date, zone: ZoneInfo) -> Days:
 
 
 def find_presences(stops: Iterable[Stop], days: Days) -> list[Presence]:
-    """Who was seen on which day, by day and name. ``stops`` may come in any order; one that goes on over midnight counts
-    on both days."""
+    """Who was seen on which day, by day and name. ``stops`` may come in any order; one that goes on over midnight
+    counts on both days."""
     found: dict[tuple[int, str], Presence] = {}
     for stop in stops:
         where = " / ".join(part for part in (stop.board, stop.source) if part)
@@ -129,46 +140,39 @@ def _join(one: Presence, other: Presence) -> Presence:
     )  # fmt: skip
 
 
-def write_attendance(
-    out: TextIO,
-    presences: Iterable[Presence],
-    silences: Sequence[Silence],
-    known: Mapping[str, Collection[str]],
-    days: Days,
-    now: float,
-) -> None:
+def write_attendance(out: TextIO, presences: Iterable[Presence], watch: Watch, days: Days) -> None:
     """Write CSV with a line for each of ``presences``, which are sorted by day, and before them one without a name for
-    each day in which nobody looked for a time. ``known``: the sites where a person (an id) is known; a line of the person
-    names silences there and where the person was seen. ``now``, in seconds since 1970: what is later is not watched yet.
+    each day of which a part was not watched.
 
-    A cell that a spreadsheet would take for a formula gets an apostrophe (``as_plain_text``).
+    A cell that a spreadsheet would take for a formula gets an apostrophe (``as_plain_text``), and hidden characters
+    become "?".
     """
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    missing = _find_missing(silences, days, now)
+    missing = _find_missing(watch, days)
     zone, shown = str(days.zone), -1
     for one in (*presences, None):
         for day in range(shown + 1, (one.day if one else len(days) - 1) + 1):
             if missing[day]:
                 texts = _in_words(missing[day], None, days, day)
-                writer.writerow([days.first + timedelta(days=day), zone, *[""] * 7, as_plain_text(texts)])
+                writer.writerow([days.first + timedelta(days=day), zone, *[""] * 7, as_plain_text(in_a_line(texts))])
             shown = day
         if one is None:
             return
-        sites = one.sites.union(known.get(one.person, ()))
+        sites = one.sites.union(watch.known.get(one.person, ()))
         cells = [
-            str(days.first + timedelta(days=one.day)), zone, one.person, one.name, _show_time(one.first_seen, days.zone),
-            one.first_camera, _show_time(one.last_seen, days.zone), one.last_camera, str(one.appearances),
-            _in_words(missing[one.day], sites, days, one.day),
+            str(days.first + timedelta(days=one.day)), zone, one.person, one.name,
+            _show_time(one.first_seen, days.zone), one.first_camera, _show_time(one.last_seen, days.zone),
+            one.last_camera, str(one.appearances), _in_words(missing[one.day], sites, days, one.day),
         ]  # fmt: skip
-        writer.writerow([as_plain_text(cell) for cell in cells])
+        writer.writerow([as_plain_text(in_a_line(cell)) for cell in cells])
 
 
-def _find_missing(silences: Sequence[Silence], days: Days, now: float) -> list[list[Silence]]:
-    """For each day, the parts of ``silences`` in it, joined where they touch; and what has yet to come, of no board."""
+def _find_missing(watch: Watch, days: Days) -> list[list[Silence]]:
+    """For each day, the parts of silences in it, joined where they touch; and what has yet to come, of no board."""
     found: list[list[Silence]] = [[] for _ in range(len(days))]
-    future = [Silence("", "", "", now, days.bounds[-1])] if now < days.bounds[-1] else []
-    order = sorted(silences, key=lambda one: (one.site, one.board, one.camera, one.started))
+    future = [Silence("", "", "", watch.now, days.bounds[-1])] if watch.now < days.bounds[-1] else []
+    order = sorted(watch.silences, key=lambda one: (one.site, one.board, one.camera, one.started))
     for silence in (*future, *order):
         for day, started, ended in days.parts(silence.started, min(silence.ended, days.bounds[-1])):
             parts, where = found[day], (silence.site, silence.board, silence.camera)

@@ -1,8 +1,8 @@
-"""Journeys: one person in front of one camera after another. Pure functions over appearances, wherever these are stored.
+"""Journeys: one person in front of one camera after another. Pure functions over appearances, wherever they are stored.
 
 A journey is a run of appearances of one person in which no pause is longer than ``PAUSE``. Appearances may overlap: two
-cameras see one person at once, and clocks of boards differ by a second or two. So the pause counts from the latest moment
-of all appearances before, and the order of two appearances that begin within such a second says nothing.
+cameras see one person at once, and clocks of boards differ by a second or two. So the pause counts from the latest
+moment of all appearances before, and the order of two appearances that begin within such a second says nothing.
 
 Unknown people have no journeys, and neither have erased ones, whose appearances name nobody.
 """
@@ -75,8 +75,8 @@ class StoredStops(Protocol):
 
 
 def group_stops(stops: Iterable[Stop], pause: float = PAUSE) -> Iterator[Journey]:
-    """The journeys that ``stops``, of any people and sorted by ``started``, make up: each as soon as a later stop of the
-    person shows that it is over. Raises ValueError if they are not sorted."""
+    """The journeys that ``stops``, of any people and sorted by ``started``, make up: each as soon as a later stop of
+    the person shows that it is over. Raises ValueError if they are not sorted."""
     current: dict[str, tuple[list[Stop], float]] = {}
     before = float("-inf")
     for stop in stops:

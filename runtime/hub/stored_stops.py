@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .attendance import Days, Silence, find_presences, write_attendance
+from .attendance import Days, Silence, Watch, find_presences, write_attendance
 from .connection import hub_errors
 from .journeys import Start, Stop
 
@@ -48,9 +48,7 @@ class HubStops:
     before ``until`` (seconds since 1970; None: without a limit). Use it while
     ``reading``."""
 
-    def __init__(
-        self, hub: Hub, selection: Selection, since: float | None = None, until: float | None = None
-    ) -> None:
+    def __init__(self, hub: Hub, selection: Selection, since: float | None = None, until: float | None = None) -> None:
         self._hub, self._selection, self._since, self._until = hub, selection, since, until
 
     def starts(self, limit: int, before: Start | None, pause: float) -> list[Start]:
@@ -109,8 +107,9 @@ def read_stops(hub: Hub, selection: Selection, since: float, until: float) -> It
 
 
 def read_silences(hub: Hub, site: str | None, since: float, until: float, now: float) -> list[Silence]:
-    """When boards at ``site`` (None: everywhere) or their cameras did not look, between ``since`` and ``until``. A board
-    whose last heartbeat is older than 5 minutes is silent until ``now``. What was revoked is no board any more."""
+    """When boards at ``site`` (None: everywhere) or their cameras did not look, between ``since`` and ``until``. A
+    board whose last heartbeat is older than 5 minutes is silent until ``now``. What was revoked is no board any more.
+    """
     rows = hub.execute(
         """
         SELECT board.site, one.board, one.camera, extract(epoch FROM one.started)::float8,
@@ -137,13 +136,11 @@ def read_places(hub: Hub) -> dict[str, frozenset[str]]:
     return {person: frozenset(sites) for person, sites in rows}
 
 
-
 def write_hub_attendance(hub: Hub, selection: Selection, days: Days, out: TextIO) -> None:
     """Write the attendance of ``selection`` on ``days`` as CSV: see ``write_attendance``. Raises WorkError if the hub
     fails; then nothing was written."""
     now, (since, until) = time.time(), (days.bounds[0], days.bounds[-1])
     with reading(hub):
         presences = find_presences(read_stops(hub, selection, since, until), days)
-        silences = read_silences(hub, selection.site, since, until, now)
-        known = read_places(hub)
-    write_attendance(out, presences, silences, known, days, now)
+        watch = Watch(read_silences(hub, selection.site, since, until, now), read_places(hub), now)
+    write_attendance(out, presences, watch, days)

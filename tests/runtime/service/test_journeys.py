@@ -11,7 +11,6 @@ from rkface.runtime.service.logged_stops import LoggedStops
 
 from ..journey_histories import NOON, PAUSE, PEOPLE, appearances, check_journeys, grouped, histories, in_pages
 
-
 NAMES = {PEOPLE[0]: "Ada", PEOPLE[1]: "Bob"}
 
 

@@ -325,7 +325,9 @@ def test_journeys_of_a_day_are_listed_in_pages(client, service, ada):
         return client.get("/v1/journeys", params={"until": until, **more}).json()
 
     page = listed(limit=1)
-    assert [stop["appearance"] for stop in page["items"][0]["stops"]] == ["past-2"] and page["items"][0]["name"] == "Ada"
+    assert [stop["appearance"] for stop in page["items"][0]["stops"]] == ["past-2"] and page["items"][0][
+        "name"
+    ] == "Ada"
     (first,) = listed(cursor=page["next"])["items"]
     assert [(stop["source"], stop["started"]) for stop in first["stops"]] == [("door", noon), ("hall", noon + 100)]
     assert first["last"] == noon + 110 and first["started_at"] == "2017-07-14T02:40:00.000Z"
