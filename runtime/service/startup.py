@@ -221,6 +221,14 @@ def _sinks(
         yield _open_push(f"notify.{name}", notify, settings, pictures)
 
 
+def find_broker(mqtt: MqttSettings) -> Broker:
+    """The broker of the settings. Raises InputError if its password cannot be read."""
+    password = read_secret(mqtt.password) if mqtt.password else ""
+    return Broker(
+        mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
+    )
+
+
 def _open_push(name: str, notify: NotifySettings, settings: Settings, pictures: PictureStore | None) -> Delivery:
     try:
         push = Push(read_secret(notify.url), pictures)
@@ -237,13 +245,9 @@ def _open_mqtt(
     pictures: PictureStore | None,
     switches: SwitchRequests | None,
 ) -> Mqtt:
-    password = read_secret(mqtt.password) if mqtt.password else ""
-    broker = Broker(
-        mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
-    )
     digest = sha256(f"{mqtt.host}:{mqtt.port}".encode(errors="surrogateescape")).hexdigest()[:16]
     return Mqtt(
-        broker,
+        find_broker(mqtt),
         settings.device,
         settings.camera,
         prefix=mqtt.prefix,
