@@ -30,6 +30,4 @@ def hub(parser: ArgumentParser) -> None:
       rkface hub erase "Ada Lovelace"
       rkface hub serve                                 a page with all boards, and an API
     """
-    add_actions(
-        parser, (init, add_board, boards, revoke, people, move, erase, erased, journeys, attendance, serve)
-    )
+    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased, journeys, attendance, serve))

@@ -71,7 +71,8 @@ class StoredStops(Protocol):
         before it, or longer."""
 
     def stops(self, start: Start) -> Iterator[Stop]:
-        """The appearances of a person from a start on, by their beginning, read as far as they are asked for."""
+        """The appearances of a person from a start on, by their beginning; later ones are read only when the
+        iterator comes to them."""
 
 
 def group_stops(stops: Iterable[Stop], pause: float = PAUSE) -> Iterator[Journey]:

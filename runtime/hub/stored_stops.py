@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Hub = psycopg.Connection[Any]
 
-BATCH = 50  # appearances of one person in one answer: a journey seldom has more
+BATCH = 50  # appearances of one person in one answer: few journeys have more
 STREAMED = 2000  # rows that travel at once when all of a time are read
 STOP = (
     "appearance.id, board.site, board.id, appearance.source, appearance.person, "

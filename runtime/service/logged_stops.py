@@ -10,7 +10,7 @@ from ..hub.journeys import Start, Stop
 from .appearance_log import AppearanceLog
 from .current_person import find_current
 
-BATCH = 50  # appearances of one person in one answer: a journey seldom has more
+BATCH = 50  # appearances of one person in one answer: few journeys have more
 # Which appearances of a table count.
 COUNTS = "(?1 IS NULL OR {0}.person = ?1) AND (?2 IS NULL OR {0}.source = ?2)"
 

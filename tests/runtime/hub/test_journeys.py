@@ -106,7 +106,7 @@ def test_who_was_renamed_has_the_new_name_and_who_was_erased_no_journey(doors):
         {"schema": "rkface.alert"},
     ],
 )
-def test_an_event_that_is_no_appearance_breaks_nothing(doors, wrong):
+def test_a_malformed_event_breaks_nothing(doors, wrong):
     (good,) = appearances([(PEOPLE[0], "door", NOON, 5.0, True)])
     event = json.dumps({**good.as_event(), "id": "f" * 32, **wrong})
     doors.execute("INSERT INTO rkface.event (id, board, body) VALUES ('x', 'door-1', %s)", [event])
