@@ -76,7 +76,7 @@ class Days:
 
 
 @dataclass(frozen=True)
-class Presence:
+class SeenDay:
     """One person on one day (the number of the day): what was seen of the person then."""
 
     day: int
@@ -118,30 +118,30 @@ def list_days(first: date, last: date, zone: ZoneInfo) -> Days:
     return Days(first, zone, bounds)
 
 
-def find_presences(stops: Iterable[Stop], days: Days) -> list[Presence]:
+def find_seen_days(stops: Iterable[Stop], days: Days) -> list[SeenDay]:
     """Who was seen on which day, by day and name. ``stops`` may come in any order; one that goes on over midnight
     counts on both days."""
-    found: dict[tuple[int, str], Presence] = {}
+    found: dict[tuple[int, str], SeenDay] = {}
     for stop in stops:
         where = " / ".join(part for part in (stop.board, stop.source) if part)
         for day, started, last in days.parts(stop.started, stop.last):
             key = day, stop.person
-            new = Presence(day, stop.person, stop.name, started, where, last, where, 1, frozenset({stop.site}))
+            new = SeenDay(day, stop.person, stop.name, started, where, last, where, 1, frozenset({stop.site}))
             found[key] = _join(found[key], new) if key in found else new
     return sorted(found.values(), key=lambda one: (one.day, one.name.casefold(), one.person))
 
 
-def _join(one: Presence, other: Presence) -> Presence:
-    first = min(one, other, key=lambda presence: (presence.first_seen, presence.first_camera))
-    last = max(one, other, key=lambda presence: (presence.last_seen, presence.last_camera))
-    return Presence(
+def _join(one: SeenDay, other: SeenDay) -> SeenDay:
+    first = min(one, other, key=lambda one_day: (one_day.first_seen, one_day.first_camera))
+    last = max(one, other, key=lambda one_day: (one_day.last_seen, one_day.last_camera))
+    return SeenDay(
         one.day, one.person, one.name, first.first_seen, first.first_camera, last.last_seen, last.last_camera,
         one.appearances + other.appearances, one.sites | other.sites,
     )  # fmt: skip
 
 
-def write_attendance(out: TextIO, presences: Iterable[Presence], watch: Watch, days: Days) -> None:
-    """Write CSV with a line for each of ``presences``, which are sorted by day, and before them one without a name for
+def write_attendance(out: TextIO, seen_days: Iterable[SeenDay], watch: Watch, days: Days) -> None:
+    """Write CSV with a line for each of ``seen_days``, which are sorted by day, and before them one without a name for
     each day of which a part was not watched.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe (``as_plain_text``), and hidden characters
@@ -151,7 +151,7 @@ def write_attendance(out: TextIO, presences: Iterable[Presence], watch: Watch, d
     writer.writerow(COLUMNS)
     missing = _find_missing(watch, days)
     zone, shown = str(days.zone), -1
-    for one in (*presences, None):
+    for one in (*seen_days, None):
         for day in range(shown + 1, (one.day if one else len(days) - 1) + 1):
             if missing[day]:
                 texts = _in_words(missing[day], None, days, day)

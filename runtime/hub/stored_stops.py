@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .attendance import Days, Silence, Watch, find_presences, write_attendance
+from .attendance import Days, Silence, Watch, find_seen_days, write_attendance
 from .connection import hub_errors
 from .journeys import Start, Stop
 
@@ -141,6 +141,6 @@ def write_hub_attendance(hub: Hub, selection: Selection, days: Days, out: TextIO
     fails; then nothing was written."""
     now, (since, until) = time.time(), (days.bounds[0], days.bounds[-1])
     with reading(hub):
-        presences = find_presences(read_stops(hub, selection, since, until), days)
+        seen_days = find_seen_days(read_stops(hub, selection, since, until), days)
         watch = Watch(read_silences(hub, selection.site, since, until, now), read_places(hub), now)
-    write_attendance(out, presences, watch, days)
+    write_attendance(out, seen_days, watch, days)

@@ -9,7 +9,7 @@ import pytest
 
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.hub.attendance import Silence, Watch, find_presences, list_days, read_zone, write_attendance
+from rkface.runtime.hub.attendance import Silence, Watch, find_seen_days, list_days, read_zone, write_attendance
 from rkface.runtime.hub.boards import add_board, revoke_board
 from rkface.runtime.hub.journeys import Stop
 from rkface.runtime.hub.people import add_person, move_person
@@ -36,7 +36,7 @@ def days_of(first, last, zone="Europe/Warsaw"):
 
 def table(stops, days, silences=(), known=None, now=LATER):
     out = io.StringIO()
-    write_attendance(out, find_presences(stops, days), Watch(silences, known or {}, now), days)
+    write_attendance(out, find_seen_days(stops, days), Watch(silences, known or {}, now), days)
     return list(csv.DictReader(io.StringIO(out.getvalue())))
 
 
