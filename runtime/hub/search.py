@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..gallery.match import Match
+from .boards import check_id
 from .connection import hub_errors
 from .people import IDENTITY
 from .search_index import checked_identity, has_index, vector_version
@@ -78,9 +79,7 @@ def search_hub(
     with hub_errors():
         with hub.transaction():
             check_identity(hub, identity)
-            for site in sites:
-                if hub.execute("SELECT 1 FROM rkface.site WHERE id = %s", [site]).fetchone() is None:
-                    raise InputError(f"the hub has no site {site!r}: `rkface hub boards` shows those that it has")
+            check_sites(hub, sites)
             many = method == "index" or (method is None and _count(hub, sites) > EXACT_SAMPLES)
             usable = (
                 many and has_index(hub, identity, len(embedding)) and (not sites or vector_version(hub) >= ITERATIVE)
@@ -99,6 +98,14 @@ def check_identity(hub: Hub, identity: str) -> None:
             f"the hub has embeddings of another model or alignment (identity {row[0][:8]}, not {identity[:8]}): use "
             "the bundle that its boards have"
         )
+
+
+def check_sites(hub: Hub, sites: Sequence[str]) -> None:
+    """Raise InputError if the hub lacks one of ``sites``."""
+    for site in sites:
+        check_id(site, "site")
+        if hub.execute("SELECT 1 FROM rkface.site WHERE id = %s", [site]).fetchone() is None:
+            raise InputError(f"the hub has no site {site!r}: `rkface hub boards` shows those that it has")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..gallery.match import Match
 from ..gallery.people import embedding_identity
-from ..hub.search import HubMatch, HubMatches, Method, check_identity, search_hub
+from ..hub.connection import hub_errors
+from ..hub.search import HubMatch, HubMatches, Method, check_identity, check_sites, search_hub
 from ..inference.pipeline import Pipeline
 from .photo_requests import IdentifiedFace, PhotoFace, identify_photo
 
@@ -87,7 +88,9 @@ def search_photo(
     Raises InputError if the hub's embeddings are of another model than ``pipeline``'s, and as ``search_hub``.
     """
     identity, searched = embedding_identity(pipeline.manifest), list[HubMatches]()
-    check_identity(hub, identity)  # also if there is no face
+    with hub_errors():
+        check_identity(hub, identity)  # also if there is no face
+        check_sites(hub, sites)
 
     def search(embeddings: NDArray[np.float32], count: int) -> Sequence[Sequence[Match]]:
         for one in embeddings:
