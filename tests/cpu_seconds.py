@@ -1,8 +1,8 @@
 """A plugin of pytest that prints the tests, fixtures and files with the most CPU seconds: `make test-durations`.
 
 Seconds on the clock depend on what else runs; those of the CPU hardly do. They include the programs that a test starts
-and waits for. A fixture that several tests share is listed apart, and not counted for the test that made it. Of files,
-the seconds on the clock are listed too: the order in tests/conftest.py depends on them, and a file that only waits shows.
+and waits for. A fixture that several tests share is listed apart, and not counted for the test that made it. For
+files, the seconds on the clock are listed too: the order in tests/conftest.py depends on them.
 """
 
 import resource
