@@ -47,7 +47,7 @@ class _Terms:
 
 
 class Lease:
-    """Whether ``gallery`` may name people, and whom. A gallery that is no replica may always. Thread-safe.
+    """Whether ``gallery`` may name people, and whom. Without a hub it always may. Thread-safe.
 
     Time comes from a clock that no jump of the wall clock moves back (``SteadyClock``), stored with the gallery; a
     board that was off counts that time when its wall clock is right. Who is valid when is judged by the wall clock.
