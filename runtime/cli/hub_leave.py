@@ -16,7 +16,7 @@ def leave(parser: ArgumentParser) -> None:
     A gallery that follows a hub names nobody when it has not heard of the hub for the time of its lease. To use it
     without the hub, take [hub] out of the settings, stop rkface, and run this.
 
-    A person who is erased at the hub later would stay on this board. So all people whom the hub has are deleted here, also
+    Who is erased at the hub later would stay on this board. So all people whom the hub has are deleted here, also
     those who were enrolled here: from the gallery, its backups, the appearances, waiting events and pictures of alerts.
     The hub and its other boards keep them. People whom the hub never took stay. With --keep-people everybody stays, and
     you must see to it that people who are erased at the hub are erased here, too.
