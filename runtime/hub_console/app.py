@@ -18,7 +18,7 @@ from ..web.listening import WhereToSet
 from ..web.page import PageFiles
 from ..web.serve import STATIC as CONSOLE_STATIC
 from ..web.server import WebServer, frame_app, open_server
-from . import boards
+from . import appearances, boards, metrics, people
 from .hub_connections import HubConnections
 
 STATIC = Path(__file__).parent / "static"
@@ -31,7 +31,7 @@ SHARED = (
     "docs.html",
     "docs.js",
 )  # files of the console, used here, too
-PARTS = (boards,)
+PARTS = (boards, appearances, people, metrics)
 OPTIONS = WhereToSet("with --port", "with --host", "name its file with --password-file")
 
 
