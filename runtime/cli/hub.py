@@ -5,7 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from .hub_boards import add_board, boards, init, revoke
+from .hub_journeys import attendance, journeys
 from .hub_people import erase, erased, move, people
+from .hub_search import index, search
 from .hub_serve import serve
 from .parser import add_actions
 
@@ -25,7 +27,12 @@ def hub(parser: ArgumentParser) -> None:
       rkface hub init --embedded hub/                  a PostgreSQL of its own, to try it out
       rkface hub add-board door-1 --site headquarters
       rkface hub boards
+      rkface hub journeys --from 2026-11-29
       rkface hub erase "Ada Lovelace"
+      rkface hub search visitor.jpg
       rkface hub serve                                 a page with all boards, and an API
     """
-    add_actions(parser, (init, add_board, boards, revoke, people, move, erase, erased, serve))
+    add_actions(
+        parser,
+        (init, add_board, boards, revoke, people, move, erase, erased, search, index, journeys, attendance, serve),
+    )

@@ -13,6 +13,7 @@ from ..core.arguments import integer_from
 from ..core.errors import InputError
 from ..core.missing_package import import_error
 from .hub_options import add_hub, hub_address
+from .options import add_backend, add_bundle
 
 
 def serve(parser: ArgumentParser) -> None:
@@ -20,10 +21,12 @@ def serve(parser: ArgumentParser) -> None:
 
     Without a password it listens on this machine only. With --password-file (from `rkface web-password`) it can listen
     on the network, best with TLS. `rkface access --accounts FILE` manages users and tokens for it. /metrics is for
-    Prometheus. It needs rkface[web].
+    Prometheus. It needs rkface[web]. With --bundle, which has the recognizer of the boards, POST /v1/search says who is
+    in a photo.
 
     examples:
       rkface hub serve
+      rkface hub serve --bundle build/rk3588
       rkface hub serve --host 0.0.0.0 --password-file hub-password --certificate hub.pem --key hub.key
     """
     add_hub(parser)
@@ -44,6 +47,8 @@ def serve(parser: ArgumentParser) -> None:
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="PEM certificate, for https; needs --key")
     parser.add_argument("--key", type=Path, metavar="FILE", help="PEM private key, for https; needs --certificate")
     parser.add_argument("--accounts", type=Path, metavar="FILE", help="users and tokens, of `rkface access --accounts`")
+    add_bundle(parser, default=None)
+    add_backend(parser)
     parser.set_defaults(run=_serve, starts_logs=True)
 
 
@@ -68,6 +73,7 @@ def _open(options: Namespace, opened: ExitStack) -> Any:
         from ..hub_console.app import open_hub_console
     except ModuleNotFoundError as error:
         raise import_error(error, f"the page of the hub needs {error.name}", "pip install 'rkface[web,hub]'") from error
+    from ..inference.pipeline import open_bundle
     from ..web.accounts import Accounts
 
     return opened.enter_context(
@@ -75,6 +81,7 @@ def _open(options: Namespace, opened: ExitStack) -> Any:
             hub_address(options),
             options.host,
             options.port,
+            pipeline=opened.enter_context(open_bundle(options.bundle, options.backend)) if options.bundle else None,
             password_file=options.password_file,
             token_file=options.token_file,
             tls=(options.certificate, options.key) if options.certificate else None,

@@ -11,6 +11,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from ..gallery.people import embedding_identity
+from ..hub.search import check_identity
+from ..inference.pipeline import Pipeline
 from ..web.access import Access
 from ..web.failures import RareLog
 from ..web.icons import draw_icons
@@ -18,37 +21,35 @@ from ..web.listening import WhereToSet
 from ..web.page import PageFiles
 from ..web.serve import STATIC as CONSOLE_STATIC
 from ..web.server import WebServer, frame_app, open_server
-from . import appearances, boards, metrics, people
+from . import appearances, boards, metrics, people, search
 from .hub_connections import HubConnections
 
 STATIC = Path(__file__).parent / "static"
-SHARED = (
-    "style.css",
-    "address.js",
-    "api.js",
-    "dom.js",
-    "frame.js",
-    "docs.html",
-    "docs.js",
-)  # files of the console, used here, too
-PARTS = (boards, appearances, people, metrics)
+# Files of the console that this page uses, too.
+SHARED = ("style.css", "address.js", "api.js", "dom.js", "frame.js", "docs.html", "docs.js")
+PARTS = (boards, appearances, people, search, metrics)
 OPTIONS = WhereToSet("with --port", "with --host", "name its file with --password-file")
 
 
 @contextmanager
-def open_hub_console(address: str, host: str, port: int, **options: Any) -> Iterator[WebServer]:
-    """Serve the hub at ``address`` while the block runs. Other arguments and errors are those of ``open_server``.
-    Raises WorkError or InputError if the hub cannot be reached or is not one."""
+def open_hub_console(
+    address: str, host: str, port: int, *, pipeline: Pipeline | None = None, **options: Any
+) -> Iterator[WebServer]:
+    """Serve the hub at ``address`` while the block runs; with ``pipeline`` also searches. Other arguments and errors
+    are those of ``open_server``. Raises WorkError or InputError if the hub cannot be reached or is not one, or if its
+    embeddings are of another model than those of ``pipeline``."""
     with closing(HubConnections(address)) as connections:
-        with connections.open():  # a wrong address is an error of the first moment
-            pass
-        with open_server(partial(create_app, connections), host, port, settings=OPTIONS, **options) as server:
+        with connections.open() as hub:  # a wrong address is an error of the first moment
+            if pipeline is not None:
+                check_identity(hub, embedding_identity(pipeline.manifest))
+        create = partial(create_app, connections, pipeline=pipeline)
+        with open_server(create, host, port, settings=OPTIONS, **options) as server:
             yield server
 
 
-def create_app(connections: HubConnections, access: Access, rare: RareLog) -> FastAPI:
+def create_app(connections: HubConnections, access: Access, rare: RareLog, pipeline: Pipeline | None = None) -> FastAPI:
     """The application: the page at ``/``, the API under ``/v1``, its description at ``/v1/openapi.json``. Requests use
-    ``connections`` to the hub (``HubDependency``)."""
+    ``connections`` to the hub (``HubDependency``), and searches ``pipeline``, if there is one."""
     shared = {name: (CONSOLE_STATIC / name).read_bytes() for name in SHARED}
     app = frame_app(
         access,
@@ -59,5 +60,5 @@ def create_app(connections: HubConnections, access: Access, rare: RareLog) -> Fa
         description="Boards and people of a hub. Times are seconds since 1970, UTC, and the same as text (RFC 3339) in "
         "the field with `_at` at its end. Errors are application/problem+json (RFC 9457).",
     )
-    app.state.hub = connections
+    app.state.hub, app.state.pipeline = connections, pipeline
     return app

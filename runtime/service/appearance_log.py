@@ -78,14 +78,15 @@ class AppearanceLog(SharedDatabase):
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person, cipher = appearance.match.person if appearance.match else None, self._cipher()
         face = None if sighting.face is None else cipher.encrypt(sighting.face)
+        last = max(appearance.started, appearance.best, appearance.ended)
         with self.writing() as database:
             now = self.clock.advance(database)
             database.execute(
-                "INSERT INTO appearance (id, source, person, started, logged, event, face) "
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
-                "event = ?6, face = iif(person IS ?3, coalesce(?7, face), ?7), "
+                "INSERT INTO appearance (id, source, person, started, logged, event, face, last) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
+                "last = ?8, event = ?6, face = iif(person IS ?3, coalesce(?7, face), ?7), "
                 "renamed = iif(person IS ?3, renamed, NULL)",
-                [appearance.id, appearance.source, person, appearance.started, now, event, face],
+                [appearance.id, appearance.source, person, appearance.started, now, event, face, last],
             )
             if sighting.embedding is not None:
                 value = cipher.encrypt(pack_embedding(sighting.embedding))

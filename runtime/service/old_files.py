@@ -119,14 +119,14 @@ def _move_appearances(old: AppearanceLog, new: AppearanceLog, ownership: Ownersh
     latest = now.now if now else math.inf  # nothing was logged later than now
     rows = old.read("SELECT id, person FROM appearance ORDER BY started")
     mine = [id for id, person in rows if ownership.is_mine(person)]
-    columns = "id, source, person, started, min(logged, ?2), event, face, renamed"
+    columns = "id, source, person, started, min(logged, ?2), event, face, renamed, last"
     named = "IN (SELECT value FROM json_each(?1))"
     for start in range(0, len(mine), BATCH):
         ids = json.dumps(mine[start : start + BATCH])
         batch = old.read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
         vectors = old.read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
         with new.writing(durably=True) as database:
-            database.executemany("INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch)
+            database.executemany("INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch)
             database.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?, ?)", vectors)
         with old.writing() as database:
             database.execute(f"DELETE FROM appearance WHERE id {named}", [ids])

@@ -51,6 +51,7 @@ from .settings import Settings, console_address
 
 # Of alerts that wait for a person: nobody wants to read them after a day.
 MESSAGES = Limits(bytes=4 << 20, seconds=86_400.0)
+HUB_SINK = "hub"  # the name of the receiver that sends events to the hub
 
 log = getLogger("rkface.service")
 
@@ -215,7 +216,7 @@ def _sinks(
         yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
     if settings.hub:
         address = read_address(settings.hub.address)
-        yield delivery("hub", HubEvents(address), address, stored=True)
+        yield delivery(HUB_SINK, HubEvents(address), address, stored=True)
     for name, notify in settings.notify.items():
         yield _open_push(f"notify.{name}", notify, settings, pictures)
 

