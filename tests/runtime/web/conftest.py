@@ -127,7 +127,9 @@ def service_with_liveness(live_bundle, photo_held_up, tmp_path_factory):
 
 @pytest.fixture(scope="package")  # the camera takes half a core, which the tests of other folders need
 def service(tmp_path_factory, pictures):
-    keep = Keep(known_faces=1.0)  # the service deletes what it may not keep at any moment: tests that store one need this
+    keep = Keep(
+        known_faces=1.0
+    )  # the service deletes what it may not keep at any moment: tests that store one need this
     with running(tmp_path_factory.mktemp("service"), pictures, keep=keep) as service:
         yield service
 
