@@ -147,6 +147,10 @@ bench-search: $(INSTALLED) $(FAISS)  ## compare the gallery's search with faiss-
 bench-million: $(INSTALLED) $(FAISS)  ## search among 1,000 to 1,000,000 samples beside faiss' flat and HNSW indices, with recall
 	$(BIN)/python tests/bench/search_growth.py $(OPTIONS)
 
+bench-hub: $(INSTALLED) $(FAISS)  ## search over all people of a hub beside faiss, and what following a hub costs (SEARCH='--sizes 10000', SYNC='--people 1000')
+	$(BIN)/python tests/bench/hub_search.py $(SEARCH)
+	$(BIN)/python tests/bench/hub_sync.py $(SYNC)
+
 bench-quality: $(INSTALLED)  ## time and memory of `rkface gallery check --quality` with 10,000 people (OPTIONS='--people 1000')
 	$(BIN)/python tests/bench/gallery_quality.py $(OPTIONS)
 

@@ -55,10 +55,13 @@ class SharedDatabase:
         self.close()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction. Raises WorkError if the file cannot be written."""
-        with self._lock, readable_errors(self.path), transaction(self._database):
-            yield self._database
+    def writing(self, durably: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction. ``durably``: what it writes is on the disk afterwards; otherwise a power cut may undo the last
+        transactions. Raises WorkError if the file cannot be written."""
+        with self._lock, readable_errors(self.path):
+            self._database.execute(f"PRAGMA synchronous={'FULL' if durably else 'NORMAL'}")
+            with transaction(self._database):
+                yield self._database
 
     def read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
         """All rows that the SQL ``statement`` returns. Raises WorkError if the file cannot be read."""

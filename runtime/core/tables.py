@@ -17,6 +17,7 @@ SEPARATORS = ",;\t|"
 MOST_CELL = 200_000  # characters of a cell: an embedding has some thousand
 MOST_LINE = 4_000_000  # characters of a line
 SAMPLE = 65_536  # bytes that show how a file is encoded
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -122,6 +123,12 @@ def column_letter(place: int) -> str:
         place, digit = divmod(place, 26)
         letters, place = chr(ord("A") + digit) + letters, place - 1
     return letters
+
+
+def as_plain_text(cell: str) -> str:
+    """``cell`` so that a spreadsheet shows it: one that begins like a formula gets an apostrophe in front, after OWASP,
+    "CSV Injection". Who can choose a name could otherwise run a formula at those who open the file."""
+    return f"'{cell}" if cell.startswith(FORMULAS) else cell
 
 
 def check_width(path: Path, row: TableRow, header: TableRow) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.errors import RkfaceError
 from ..core.sqlite import DamagedError, NotADatabaseError
 from .channel import UndeliveredError
-from .event import ALERT_SCHEMA, to_json
+from .event import ALERT_SCHEMA, TEST_SCHEMA, to_json
 from .picture_links import PictureLinks
 from .picture_store import PictureStore
 
@@ -49,8 +49,14 @@ def write_picture(body: bytes, pictures: PictureStore | None, links: PictureLink
     return to_json({**event, "picture": {**event["picture"], **more}})
 
 
-def describe_alert(alert: Mapping[str, Any]) -> tuple[str, str]:
-    """Title and text of a message to a person about ``alert``."""
+def describe_event(event: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Title and text of a message to a person about an alert or a test; None for other events."""
+    if event.get("schema") == TEST_SCHEMA:
+        return "rkface: test message", f"Alerts from {event['device']} can reach you."
+    return _describe_alert(event) if is_alert(event) else None
+
+
+def _describe_alert(alert: Mapping[str, Any]) -> tuple[str, str]:
     appearance = alert["appearance"]
     who = appearance["match"]["name"] if appearance["match"] else "Stranger"
     when = datetime.fromtimestamp(appearance["started"]).astimezone()

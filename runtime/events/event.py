@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ALERT_SCHEMA = "rkface.alert"  # the kind of events about alerts; they contain an appearance
+TEST_SCHEMA = "rkface.test"  # the kind of test messages, which are about nobody
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ def add_digest(event: Mapping[str, Any]) -> dict[str, Any]:
     arrives twice. Raises ValueError or TypeError if JSON cannot express it."""
     plain = json.dumps(event, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return {**event, "event": hashlib.sha256(plain.encode()).hexdigest()[:32]}
+
+
+def make_test_event(receiver: str, device: str, sent: float) -> dict[str, Any]:
+    """The event that tests ``receiver``. ``device``: the name of this board; ``sent``: seconds since 1970."""
+    return {"schema": TEST_SCHEMA, "version": 1, "receiver": receiver, "device": device, "sent": sent}
 
 
 def named_person(event: Mapping[str, Any]) -> str | None:

@@ -28,6 +28,18 @@ SUBSCRIBE_ATTEMPTS = 3  # until we assume that the broker never allows it
 log = logging.getLogger("rkface.events")
 
 
+def publish_once(broker: Broker, client_id: str, message: Message, timeout: float = 10.0) -> None:
+    """Publish ``message`` over a connection of its own. ``client_id``: no other client at the broker may have it, or
+    the broker ends that one's connection. Raises UndeliveredError, RefusedError, and InputError if certificates cannot
+    be used."""
+    connection = BrokerConnection(broker, client_id, "", timeout, lambda *_: None)
+    connection.connect(lambda: None)
+    try:
+        connection.publish([message])
+    finally:
+        connection.disconnect()
+
+
 class Subscription:
     """Messages that this client wants on ``topics``. ``refused``: what the log says if the broker never allows it."""
 
@@ -40,9 +52,9 @@ class Subscription:
 class BrokerConnection:
     """The connection of one client to ``broker``. One thread uses it.
 
-    ``availability``: the topic of the last will. ``timeout``: seconds for each exchange. ``on_message`` is called with
-    the topic and the payload of each message that arrives, and whether it was retained, in another thread. Raises
-    InputError if certificates cannot be used.
+    ``availability``: the topic of the last will; "" for none. ``timeout``: seconds for each exchange.
+    ``on_message`` is called with the topic and the payload of each message that arrives, and whether it was retained,
+    in another thread. Raises InputError if certificates cannot be used.
     """
 
     def __init__(
@@ -85,7 +97,8 @@ class BrokerConnection:
         )
         client.connect_timeout = self._timeout
         client.max_inflight_messages = 1000  # far more than we publish at once: paho must not queue messages by itself
-        client.will_set(self._availability, OFFLINE, qos=1, retain=True)
+        if self._availability:
+            client.will_set(self._availability, OFFLINE, qos=1, retain=True)
         if broker.user or broker.password:
             client.username_pw_set(broker.user, broker.password or None)
         if self._tls is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from ..core.missing_package import import_error
-from .alert_picture import describe_alert, is_alert, read_picture
+from .alert_picture import describe_event, read_picture
 from .channel import UndeliveredError
 from .event import OutgoingEvent
 from .picture_store import PictureStore
@@ -38,10 +38,9 @@ class _Failed:
 
 
 class Push:
-    """A ``Channel`` that sends alerts to the Apprise ``url``, with their picture from ``pictures``. Other events are
-    skipped. A service that takes no attachments gets the text, and so does one that has refused the picture
-    ``WITH_PICTURE`` times. Raises InputError if Apprise is missing or does not know
-    the URL."""
+    """A ``Channel`` that sends alerts to the Apprise ``url``, with their picture from ``pictures``, and test messages.
+    Other events are skipped. A service that takes no attachments gets the text, and so does one that has refused the
+    picture ``WITH_PICTURE`` times. Raises InputError if Apprise is missing or does not know the URL."""
 
     def __init__(self, url: str, pictures: PictureStore | None = None) -> None:
         try:
@@ -87,12 +86,13 @@ class Push:
         from apprise.attachment.memory import AttachMemory
 
         alert = json.loads(event.body)
-        if not is_alert(alert):
+        message = describe_event(alert)
+        if message is None:
             return
-        title, text = describe_alert(alert)
+        title, text = message
         image = read_picture(alert, self._pictures)
-        if self._failed.id != alert["id"]:
-            self._failed = _Failed(alert["id"])
+        if self._failed.id != (id := alert.get("id", "")):
+            self._failed = _Failed(id)
         shown = image is not None and self._failed.attempts < WITH_PICTURE
         attachment = AttachMemory(image, name="picture.jpg", mimetype="image/jpeg") if shown else None
         self._failed = replace(self._failed, attempts=self._failed.attempts + 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from .connection import hub_errors
-from .migrations import BOARD, ID
+from .migrations import BOARD
 
 if TYPE_CHECKING:
     import psycopg
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Hub = psycopg.Connection[Any]
 
 ROLE = "rkface_board_"  # start of the role of a board
+# Of boards and sites, as in the tables: a part of the name of a role, which has 63 characters at most.
+ID = r"^[a-z0-9][a-z0-9-]{0,47}$"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def add_person(
             raise InputError(f"the hub knows somebody called {name!r}: add samples to this person, or use another name")
         hub.execute("INSERT INTO rkface.person (id, name) VALUES (%s, %s)", [person, name])
         for site in sites:
-            _check_site(hub, site)
+            check_site(hub, site)
             hub.execute("INSERT INTO rkface.stay (person, site) VALUES (%s, %s)", [person, site])
         insert_samples(hub, person, samples, identity)
     return person
@@ -102,7 +102,7 @@ def move_person(hub: Hub, person: str, sites: Sequence[str]) -> None:
     """Make ``person`` (an id) known at exactly ``sites``; limits of validity at sites that stay are kept."""
     with hub_errors(), hub.transaction():
         for site in sites:
-            _check_site(hub, site)
+            check_site(hub, site)
         hub.execute("DELETE FROM rkface.stay WHERE person = %s AND site <> ALL(%s)", [person, list(sites)])
         for site in sites:
             hub.execute("INSERT INTO rkface.stay (person, site) VALUES (%s, %s) ON CONFLICT DO NOTHING", [person, site])
@@ -143,6 +143,7 @@ def _check_identity(hub: Hub, identity: str) -> None:
         )
 
 
-def _check_site(hub: Hub, site: str) -> None:
+def check_site(hub: Hub, site: str) -> None:
+    """Raise InputError if the hub has no such site."""
     if hub.execute("SELECT 1 FROM rkface.site WHERE id = %s", [site]).fetchone() is None:
         raise InputError(f"the hub has no site {site!r}: `rkface hub add-board BOARD --site {site}` adds it")

@@ -23,12 +23,8 @@ from numpy.typing import NDArray
 from ..alerts.rule import LONGEST_COOLDOWN
 from ..core.errors import WorkError
 from ..core.shared_database import SharedDatabase
-from ..core.sqlite import (
-    move_damaged_file_away,
-    readable_errors,
-    transaction,
-)
-from ..core.stored_clock import CLOCK, StoredClock, read_clock
+from ..core.sqlite import move_damaged_file_away
+from ..core.stored_clock import StoredClock
 from ..gallery.encryption import NoCipher
 from ..tracking.appearance import Appearance
 from .appearance_tables import SCRUB, open_log
@@ -38,7 +34,6 @@ from .sighting import EMBEDDING, PNG, Sighting, StoredEmbeddings, pack_embedding
 MOST = 200  # appearances in one answer
 NOTHING = Sighting()
 KEPT = "its -wal file keeps what was deleted: stop it"
-BATCH = 100  # appearances that are moved at once, with their faces in memory
 
 log = getLogger("rkface.appearances")
 
@@ -83,14 +78,15 @@ class AppearanceLog(SharedDatabase):
         event = json.dumps(appearance.as_event(), ensure_ascii=False)
         person, cipher = appearance.match.person if appearance.match else None, self._cipher()
         face = None if sighting.face is None else cipher.encrypt(sighting.face)
+        last = max(appearance.started, appearance.best, appearance.ended)
         with self.writing() as database:
             now = self.clock.advance(database)
             database.execute(
-                "INSERT INTO appearance (id, source, person, started, logged, event, face) "
-                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
-                "event = ?6, face = iif(person IS ?3, coalesce(?7, face), ?7), "
+                "INSERT INTO appearance (id, source, person, started, logged, event, face, last) "
+                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET person = ?3, started = ?4, "
+                "last = ?8, event = ?6, face = iif(person IS ?3, coalesce(?7, face), ?7), "
                 "renamed = iif(person IS ?3, renamed, NULL)",
-                [appearance.id, appearance.source, person, appearance.started, now, event, face],
+                [appearance.id, appearance.source, person, appearance.started, now, event, face, last],
             )
             if sighting.embedding is not None:
                 value = cipher.encrypt(pack_embedding(sighting.embedding))
@@ -278,41 +274,6 @@ class AppearanceLog(SharedDatabase):
             gone += database.execute(f"DELETE FROM alert WHERE {named}", [ids]).rowcount
         if gone:
             self.remove_deleted_bytes(KEPT)
-
-    def take_over(self, old: AppearanceLog, is_mine: Callable[[str | None], bool]) -> int:
-        """Move the appearances of ``old`` that are ``is_mine`` (called with the id of the person, or None) to this log.
-        Return how many remain there.
-
-        They are on the disk here before they are deleted there. After an interruption, call it again: none is stored
-        twice. Raises WorkError if a log cannot be written.
-        """
-        clock = old.read("SELECT name, value FROM setting WHERE name = ?", [CLOCK])
-        with self.writing() as database:
-            database.executemany("INSERT OR IGNORE INTO setting VALUES (?, ?)", clock)
-            kept = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
-        now = read_clock(kept[0]) if kept else None
-        latest = now.now if now else math.inf  # nothing was logged later than now
-        rows = old.read("SELECT id, person FROM appearance ORDER BY started")
-        mine = [id for id, person in rows if is_mine(person)]
-        for start in range(0, len(mine), BATCH):
-            ids = json.dumps(mine[start : start + BATCH])
-            columns = "id, source, person, started, min(logged, ?2), event, face, renamed"
-            named = "IN (SELECT value FROM json_each(?1))"
-            batch = old.read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
-            vectors = old.read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
-            with self._lock, readable_errors(self.path):
-                self._database.execute("PRAGMA synchronous=FULL")
-                with transaction(self._database):
-                    self._database.executemany(
-                        "INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch
-                    )
-                    self._database.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?, ?)", vectors)
-                self._database.execute("PRAGMA synchronous=NORMAL")
-            with old.writing() as database:
-                database.execute("DELETE FROM appearance WHERE id IN (SELECT value FROM json_each(?))", [ids])
-        if mine:
-            old.remove_deleted_bytes(KEPT)
-        return old.count()
 
 
 def _from_row(row: Sequence[Any]) -> LoggedAppearance:

@@ -38,6 +38,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX alert_person ON alert (person)",
     ),
+    (
+        # When somebody was seen last, as far as is known: for journeys, which look for pauses. The index has all that
+        # they look at.
+        "ALTER TABLE appearance ADD COLUMN last REAL NOT NULL DEFAULT 0.0",
+        "UPDATE appearance SET last = max(started, ifnull(json_extract(event, '$.best'), 0), "
+        "ifnull(json_extract(event, '$.ended'), 0))",
+        "DROP INDEX appearance_person",
+        "CREATE INDEX appearance_person ON appearance (person, started, source, last)",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ..gallery.gallery import Gallery
+from ..hub.journeys import StoredStops
 from ..tracking.appearance import Appearance
 from .appearance_log import LoggedAppearance
 from .camera_control import CameraControl
@@ -85,6 +86,16 @@ class CameraService(Protocol):
             since: Only appearances that started then or later.
             until: Only appearances that started earlier.
         """
+
+    def stops(
+        self,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> StoredStops:
+        """Return the appearances of known people for journeys; the filters are those of ``appearances``."""
 
     def delete_appearances(self, ids: Sequence[str]) -> int:
         """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from ..backends.bindings import find_binding
 from ..core.installed import package_version
+from ..core.metrics import Metric, write_metrics_text
 from ..events import BoardReport, CameraReport, Delivery, SinkState
 from ..gallery.gallery import Gallery
 from ..hub.client import HubClient, HubState
@@ -37,17 +38,6 @@ class Parts:
     sinks: Sequence[Delivery]
     problems: Problems
     hub: HubClient | None = None
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One sample in Prometheus' text format; ``kind`` is "gauge" or "counter"."""
-
-    name: str
-    kind: str
-    help: str
-    value: float
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_health(parts: Parts, clocks: Clocks) -> Health:
@@ -139,20 +129,7 @@ def _binding() -> str:
 
 def write_metrics(parts: Parts, health: Health, failed_frames: int) -> str:
     """Return ``health`` and the counts of ``parts`` in Prometheus' text format 0.0.4."""
-    lines: list[str] = []
-    described = set()
-    for metric in sorted(_metrics(parts, health, failed_frames), key=lambda metric: metric.name):
-        name = f"rkface_{metric.name}"
-        if name not in described:
-            described.add(name)
-            lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}"]
-        labels = ",".join(f'{key}="{_escape(text)}"' for key, text in metric.labels.items())
-        lines.append(f"{name}{{{labels}}} {metric.value:.10g}" if labels else f"{name} {metric.value:.10g}")
-    return "\n".join(lines) + "\n"
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return write_metrics_text(_metrics(parts, health, failed_frames))
 
 
 def _metrics(parts: Parts, health: Health, failed_frames: int) -> Iterator[Metric]:

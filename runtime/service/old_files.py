@@ -4,6 +4,8 @@ that wait. A gallery takes what names its people, and what names nobody of anoth
 from __future__ import annotations
 
 import fcntl
+import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,15 +17,17 @@ from pathlib import Path
 from ..core.atomic import SQLITE_SUFFIXES, sync_to_disk
 from ..core.errors import WorkError
 from ..core.sqlite import open_read_only
+from ..core.stored_clock import CLOCK, read_clock
 from ..events import OutboxInUseError, is_event_folder, move_events, read_named_people
 from ..gallery.backup_files import APPLICATION
 from ..gallery.companions import Companion, companion_path
-from .appearance_log import AppearanceLog
+from .appearance_log import KEPT, AppearanceLog
 from .log_files import OLD_FILE, log_path
 from .receiver_settings import Events
 from .settings import Settings
 
 EVENTS = "events-"  # the start of the names of the old folders of events; the name of the receiver follows
+BATCH = 100  # appearances that are moved at once, with their faces in memory
 
 log = getLogger("rkface.service")
 
@@ -87,7 +91,8 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 def _take_over_log(old: Path, new: Path, ownership: Ownership) -> None:
     with AppearanceLog(old) as source, AppearanceLog(new) as target:
-        remaining = target.take_over(source, ownership.is_mine)
+        _move_appearances(source, target, ownership)
+        remaining = source.count()
     if remaining:
         log.info("%s: %d appearances are left to other galleries in this folder", old, remaining)
         return
@@ -101,6 +106,32 @@ def _take_over_log(old: Path, new: Path, ownership: Ownership) -> None:
     except OSError as error:
         raise WorkError(f"{old}: cannot be deleted: {error.strerror}: check the owner of its folder") from error
     log.info("%s: taken over into %s", old, new.name)
+
+
+def _move_appearances(old: AppearanceLog, new: AppearanceLog, ownership: Ownership) -> None:
+    """Move what belongs to this gallery. It is on the disk in ``new`` before it is deleted in ``old``, so after an
+    interruption nothing is lost, and the next call stores nothing twice."""
+    clock = old.read("SELECT name, value FROM setting WHERE name = ?", [CLOCK])
+    with new.writing() as database:
+        database.executemany("INSERT OR IGNORE INTO setting VALUES (?, ?)", clock)
+        kept = database.execute("SELECT value FROM setting WHERE name = ?", [CLOCK]).fetchone()
+    now = read_clock(kept[0]) if kept else None
+    latest = now.now if now else math.inf  # nothing was logged later than now
+    rows = old.read("SELECT id, person FROM appearance ORDER BY started")
+    mine = [id for id, person in rows if ownership.is_mine(person)]
+    columns = "id, source, person, started, min(logged, ?2), event, face, renamed, last"
+    named = "IN (SELECT value FROM json_each(?1))"
+    for start in range(0, len(mine), BATCH):
+        ids = json.dumps(mine[start : start + BATCH])
+        batch = old.read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
+        vectors = old.read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
+        with new.writing(durably=True) as database:
+            database.executemany("INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch)
+            database.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?, ?)", vectors)
+        with old.writing() as database:
+            database.execute(f"DELETE FROM appearance WHERE id {named}", [ids])
+    if mine:
+        old.remove_deleted_bytes(KEPT)
 
 
 def _take_over_events(old: Path, settings: Settings, ownership: Ownership) -> None:

@@ -11,6 +11,7 @@ from .alert_history import AlertHistory
 from .alert_rules import RuleState, RuleTrial
 from .appearance_log import AppearanceLog
 from .current_settings import CurrentSettings
+from .receiver_trial import send_test_message, testable_receivers
 
 log = getLogger("rkface.service")
 
@@ -32,6 +33,15 @@ class RuleRequests:
         delete it if the configuration has none. Raises InputError, and changes nothing, if it cannot be used."""
         self._current.change(lambda live: live.with_rule(name, rule))
         log.info("rule %s: changed", name)
+
+    def testable_receivers(self) -> list[str]:
+        """Names of the receivers that can get a test message."""
+        return testable_receivers(self._current.settings)
+
+    def send_test_message(self, receiver: str) -> None:
+        """As ``send_test_message`` of ``receiver_trial.py``, with the settings that are in effect."""
+        send_test_message(self._current.settings, receiver)
+        log.info("receiver %s: a test message was sent", receiver)
 
     def try_rule(self, rule: Rule, days: float) -> RuleTrial:
         """Return what ``rule`` would have sent for the appearances of the last ``days``."""

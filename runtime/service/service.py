@@ -34,6 +34,7 @@ from .enrollment_requests import EnrollmentRequests
 from .health import Parts, read_health, report_board, write_metrics
 from .known_people import KnownPeople
 from .log_files import log_path
+from .logged_stops import LoggedStops
 from .photo_requests import PhotoRequests
 from .problems import Problems
 from .publisher import Publisher
@@ -41,6 +42,7 @@ from .review_requests import ReviewRequests
 from .rule_requests import RuleRequests
 from .settings import CameraSettings, Settings
 from .startup import (
+    HUB_SINK,
     check_library,
     follow_hub,
     lock_gallery,
@@ -93,6 +95,7 @@ class Service:
         self._last_prune = -math.inf
         self._ready = False
         self.started = time.time()
+        self._begun = time.monotonic()
 
     def __enter__(self) -> Service:
         settings = self._settings
@@ -267,6 +270,16 @@ class Service:
     ) -> list[LoggedAppearance]:
         return self._log.newest(limit, before, person, source, since=since, until=until)
 
+    def stops(
+        self,
+        person: str | None = None,
+        source: str | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> LoggedStops:
+        return LoggedStops(self._log, self.gallery, person, source, since, until)
+
     def delete_appearances(self, ids: Sequence[str]) -> int:
         if self._pictures is not None:
             self._pictures.erase_appearances(ids)
@@ -374,12 +387,17 @@ class Service:
         return report_board(self.health()) if self._ready else None
 
     def _describe(self) -> dict[str, object]:
-        """The state of this board for the hub."""
+        """The state of this board for the hub. ``running`` (seconds), ``lost`` (events) and ``blind`` (cameras) tell it
+        when nobody looked."""
         if not self._ready:
             return {}
         health = self.health()
-        waiting = sum(sink.waiting for sink in health.sinks)
-        return {"release": health.version, "queue": waiting, "celsius": health.celsius, "ok": health.ok}
+        return {
+            "release": health.version, "queue": sum(sink.waiting for sink in health.sinks), "celsius": health.celsius,
+            "ok": health.ok, "running": round(time.monotonic() - self._begun, 1),
+            "lost": sum(sink.lost for sink in health.sinks if sink.name == HUB_SINK),
+            "blind": [camera.name for camera in health.cameras if not (camera.connected and camera.on)],
+        }  # fmt: skip
 
     def _erase_unnamed(self, person: Person) -> None:
         """Erase what is kept of ``person``, whom the hub has erased, without the name. What is left is logged."""

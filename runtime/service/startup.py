@@ -51,6 +51,7 @@ from .settings import Settings, console_address
 
 # Of alerts that wait for a person: nobody wants to read them after a day.
 MESSAGES = Limits(bytes=4 << 20, seconds=86_400.0)
+HUB_SINK = "hub"  # the name of the receiver that sends events to the hub
 
 log = getLogger("rkface.service")
 
@@ -215,9 +216,17 @@ def _sinks(
         yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
     if settings.hub:
         address = read_address(settings.hub.address)
-        yield delivery("hub", HubEvents(address), address, stored=True)
+        yield delivery(HUB_SINK, HubEvents(address), address, stored=True)
     for name, notify in settings.notify.items():
         yield _open_push(f"notify.{name}", notify, settings, pictures)
+
+
+def find_broker(mqtt: MqttSettings) -> Broker:
+    """The broker of the settings. Raises InputError if its password cannot be read."""
+    password = read_secret(mqtt.password) if mqtt.password else ""
+    return Broker(
+        mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
+    )
 
 
 def _open_push(name: str, notify: NotifySettings, settings: Settings, pictures: PictureStore | None) -> Delivery:
@@ -236,13 +245,9 @@ def _open_mqtt(
     pictures: PictureStore | None,
     switches: SwitchRequests | None,
 ) -> Mqtt:
-    password = read_secret(mqtt.password) if mqtt.password else ""
-    broker = Broker(
-        mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
-    )
     digest = sha256(f"{mqtt.host}:{mqtt.port}".encode(errors="surrogateescape")).hexdigest()[:16]
     return Mqtt(
-        broker,
+        find_broker(mqtt),
         settings.device,
         settings.camera,
         prefix=mqtt.prefix,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from .listening import LOOPBACK, listen
+from .listening import CONSOLE, LOOPBACK, WhereToSet, listen
 from .password import PasswordCheck, read_password, read_token
 
 log = logging.getLogger("rkface.web")
@@ -46,12 +46,14 @@ def open_entry(
     password_file: Path | None = None,
     token_file: Path | None = None,
     tls: tuple[Path, Path] | None = None,
+    settings: WhereToSet = CONSOLE,
 ) -> Iterator[Entry]:
     """Listen while the block runs.
 
     port        0 means any free port
     token_file  the token that Prometheus sends instead of the password
     tls         a certificate and its key, both PEM
+    settings    where these come from, for messages
 
     Raises InputError if ``host`` can be reached from other machines and there is no ``password_file``, if a file
     cannot be used, or if nobody can listen at this address.
@@ -59,14 +61,14 @@ def open_entry(
     password = PasswordCheck(read_password(password_file)) if password_file else None
     if password is None and host not in LOOPBACK:
         raise InputError(
-            f"the console needs a password to listen on {host}: run `rkface web-password` and set password_file. "
+            f"the console needs a password to listen on {host}: run `rkface web-password` and {settings.password}. "
             "Without a password it listens on 127.0.0.1 only (from another machine: ssh -L 8080:localhost:8080 board)"
         )
     token = read_token(token_file) if token_file else ""
     context = _tls_context(*tls) if tls else None
     if context is None and password is not None and host not in LOOPBACK:
         log.warning("listening on %s without TLS: others on the network can read the password and the pictures", host)
-    with listen(host, port) as listening:
+    with listen(host, port, settings) as listening:
         shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if tls else 'http'}://{shown}:{listening.getsockname()[1]}"
         yield Entry(listening, address, password, token, context)

@@ -30,7 +30,7 @@ async def detect_faces(
     request: Request, service: ServiceDependency, workload: WorkloadDependency, aligned: Aligned = False
 ) -> DetectedPhoto:
     """The faces in a photo, with their quality."""
-    return await _answer(
+    return await answer_photos(
         request, workload, ("photo",), lambda photos: service.photos.detect(photos[0], aligned=aligned)
     )
 
@@ -50,7 +50,7 @@ async def identify_faces(
     def identify(photos: list[NDArray[np.uint8]]) -> IdentifiedPhoto:
         return service.photos.identify(photos[0], people=people, threshold=threshold, aligned=aligned)
 
-    return await _answer(request, workload, ("photo",), identify)
+    return await answer_photos(request, workload, ("photo",), identify)
 
 
 @router.post("/compare", openapi_extra=photo_body("first", "second"))
@@ -66,10 +66,10 @@ async def compare_faces(
     def compare(photos: list[NDArray[np.uint8]]) -> PhotoComparison:
         return service.photos.compare((photos[0], photos[1]), threshold=threshold, aligned=aligned)
 
-    return await _answer(request, workload, ("first", "second"), compare)
+    return await answer_photos(request, workload, ("first", "second"), compare)
 
 
-async def _answer(
+async def answer_photos(
     request: Request,
     workload: Workload,
     names: tuple[str, ...],

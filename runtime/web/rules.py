@@ -1,16 +1,17 @@
-"""``/v1/rules`` and ``/v1/groups``: rules for alerts, and groups of people."""
+"""``/v1/rules``, ``/v1/receivers`` and ``/v1/groups``: rules for alerts, who gets these, and groups of people."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, HTTPException
 
 from ..alerts.rule import Rule
+from ..core.errors import WorkError
 from ..gallery.groups import list_groups, set_groups
 from ..gallery.people import Person
 from ..service.alert_rules import RuleState, RuleTrial
 from .api import find_person
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, ServiceDependency, WorkloadDependency
-from .schemas import GroupSize, NewGroups, TriedRule
+from .schemas import AlertReceiver, GroupSize, NewGroups, SentTest, TriedRule
 from .wire import Cursor, Limit, Page, page_of
 
 router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
@@ -42,6 +43,24 @@ def reset_alert_rule(service: ServiceDependency, name: str) -> None:
 async def try_alert_rule(service: ServiceDependency, workload: WorkloadDependency, body: TriedRule) -> RuleTrial:
     """What a rule would have sent for the appearances of the last days. It is not stored, and nothing is sent."""
     return await workload.slow.run(lambda: service.rules.try_rule(body.rule, body.days))
+
+
+@router.get("/receivers", tags=["rules"])
+def list_receivers(service: ServiceDependency) -> Page[AlertReceiver]:
+    """The receivers of alerts that can get a test message."""
+    return Page(items=[AlertReceiver(name) for name in service.rules.testable_receivers()], next=None)
+
+
+@router.post("/receivers/{name}/test", tags=["rules"], responses=NOT_FOUND | BUSY)
+async def test_receiver(service: ServiceDependency, workload: WorkloadDependency, name: str) -> SentTest:
+    """Send a test message to a receiver, at once and once. It contains no person and no picture."""
+    if name not in service.rules.testable_receivers():
+        raise HTTPException(404, "there is no such receiver")
+    try:
+        await workload.slow.run(lambda: service.rules.send_test_message(name))
+    except WorkError as error:
+        return SentTest(False, str(error))
+    return SentTest(True, None)
 
 
 @router.get("/groups", tags=["people"])

@@ -204,6 +204,21 @@ class TriedRule:
 
 
 @dataclass(frozen=True)
+class AlertReceiver:
+    """``name``: as rules name the receiver."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class SentTest:
+    """Whether a receiver has the test message. ``problem``: why it does not; null if it does."""
+
+    delivered: bool
+    problem: str | None
+
+
+@dataclass(frozen=True)
 class GroupSize:
     """A group of people. ``people``: the number of its members."""
 

@@ -17,7 +17,9 @@ from starlette.responses import JSONResponse, Response
 from ..core.text import readable
 
 # Fields with seconds since 1970. Each has a neighbor with the same time as text, such as "started_at". 0: not yet.
-TIMES = frozenset({"started", "ended", "created", "changed", "used", "last", "time", "error_time", "until"})
+TIMES = frozenset(
+    {"started", "ended", "created", "changed", "used", "last", "time", "error_time", "until", "seen", "revoked"}
+)
 MOST = 1000  # entries of a page
 
 LARGEST = 2**62  # of a number in a cursor

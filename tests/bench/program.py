@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,9 @@ def write_results(out: Path, markdown: str, results: Any) -> None:
     paths[0].write_text(markdown, encoding="utf-8")
     paths[1].write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{markdown}\nwritten: {paths[0]}, {paths[1]}")
+
+
+def cpu_model() -> str:
+    """The name of this machine's CPU."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), os.uname().machine)

@@ -14,15 +14,13 @@ that faiss' flat index finds, which compares all. rkface reads the samples that 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import gallery_search  # noqa: F401 - sets the number of threads before numpy is loaded, and finds faiss
 import numpy as np
-from program import create_parser, format_table, write_results
+from program import cpu_model, create_parser, format_table, write_results
 from scaling import draw_plots, fit_line
 from search_samples import KINDS, SAMPLES_OF_EACH, Kind, make_probes, make_samples
 
@@ -66,7 +64,7 @@ def main() -> int:
         for size in options.sizes:
             with stage(f"{kind}, {size:,} samples"):
                 rows += measure(kind, size, options.rounds, options.recall, with_hnsw=size <= options.hnsw)
-    text = f"faiss {faiss.__version__}, numpy {np.__version__}, OpenCV {cv2.__version__}, {machine()}, one thread.\n"
+    text = f"faiss {faiss.__version__}, numpy {np.__version__}, OpenCV {cv2.__version__}, {cpu_model()}, one thread.\n"
     write_results(options.out, f"{text}\n{format_rows(rows)}", [asdict(row) for row in rows])
     plots = options.out.with_suffix(".svg")
     plots.write_text(draw_growth(rows), encoding="utf-8")
@@ -133,11 +131,6 @@ def median_interval(values: list[float]) -> tuple[float, float, float]:
     drawn = np.random.default_rng(0).choice(values, (2000, len(values)))
     low, high = np.percentile(np.median(drawn, axis=1), (2.5, 97.5))
     return float(np.median(values)), float(low), float(high)
-
-
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), os.uname().machine)
 
 
 def format_rows(rows: list[Row]) -> str:

@@ -34,6 +34,22 @@ CELL = 32
 LANDMARKS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]], np.float32)
 
 
+@pytest.fixture
+def apprise_at_once(monkeypatch):
+    """Apprise waits for seconds between two messages to one service, so that it does not refuse them."""
+    monkeypatch.setattr("apprise.plugins.base.NotifyBase.request_rate_per_sec", 0)
+
+
+@pytest.fixture
+def ntfy(apprise_at_once):
+    """A phone: a receiver of messages like ntfy."""
+    from .events.ntfy_server import NtfyServer
+
+    server = NtfyServer()
+    yield server
+    server.close()
+
+
 def saved(path, nodes, shape, outputs, constants):
     graph = helper.make_graph(
         nodes,

@@ -33,7 +33,7 @@ async function send(method, path, body) {
   try {
     return await fetch(`/v1${path}`, { method, headers, body: file ? body : body && JSON.stringify(body) });
   } catch {
-    throw new Error("No connection to the camera service.");
+    throw new Error("No connection to the server.");
   }
 }
 

@@ -83,3 +83,9 @@ export const notLiveMark = (live) => (live === false
 export const nameOf = (match) => (match
   ? h("span", { class: "known" }, match.name)
   : h("span", { class: "unknown" }, "unknown"));
+
+// A table that can be scrolled on a narrow screen; its last column may have long texts.
+export const table = (label, heads, rows) => h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, h("table", {},
+  h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
+  h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", { class: place === row.length - 1 ? "wide" : "" },
+    cell instanceof Node ? cell : String(cell))))))));

@@ -1,7 +1,7 @@
 // The state of the service, its cameras, the NPU and the receivers of events.
 
 import { get } from "./api.js";
-import { count, dateTime, duration, h, repeat } from "./dom.js";
+import { count, dateTime, duration, h, repeat, table } from "./dom.js";
 
 export async function show(main) {
   const body = h("div");
@@ -45,8 +45,3 @@ const state = (good, yes, no) => h("span", { class: good ? "known" : "bad" }, go
 
 const facts = (all) => h("dl", {}, Object.entries(all).filter(([, value]) => value)
   .flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
-
-const table = (label, heads, rows) => h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, h("table", {},
-  h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
-  h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) => h("td", { class: place === row.length - 1 ? "wide" : "" },
-    cell instanceof Node ? cell : String(cell))))))));

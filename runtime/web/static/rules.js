@@ -7,7 +7,7 @@ import { editRule } from "./rule_editor.js";
 import { trial } from "./rule_trial.js";
 
 export async function show(main, name) {
-  const rules = await getAll("/rules");
+  const [rules, receivers] = await Promise.all([getAll("/rules"), getAll("/receivers")]);
   if (name === "new") return editRule(main, null, rules);
   const chosen = rules.find((one) => one.name === name);
   if (name && chosen) return editRule(main, chosen, rules);
@@ -20,7 +20,29 @@ export async function show(main, name) {
     h("p", { class: "row" }, h("span", { class: "grow" }, "A rule says when an alert is sent, and to whom."),
       h("a", { class: "button admin-only", href: addressOf("rules", "new") }, "New rule…")),
     ...(rules.length ? rules.map((one) => card(one, draw))
-      : [h("p", { class: "card" }, "There are no rules yet, so no alerts are sent.")]));
+      : [h("p", { class: "card" }, "There are no rules yet, so no alerts are sent.")]),
+    ...(receivers.length ? [testable(receivers)] : []));
+}
+
+// The receivers, each with a button that sends it a message, to see whether alerts would arrive.
+function testable(receivers) {
+  const row = ({ name }) => {
+    const result = h("span", { class: "grow", role: "status" });
+    const button = h("button", { type: "button", class: "admin-only", "aria-label": `Send a test message to ${name}`, onclick: async () => {
+      button.disabled = true;
+      result.replaceChildren("Sending…");
+      try {
+        const { delivered, problem } = await call("POST", `/receivers/${encodeURIComponent(name)}/test`);
+        result.replaceChildren(h("span", { class: delivered ? "known" : "bad" }, delivered ? "It has the message." : problem));
+      } catch (error) { result.replaceChildren(h("span", { class: "bad" }, error.message)); }
+      button.disabled = false;
+      button.focus();
+    } }, "Send a test message");
+    return h("li", {}, h("span", { class: "short" }, name), result, button);
+  };
+  return h("section", { class: "card", "aria-label": "Receivers" }, h("h2", {}, "Receivers"),
+    h("p", { class: "faint" }, "Who can get alerts, as the configuration says. A test message contains no person and no picture."),
+    h("ul", { class: "rows" }, receivers.map(row)));
 }
 
 const path = (name) => `/rules/${encodeURIComponent(name)}`;

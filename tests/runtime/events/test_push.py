@@ -14,7 +14,6 @@ from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.service.logging_setup import start_logs
 
 from .mail_server import MailServer
-from .ntfy_server import NtfyServer
 from .world import PATIENCE, alert, event, reference
 
 pytest.importorskip("apprise")
@@ -24,21 +23,8 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4
 SECRETS = ("tk_secret1", "topic-secret2", "secret")
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    """Apprise waits for seconds between two messages to one service, so that it does not refuse them."""
-    monkeypatch.setattr("apprise.plugins.base.NotifyBase.request_rate_per_sec", 0)
-
-
 @pytest.fixture
-def ntfy():
-    server = NtfyServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def mail():
+def mail(apprise_at_once):
     server = MailServer()
     yield server
     server.close()

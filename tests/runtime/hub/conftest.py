@@ -32,14 +32,20 @@ def sample(seed):
 
 
 @pytest.fixture(scope="session")
-def server():
-    # A short path: the name of a socket has 107 bytes at most.
+def folder():
+    """For servers. The path is short: the name of a socket has 107 bytes at most. If root runs the tests, the server is
+    another user's, who could not reach the folders of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="rkface-hub-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(folder):
     server, address = start_embedded(folder / "pg")
     save_fsyncs(address)
     yield address
     server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

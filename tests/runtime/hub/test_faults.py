@@ -11,8 +11,9 @@ from rkface.runtime.core.steady_clock import SETTLED
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect, explain
+from rkface.runtime.hub.embedded import start_embedded
 from rkface.runtime.hub.lease import Lease
-from rkface.runtime.hub.migrations import MIGRATIONS, check_version, migrate
+from rkface.runtime.hub.migrations import check_version, find_migrations, latest_version, migrate
 from rkface.runtime.hub.people import add_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import push_people
@@ -70,13 +71,24 @@ def test_a_server_without_pgvector_is_told_where_to_get_it(database):
         assert connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'rkface'").fetchone() is None
 
 
-@pytest.mark.parametrize(("version", "message"), [(len(MIGRATIONS) + 1, "update rkface here"), (0, "rkface hub init")])
+@pytest.mark.parametrize(("version", "message"), [(latest_version() + 1, "update rkface here"), (0, "rkface hub init")])
 def test_tables_of_another_version_are_refused_with_the_remedy(hub, database, version, message, capsys):
     hub.execute("UPDATE rkface.version SET number = %s", [version])
     with pytest.raises(InputError, match=message):
         check_version(hub)
     assert main(["hub", "boards", "--hub", database]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_each_migration_has_the_next_number():
+    assert [int(name[:3]) for name in find_migrations()] == [*range(1, latest_version() + 1)]
+
+
+def test_migrating_again_keeps_people_and_rights(hub, board):
+    with board("door-1", "east") as (own, _):
+        add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        migrate(hub)
+        assert own.execute("SELECT name FROM rkface.person").fetchall() == [("Ada",)]
 
 
 def test_another_database_is_refused(database, capsys):
@@ -182,16 +194,17 @@ def test_add_board_prints_an_address_that_works(hub, database, capsys):
         assert own.execute("SELECT rkface.my_board()").fetchone() == ("door-1",)
 
 
-def test_an_embedded_hub_needs_no_other_address(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_an_embedded_hub_needs_no_other_address(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
     assert main(["hub", "init", "--embedded", "hub"]) == 0
     monkeypatch.setenv("RKFACE_HUB", "embedded:hub")
     assert main(["hub", "add-board", "door-1", "--site", "east"]) == 0
     address = capsys.readouterr().out.splitlines()[-1]
-    assert address == f"embedded:rkface_board_door_1@{tmp_path / 'hub'}"
+    assert address == f"embedded:rkface_board_door_1@{folder / 'hub'}"
     with connect(address) as own, Gallery(tmp_path / "gallery.sqlite", ONE, create=True) as gallery:
         gallery.add("Ada", [sample(1)])
         push_people(own, gallery)
         sync(own, gallery, Lease(gallery))
     assert main(["hub", "people"]) == 0
     assert "Ada" in capsys.readouterr().out
+    start_embedded(folder / "hub")[0].cleanup()

@@ -61,6 +61,12 @@ def test_a_board_cannot_put_its_own_table_in_place_of_one_of_the_hub(hub, board,
         assert hub.execute("SELECT name FROM rkface.person").fetchall() == [("Bob",)]
 
 
+def test_every_table_hides_rows_from_boards(hub):
+    open_tables = hub.execute("SELECT relname FROM pg_class WHERE relnamespace = 'rkface'::regnamespace "
+                              "AND relkind = 'r' AND NOT relrowsecurity").fetchall()  # fmt: skip
+    assert open_tables == []
+
+
 def test_no_function_with_the_rights_of_the_owner_searches_what_a_board_can_write(hub):
     """A new function with SECURITY DEFINER must end its search path with pg_temp, which is searched first otherwise."""
     found = hub.execute(

@@ -28,12 +28,13 @@ PEOPLE = [
     "stay",
     "sample",
     "setting",
+    "appearance",
     "event",
     "heartbeat",
     "review",
     "review_sample",
 ]  # tables with, or about, people
-TABLES = [*PEOPLE, "site", "board", "change", "tombstone", "receipt"]
+TABLES = [*PEOPLE, "site", "board", "change", "tombstone", "receipt", "silence"]
 
 
 class Interruption(Exception):

@@ -24,7 +24,6 @@ from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import CameraSettings, Settings
 
 from ..conftest import scene
-from ..events.ntfy_server import NtfyServer
 from ..events.test_webhook import start
 from .test_service import Script
 
@@ -33,13 +32,6 @@ serving = pytest.importorskip("rkface.runtime.web.serve")
 
 ADA, STRANGER = (0, 2), (1, 6)  # who, and the column of the scene
 SIDE = 64  # pixels of a face of the scene
-
-
-@pytest.fixture
-def ntfy():
-    server = NtfyServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ import pytest
 import websockets.sync.client as sockets
 from websockets.exceptions import InvalidStatus
 
+from rkface.runtime.gallery.match import Match
+from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.live import MAX_STREAMS
 from rkface.runtime.web.serve import create_app
@@ -306,6 +308,34 @@ def test_appearances_of_a_day_are_listed_and_chosen_ones_deleted(client, service
     assert client.post("/v1/appearances/delete", json=chosen).json() == {"deleted": 1}
     assert older["id"] not in [one["id"] for one in client.get("/v1/appearances").json()["items"]]
     assert client.post("/v1/appearances/delete", json={"appearances": []}).status_code == 422
+
+
+def test_journeys_of_a_day_are_listed_in_pages(client, service, ada):
+    """In the past, where no camera of the test adds any."""
+    noon, match = 1_500_000_000.0, Match(ada["id"], "a former name", 0.8)
+    times = [noon, noon + 100, noon + 7200]
+    for number, (camera, started) in enumerate(zip(("door", "hall", "door"), times, strict=True)):
+        last = started + 10 * (number < 2)
+        service._log.record(
+            Appearance(f"past-{number}", camera, "end", match, 0.4, started, started, last, (0, 0, 1, 1), 0.9, 0.8, 9)
+        )
+
+    def listed(**more):
+        until = datetime.fromtimestamp(noon + 10_000, timezone.utc).isoformat()
+        return client.get("/v1/journeys", params={"until": until, **more}).json()
+
+    page = listed(limit=1)
+    assert [stop["appearance"] for stop in page["items"][0]["stops"]] == ["past-2"] and page["items"][0][
+        "name"
+    ] == "Ada"
+    (first,) = listed(cursor=page["next"])["items"]
+    assert [(stop["source"], stop["started"]) for stop in first["stops"]] == [("door", noon), ("hall", noon + 100)]
+    assert first["last"] == noon + 110 and first["started_at"] == "2017-07-14T02:40:00.000Z"
+    assert len(listed(pause=7200)["items"]) == 1 and len(listed(source="hall")["items"]) == 1
+    assert listed(person="nobody") == {"items": [], "next": None}
+    for wrong in ({"cursor": "x"}, {"pause": 0}, {"pause": "nan"}, {"since": "yesterday"}):
+        assert client.get("/v1/journeys", params=wrong).status_code == 422
+    assert client.post("/v1/appearances/delete", json={"appearances": ["past-0", "past-1", "past-2"]}).is_success
 
 
 def test_exactly_the_pictures_that_were_shown_are_enrolled(client):

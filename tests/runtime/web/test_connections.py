@@ -14,6 +14,7 @@ import pytest
 
 from rkface.runtime.tracking.appearance import Appearance
 from rkface.runtime.web import serve as serving
+from rkface.runtime.web import server as web_server
 from rkface.runtime.web.connections import ConnectedSocket, ConnectionLimit
 from rkface.runtime.web.serve import serve
 
@@ -56,13 +57,13 @@ def limits(monkeypatch):
         made.append(ConnectionLimit(limit))
         return made[-1]
 
-    monkeypatch.setattr(serving, "ConnectionLimit", noted)
+    monkeypatch.setattr(web_server, "ConnectionLimit", noted)
     return made
 
 
 @pytest.mark.parametrize("incomplete", INCOMPLETE)
 def test_clients_that_send_no_whole_request_keep_nobody_out(monkeypatch, incomplete):
-    monkeypatch.setattr(serving, "CONNECTIONS", 8)
+    monkeypatch.setattr(web_server, "CONNECTIONS", 8)
     service = FakeService()
     with (
         serve(service, port=0) as address,
@@ -86,7 +87,7 @@ def test_clients_that_send_no_whole_request_keep_nobody_out(monkeypatch, incompl
 
 def test_clients_that_never_finish_the_tls_handshake_keep_nobody_out(monkeypatch, certificate):
     """asyncio itself does not limit them: they would use up all file descriptors of the service."""
-    monkeypatch.setattr(serving, "CONNECTIONS", 10)
+    monkeypatch.setattr(web_server, "CONNECTIONS", 10)
     files, trusting = (certificate / "ca", certificate / "key"), ssl.create_default_context(cafile=certificate / "ca")
     with serve(FakeService(), port=0, tls=files) as address, ExitStack() as opened:
         before = len(list(OPEN_FILES.iterdir()))
@@ -99,7 +100,7 @@ def test_clients_that_never_finish_the_tls_handshake_keep_nobody_out(monkeypatch
 @pytest.mark.slow
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_clients_that_do_not_read_the_answer_keep_nobody_out(monkeypatch, tmp_path, limits, certificate, encrypted):
-    monkeypatch.setattr(serving, "CONNECTIONS", 4)
+    monkeypatch.setattr(web_server, "CONNECTIONS", 4)
     monkeypatch.setattr(serving, "STATIC", tmp_path)
     (tmp_path / "large").write_bytes(bytes(LARGE))  # more than the buffers of the sockets can take
     files = (certificate / "ca", certificate / "key") if encrypted else None
@@ -121,7 +122,7 @@ def test_clients_that_do_not_read_the_answer_keep_nobody_out(monkeypatch, tmp_pa
 
 
 def test_when_every_connection_is_being_answered_a_new_one_is_refused(monkeypatch):
-    monkeypatch.setattr(serving, "CONNECTIONS", 2)
+    monkeypatch.setattr(web_server, "CONNECTIONS", 2)
     with serve(FakeService(), port=0) as address, ExitStack() as opened:
         streams = []
         for _ in range(2):
@@ -134,7 +135,7 @@ def test_when_every_connection_is_being_answered_a_new_one_is_refused(monkeypatc
 
 def test_a_connection_counts_from_its_last_answer(limits, monkeypatch):
     """A browser that keeps a connection open and uses it is not the first to be closed."""
-    monkeypatch.setattr(serving, "CONNECTIONS", 3)
+    monkeypatch.setattr(web_server, "CONNECTIONS", 3)
     with (
         serve(FakeService(), port=0) as address,
         httpx.Client(base_url=address, trust_env=False, timeout=30) as used,

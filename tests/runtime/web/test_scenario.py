@@ -1,9 +1,8 @@
 """A user who never sees Python enrolls somebody from in front of the camera, gets an alert with a picture on the phone,
 ignores the postman for good, and corrects a wrong match, in a real browser. A program does the same with a token."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, urlsplit
+import json
+import time
 
 import cv2
 import httpx
@@ -23,37 +22,14 @@ pytest.importorskip("apprise")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
 
 
-class Phone(BaseHTTPRequestHandler):
-    """Receives messages as ntfy does (docs.ntfy.sh/publish): text in parameters of the address, the picture as body."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.messages.append(dict(parse_qsl(urlsplit(self.path).query)) | {"body": body})
-        self.send_response(200)
-        self.end_headers()
-
-    do_PUT = do_POST
-
-    def log_message(self, *_):
-        pass
+MEASURED = "[...document.querySelectorAll('[aria-label=\"Measured by your answers\"] td')].map((one) => one.innerText)"
 
 
 @pytest.fixture
-def phone(monkeypatch):
-    """What a phone receives: ``messages``. Apprise's pause between two messages is left out."""
-    monkeypatch.setattr("apprise.plugins.base.NotifyBase.request_rate_per_sec", 0)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Phone) as server:
-        server.messages = []
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture
-def house(tmp_path, pictures, phone):
+def house(tmp_path, pictures, ntfy):
     """A service with a phone as its only receiver, and its console."""
     address = tmp_path / "phone-url"
-    address.write_text(f"ntfy://127.0.0.1:{phone.server_port}/faces")
+    address.write_text(ntfy.url)
     address.chmod(0o600)
     receivers = {"phone": NotifySettings(f"file:{address}", picture="face")}
     keep = Keep(known_faces=1.0, embeddings=1.0)
@@ -65,11 +41,13 @@ def house(tmp_path, pictures, phone):
         yield service, address
 
 
-def await_message(phone, rule, title):
+def await_message(ntfy, rule, title):
     """Wait for a message because of ``rule`` whose title begins with ``title``, with a picture that shows something."""
 
     def find():
-        return [one for one in phone.messages if rule in one["message"] and one["title"].startswith(title)]
+        return [
+            one for one in ntfy.messages.entries if rule in one.get("message", "") and one["title"].startswith(title)
+        ]
 
     message = eventually(find, f"a message because of {rule}")[0]
     picture = cv2.imdecode(np.frombuffer(message["body"], np.uint8), cv2.IMREAD_COLOR)
@@ -86,9 +64,9 @@ def await_stranger(client):
     return eventually(find, "a stranger came")[0]
 
 
-def test_a_person_does_everything_in_the_console_and_a_program_with_a_token(page, house, phone, portraits, shot):
+def test_a_person_does_everything_in_the_console_and_a_program_with_a_token(page, house, ntfy, portraits, shot):
     service, address = house
-    do_it_in_the_console(page, address, service, phone, shot)
+    do_it_in_the_console(page, address, service, ntfy, shot)
     page.open(f"{address}/#/access")
     page.fill("#token-name", "doorbell")
     page.run("document.getElementById('scope-admin').click()")
@@ -99,7 +77,7 @@ def test_a_person_does_everything_in_the_console_and_a_program_with_a_token(page
     page.until("document.activeElement.innerText === 'Access'")
     bearer = {"authorization": f"Bearer {secret}"}
     with httpx.Client(base_url=f"{address}/v1", headers=bearer, timeout=30, trust_env=False) as program:
-        do_it_as_a_program(program, phone, portraits)
+        do_it_as_a_program(program, ntfy, portraits)
         page.click("[aria-label='Revoke doorbell']")
         page.click("dialog button", "Revoke")
         page.shows("No program has a token")
@@ -107,7 +85,7 @@ def test_a_person_does_everything_in_the_console_and_a_program_with_a_token(page
     assert page.problems == []
 
 
-def do_it_in_the_console(page, address, service, phone, shot):
+def do_it_in_the_console(page, address, service, ntfy, shot):
     page.look(360, 740, phone=True)
     page.open(f"{address}/#/live")
     page.click("main li button", "Enroll…")
@@ -116,12 +94,17 @@ def do_it_in_the_console(page, address, service, phone, shot):
     page.press("Enter")
     page.shows("Grace: enrolled", "#message")
 
-    page.open(f"{address}/#/rules/new")
+    page.open(f"{address}/#/rules")
+    page.click("[aria-label='Send a test message to notify.phone']")
+    page.shows("It has the message", "[aria-label=Receivers]")
+    assert json.loads(ntfy.messages.entries[0]["body"])["title"] == "rkface: test message"
+    page.click("a.button", "New rule…")
+    page.until("Boolean(document.getElementById('rule-name'))")
     page.fill("#rule-name", "visitors")
     page.click("label.choice", "notify.phone")
     page.click("button.main", "Save")
     page.shows("When a stranger is seen by any camera at any time, tell notify.phone")
-    await_message(phone, "visitors", "Stranger: door")
+    await_message(ntfy, "visitors", "Stranger: door")
 
     with httpx.Client(base_url=f"{address}/v1", trust_env=False) as client:
         await_stranger(client)
@@ -132,6 +115,7 @@ def do_it_in_the_console(page, address, service, phone, shot):
     page.press("Enter")
     page.shows("the postman", "ul[aria-label=Ignored]")
     page.until("document.activeElement.innerText === 'Strangers'")  # the button that was pressed is gone
+    since = time.time()
     (ignored,) = list_ignored(service.gallery)
     assert ignored.note == "the postman"
     shot("scenario-strangers")
@@ -144,10 +128,24 @@ def do_it_in_the_console(page, address, service, phone, shot):
     page.shows("wrong: somebody else", "main")
     page.until("[...document.querySelectorAll('main li button')].some((one) => one.innerText === 'Enroll…')")
     shot("scenario-appearances")
+    page.open(f"{address}/#/gallery")
+    page.until(f"{MEASURED}?.[0] === 'door'")
+    assert page.run(f"{MEASURED}[4]") == "1"  # false matches
+    await_that_the_postman_is_nobody(service, grace.id, since)
     page.look(1280, 800)
 
 
-def do_it_as_a_program(program, phone, portraits):
+def await_that_the_postman_is_nobody(service, grace, since):
+    """Wait until Grace has come twice more: the postman comes between, and there is no appearance of him."""
+
+    def visits():
+        return [one for one in service.appearances(50, person=grace, since=since) if one.stage == "end"]
+
+    eventually(lambda: len(visits()) >= 2, "Grace came twice more")
+    assert service.appearances(50, person="", since=since) == []
+
+
+def do_it_as_a_program(program, ntfy, portraits):
     def done(answer):
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
@@ -161,7 +159,7 @@ def do_it_as_a_program(program, phone, portraits):
     (face,) = done(program.post("/identify", content=portraits[1]))["faces"]
     ada = face["person"]["person"]
     done(program.put("/rules/family", json={"who": [f"person:{ada}"], "receivers": ["notify.phone"]}))
-    await_message(phone, "family", "Ada")
+    await_message(ntfy, "family", "Ada")
     seen = eventually(lambda: done(program.get("/appearances", params={"person": ada}))["items"], "Ada was seen")[0]
     review = done(program.put(f"/appearances/{seen['id']}/review", json={"person": None}))
     assert review["outcome"] == "false match"

@@ -1,0 +1,1 @@
+"""The hub's own server: a page with all boards, and an API for programs."""

@@ -1,0 +1,141 @@
+"""The hub's own server: its API, who may use it, and what it makes of heartbeats."""
+
+import json
+
+import pytest
+
+for needed in ("fastapi", "uvicorn", "argon2", "httpx"):
+    pytest.importorskip(needed, reason="the page of the hub needs rkface[web], its tests httpx")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.hub import fleet
+from rkface.runtime.hub.boards import add_board, revoke_board
+from rkface.runtime.hub.lease import Lease
+from rkface.runtime.hub.people import add_person, erase_person
+from rkface.runtime.hub.pull import sync
+from rkface.runtime.hub.push import send_heartbeat
+from rkface.runtime.hub_console.app import create_app, open_hub_console
+from rkface.runtime.hub_console.hub_connections import HubConnections
+from rkface.runtime.web.access import Access
+from rkface.runtime.web.failures import RareLog
+from rkface.runtime.web.password import PasswordCheck, hash_password
+
+from .conftest import ONE, sample
+
+PASSWORD, TOKEN = "correct horse battery", "0123456789abcdef" * 2
+STATE = {"release": "0.2.0", "queue": 3, "celsius": {"soc": 51.5, "gpu": 48.0}, "ok": True}
+
+
+@pytest.fixture
+def connections(hub, database):
+    connections = HubConnections(database)
+    yield connections
+    connections.close()
+
+
+@pytest.fixture
+def client(connections):
+    return TestClient(create_app(connections, Access(None, secure=False), RareLog()), base_url="http://localhost")
+
+
+def boards_of(client):
+    answer = client.get("/v1/boards")
+    assert answer.status_code == 200, answer.text
+    return {one["id"]: one for one in answer.json()["items"]}
+
+
+def test_a_board_is_listed_with_what_it_says_how_far_it_is_behind_and_what_it_must_confirm(hub, board, client):
+    add_board(hub, "door-0", "west", 3600.0)
+    with board("door-1", "east", lease=600.0) as (own, gallery):
+        lease = Lease(gallery)
+        person = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        sync(own, gallery, lease)
+        send_heartbeat(own, lease, STATE)
+        add_person(hub, "Bela", ["east"], [sample(2)], ONE)
+        erase_person(hub, person)
+        found = boards_of(client)
+    one = found["door-1"]
+    assert (one["site"], one["standing"], one["release"], one["queue"], one["celsius"]) == (
+        "east", "ok", "0.2.0", 3, 51.5,
+    )  # fmt: skip
+    assert one["behind"] == 2 and one["unconfirmed"] == 1
+    assert one["age"] + one["lease_left"] == pytest.approx(600) and one["seen_at"].endswith("Z")
+    waiting = found["door-0"]
+    assert waiting["standing"] == "waiting" and waiting["seen"] is waiting["lease_left"] is waiting["release"] is None
+
+
+@pytest.mark.parametrize(
+    "ago, state, standing",
+    [(10, {}, "ok"), (10, {"ok": False}, "trouble"), (200, {}, "away"), (700, {}, "lease ended"), (-900, {}, "ok")],
+)
+def test_the_standing_of_a_board_depends_on_its_last_heartbeat(hub, board, client, ago, state, standing):  # noqa: PLR0917
+    with board("door-1", "east", lease=600.0) as (own, gallery):
+        send_heartbeat(own, Lease(gallery), state)
+    hub.execute("UPDATE rkface.heartbeat SET seen = now() - make_interval(secs => %s)", [ago])
+    assert boards_of(client)["door-1"]["standing"] == standing
+    revoke_board(hub, "door-1")
+    assert boards_of(client)["door-1"]["standing"] == "revoked"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(json_values, st.text())
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_heartbeat_contains_is_shown_as_a_plain_value_or_not_at_all(value, text):
+    for said in (json.dumps(value), text, None, "1e999", "NaN", "[" * 2000):
+        release, queue, celsius = fleet.read_release(said), fleet.read_queue(said), fleet.read_celsius(said)
+        assert release is None or (0 < len(release) <= fleet.RELEASE and release.isprintable())
+        assert queue is None or 0 <= queue < 2**53
+        assert celsius is None or abs(celsius) < float("inf")
+
+
+def test_a_heartbeat_of_a_hostile_board_does_not_break_the_list(hub, board, client):
+    with board("door-1", "east") as (own, gallery):
+        for state in ({"release": ["x"], "queue": "1e400", "celsius": {"a": {"b": 1}}}, {"celsius": "x" * 100_000}):
+            send_heartbeat(own, Lease(gallery), state)
+            assert boards_of(client)["door-1"]["celsius"] is None
+
+
+def test_the_connections_survive_that_the_hub_ends_them(hub, client):
+    assert boards_of(client) == {}
+    hub.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                "AND datname = current_database()")  # fmt: skip
+    assert boards_of(client) == {}
+
+
+def test_with_a_password_only_who_has_signed_in_or_has_a_token_may_use_it(connections):
+    access = Access(PasswordCheck(hash_password(PASSWORD)), secure=False, metrics_token=TOKEN)
+    client = TestClient(create_app(connections, access, RareLog()), base_url="http://hub.local")
+    assert client.get("/").status_code == 200 and "default-src 'none'" in client.get("/").headers[
+        "content-security-policy"
+    ]  # fmt: skip
+    for path in ("/v1/boards", "/v1/openapi.json"):
+        assert client.get(path).status_code == 401
+    assert client.get("/v1/boards", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 403
+    assert client.post("/v1/session", json={"user": "", "password": PASSWORD}).status_code == 200
+    assert client.get("/v1/boards").status_code == 200
+
+
+def test_without_a_password_it_listens_on_this_machine_only(hub, database):
+    with (
+        pytest.raises(InputError, match=r"needs a password to listen on .* name its file with --password-file"),
+        open_hub_console(database, "0.0.0.0", 0),
+    ):
+        pass
+
+
+def test_a_database_that_is_not_a_hub_is_an_error_at_the_start(database):
+    with pytest.raises(InputError, match="not a hub"), open_hub_console(database, "127.0.0.1", 0):
+        pass
+    gone = database.replace("?", "x?")
+    with pytest.raises(WorkError, match="there is no such database"), open_hub_console(gone, "127.0.0.1", 0):
+        pass
