@@ -50,10 +50,12 @@ def open_hub_console(
     accounts: Accounts | None = None,
     **options: Any,
 ) -> Iterator[WebServer]:
-    """Serve the hub at ``address`` while the block runs; with ``pipeline`` also searches. ``accounts`` has the tokens of
-    programs and other users. Other arguments and errors
-    are those of ``open_entry``. Raises WorkError or InputError if the hub cannot be reached or is not one, or if its
-    embeddings are of another model than those of ``pipeline``."""
+    """Serve the hub at ``address`` while the block runs; with ``pipeline`` also searches.
+
+    ``accounts`` has the tokens of programs and other users. Other arguments and errors are those of ``open_entry``.
+    Raises WorkError or InputError if the hub cannot be reached or is not one, or if its embeddings are of another model
+    than those of ``pipeline``.
+    """
     with closing(HubConnections(address)) as connections:
         with connections.open() as hub:  # a wrong address is an error of the first moment
             if pipeline is not None:

@@ -167,8 +167,8 @@ from rkface.runtime.web import entry
 
 clients, enter, listen = [], Service.__enter__, entry.listen
 
-def listening_port(host, port):
-    place = listen(host, port)
+def listening_port(*place):
+    place = listen(*place)
     clients.append(socket.create_connection(place.getsockname(), timeout=30))
     clients[0].sendall(b"GET /v1/health HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nConnection: close\\r\\n\\r\\n")
     return place
