@@ -31,7 +31,7 @@ from .report.parsed_page import ParsedPage
 
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
 ONE_SHAPE = ["--size", "416x416"]  # the detector in its own shape only, for tests that do not check the others
-DETECTORS = ["detector", "detector-416x256", "detector-256x416"]
+DETECTORS = ["detector", "detector-416x256", "detector-256x416", "detector-416x320", "detector-320x416"]
 
 NPU_KINDS = ("rk3588", "rk3576", "rk3566", "rv1106")
 # Between the stages in which Ctrl-C is always tested, the first and the last before the toolkit.
