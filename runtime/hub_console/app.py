@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ..gallery.people import embedding_identity
-from ..hub.search import check_identity
+from ..hub.search import check_searchable
 from ..inference.pipeline import Pipeline
 from ..web.access import Access
 from ..web.failures import RareLog
@@ -48,7 +48,7 @@ def open_hub_console(
     with closing(HubConnections(address)) as connections:
         with connections.open() as hub:  # a wrong address is an error of the first moment
             if pipeline is not None:
-                check_identity(hub, embedding_identity(pipeline.manifest))
+                check_searchable(hub, embedding_identity(pipeline.manifest))
         create = partial(create_app, connections, pipeline=pipeline)
         with open_server(create, host, port, settings=OPTIONS, **options) as server:
             yield server
