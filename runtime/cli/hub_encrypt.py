@@ -17,7 +17,7 @@ def encrypt(parser: ArgumentParser) -> None:
     lease ends. THE HUB CANNOT SEARCH ENCRYPTED EMBEDDINGS: `rkface hub search` and POST /v1/search stop. Names, sites
     and events stay readable. Who loses the key has to enroll everybody again from a board's gallery.
 
-    The tables are written anew, so that nothing readable stays in them. PostgreSQL's write-ahead log and older backups
+    The tables are rewritten, so that nothing readable stays in them. PostgreSQL's write-ahead log and older backups
     of the database are not changed.
 
     examples:

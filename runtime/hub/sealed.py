@@ -1,4 +1,4 @@
-"""Embeddings that the hub cannot read: whoever has the key encrypts them before they are sent.
+"""Embeddings that the hub cannot read: boards, which have the key, encrypt them before they are sent.
 
 AES-SIV (RFC 5297; extra ``[crypto]``) with a key in a file as that of an encrypted gallery. It is deterministic: the
 same embedding is the same value, so that the hub notices a sample that comes twice, without reading it. A value is
@@ -116,7 +116,7 @@ def check_plain(hub: Hub) -> None:
 
 def encrypt_hub(hub: Hub, key: Key, on_progress: Callable[[int, int], None] = lambda done, total: None) -> int:
     """Encrypt all embeddings of ``hub``, in one transaction, and return how many. Indices of them are deleted, and the
-    tables are written anew, without what was deleted from them. ``on_progress`` gets embeddings done and all.
+    tables are rewritten, without what was deleted from them. ``on_progress`` gets embeddings done and all.
 
     Raises InputError if it is encrypted already.
     """

@@ -2,5 +2,6 @@
 
 import { startPage } from "./frame.js";
 import * as boards from "./boards.js";
+import * as people from "./people.js";
 
-startPage({ boards });
+startPage({ boards, people });
