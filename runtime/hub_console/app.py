@@ -21,7 +21,7 @@ from ..web.listening import WhereToSet
 from ..web.page import PageFiles
 from ..web.serve import STATIC as CONSOLE_STATIC
 from ..web.server import WebServer, frame_app, open_server
-from . import boards, search
+from . import boards, journeys, search
 from .hub_connections import HubConnections
 
 STATIC = Path(__file__).parent / "static"
@@ -29,12 +29,14 @@ SHARED = (
     "style.css",
     "address.js",
     "api.js",
+    "days.js",
     "dom.js",
     "frame.js",
+    "journeys.js",
     "docs.html",
     "docs.js",
 )  # files of the console, used here, too
-PARTS = (boards, search)
+PARTS = (boards, journeys, search)
 OPTIONS = WhereToSet("with --port", "with --host", "name its file with --password-file")
 
 

@@ -2,5 +2,6 @@
 
 import { startPage } from "./frame.js";
 import * as boards from "./boards.js";
+import * as journeys from "./hub_journeys.js";
 
-startPage({ boards });
+startPage({ boards, journeys });
