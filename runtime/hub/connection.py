@@ -121,8 +121,8 @@ def import_psycopg() -> Any:
 
 @contextmanager
 def hub_errors() -> Iterator[None]:
-    """Turn psycopg's errors in the block into WorkError, without secrets, or InputError for a text that PostgreSQL cannot
-    hold. The code of PostgreSQL says what to do."""
+    """Turn psycopg's errors in the block into WorkError, without secrets, or InputError for a text that PostgreSQL
+    cannot hold. The code of PostgreSQL says what to do."""
     psycopg = import_psycopg()
     try:
         yield
