@@ -7,8 +7,9 @@ Requests are JSON objects, one per line: {"do": NAME, …arguments}. Each is ans
 the deploy: it holds the lock. When it ends, for any reason, an unfinished release is removed and the lock is released.
 Switching to a release and switching back are one request, so they finish on the board even if the connection is lost.
 
-Below /opt/rkface: releases/NAME/{bundle,wheels,venv,requirements.txt,rkface.service,rkface.toml,release.json}, a link
-``current`` to one of them, and ``lock``. A release without release.json is unfinished and may be removed.
+Below /opt/rkface: releases/NAME/{bundle,wheels,venv,requirements.txt,rkface.service,rkface.toml,release.sums,
+release.sums.sig,release.json}, a link ``current`` to one of them, and ``lock``. A release without release.json is
+unfinished and may be removed.
 """
 
 from __future__ import annotations
@@ -30,16 +31,19 @@ from .agent_steps import (
     RELEASE_RECORD,
     UNIT,
     StepError,
+    check_service_command,
     check_service_user,
-    error_line,
     find_pythons,
+    read_record,
     remove_release,
     remove_service,
     restart_service,
-    run_command,
     run_or_fail,
+    run_selftest,
+    service_state,
     write_json,
 )
+from .release_files import check_release
 
 SILENCE_SECONDS = 120  # without a line, the workstation counts as gone; it sends one every 20 s (session.py)
 CONFIG = "rkface.toml"
@@ -69,6 +73,16 @@ class DeployAgent:
             "writable": os.access(str(self.base if self.base.is_dir() else self._nearest_folder()), os.W_OK),
         }
 
+    def status(self) -> dict[str, Any]:
+        """The current release, its record, and the state of the service; changes nothing, and needs no lock."""
+        current = self._current()
+        unit = self.root / "etc/systemd/system" / UNIT
+        return {
+            "release": current.name if current else None,
+            "record": read_record(current) if current and (current / RELEASE_RECORD).is_file() else {},
+            "service": (service_state()[0] or "not active") if unit.is_file() else "",
+        }
+
     def begin(self, name: str, folders: list[str], size: int, who: str) -> str:
         """Take the lock, remove unfinished releases, and create the release ``name`` with these ``folders``.
 
@@ -96,6 +110,10 @@ class DeployAgent:
             (release / folder).mkdir(parents=True, exist_ok=True)
         return str(release)
 
+    def check_signature(self) -> str | None:
+        """Who signed the release; None if this board takes any. Before anything of the release is run."""
+        return check_release(self._release(), self.root, complete=True)
+
     def install(self, python: str) -> None:
         """Create the virtual environment from the wheels of the release; pip compares each with its SHA-256.
 
@@ -122,7 +140,7 @@ class DeployAgent:
 
     def selftest(self, backend: str) -> dict[str, Any]:
         """Run `rkface selftest --json` of the release; its result."""
-        return self._selftest(self._release(), backend)
+        return run_selftest(self._release(), backend)
 
     def activate(self, service: bool, healthy: int, about: dict[str, Any]) -> str | None:
         """Make the release the current one, and restart the service if there is one; switch back if that fails.
@@ -131,25 +149,28 @@ class DeployAgent:
         in release.json. Returns the name of the previous release.
         """
         release, previous = self._release(), self._current()
+        signer = check_release(release, self.root, complete=False)  # nothing was changed since it was installed
         if service:
-            self._check_service(release)
-        write_json(release / RELEASE_RECORD, {**about, "previous": previous.name if previous else None})
+            check_service_command(release)
+        record = {**about, "signer": signer, "previous": previous.name if previous else None}
+        write_json(release / RELEASE_RECORD, record)
         os.sync()  # after a power cut, ``current`` must not point to a release of empty files
         self._switch_and_restart(release, previous, service, healthy)
         self.unfinished = None
         return previous.name if previous else None
 
     def rollback(self, backend: str, healthy: int, who: str) -> dict[str, Any]:
-        """Return to the release before the current one, if it passes its selftest."""
+        """Return to the release before the current one, if it is signed where it must be, and passes its selftest."""
         self._take_lock(who)
         current = self._current()
-        name = self._record(current).get("previous") if current else None
+        name = read_record(current).get("previous") if current else None
         if not current or not name:
             raise StepError("there is no release to return to" + (f" before {current.name}" if current else ""))
         target = self.base / "releases" / str(name)
         if not (target / RELEASE_RECORD).is_file():
             raise StepError(f"the previous release, {name}, no longer exists")
-        selftest = self._selftest(target, backend)
+        check_release(target, self.root, complete=False)
+        selftest = run_selftest(target, backend)
         self._switch_and_restart(target, current, False, healthy)
         return {"release": target.name, "from": current.name, "selftest": selftest}
 
@@ -159,7 +180,7 @@ class DeployAgent:
         release = self._current()
         while release and len(kept) < keep and (release / RELEASE_RECORD).is_file() and release.name not in kept:
             kept.append(release.name)
-            name = self._record(release).get("previous")
+            name = read_record(release).get("previous")
             release = self.base / "releases" / str(name) if name else None
         if not kept:
             return []
@@ -210,31 +231,6 @@ class DeployAgent:
     def _current(self) -> Path | None:
         link = self.base / "current"
         return link.resolve() if link.exists() else None
-
-    def _record(self, release: Path) -> dict[str, Any]:
-        try:
-            record: dict[str, Any] = json.loads((release / RELEASE_RECORD).read_text(encoding="utf-8"))
-            return record
-        except (OSError, ValueError) as error:
-            raise StepError(f"{release / RELEASE_RECORD} cannot be read ({error}): deploy again") from error
-
-    def _selftest(self, release: Path, backend: str) -> dict[str, Any]:
-        command = [str(release / "venv/bin/rkface"), "selftest", "--bundle", str(release / "bundle"), "--json"]
-        done = run_command([*command, *(["--backend", backend] if backend else [])])
-        try:
-            result: dict[str, Any] = json.loads(done.stdout)
-        except ValueError:
-            result = {}
-        if done.returncode:
-            problems = result.get("problems") or [error_line(done)]
-            raise StepError(f"the selftest failed: {'; '.join(map(str, problems))}")
-        return result
-
-    def _check_service(self, release: Path) -> None:
-        if shutil.which("systemctl") is None:
-            raise StepError("--service needs systemd, but there is no systemctl on this board")
-        if run_command([str(release / "venv/bin/rkface"), "run", "--help"]).returncode:
-            raise StepError("this rkface has no `run` command for a service: deploy without --service")
 
     def _switch_and_restart(self, release: Path, previous: Path | None, service: bool, healthy: int) -> None:
         """Point ``current`` to ``release`` and restart the service; point it to ``previous`` again if that fails."""

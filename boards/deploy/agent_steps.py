@@ -88,6 +88,29 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     os.replace(str(new), str(path))  # noqa: PTH105
 
 
+def read_record(release: Path) -> dict[str, Any]:
+    """What release.json says of a ``release``. StepError if it cannot be read."""
+    try:
+        record: dict[str, Any] = json.loads((release / RELEASE_RECORD).read_text(encoding="utf-8"))
+        return record
+    except (OSError, ValueError) as error:
+        raise StepError(f"{release / RELEASE_RECORD} cannot be read ({error}): deploy again") from error
+
+
+def run_selftest(release: Path, backend: str) -> dict[str, Any]:
+    """Run `rkface selftest --json` of a ``release``; its result. StepError if it fails."""
+    command = [str(release / "venv/bin/rkface"), "selftest", "--bundle", str(release / "bundle"), "--json"]
+    done = run_command([*command, *(["--backend", backend] if backend else [])])
+    try:
+        result: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        result = {}
+    if done.returncode:
+        problems = result.get("problems") or [error_line(done)]
+        raise StepError(f"the selftest failed: {'; '.join(map(str, problems))}")
+    return result
+
+
 def remove_release(release: Path) -> None:
     """Remove a release; its record first, so that a partly removed release counts as unfinished.
 
@@ -100,6 +123,14 @@ def remove_release(release: Path) -> None:
         if not release.exists():
             return
         time.sleep(0.1)
+
+
+def check_service_command(release: Path) -> None:
+    """StepError if ``release`` or this board cannot have a service."""
+    if shutil.which("systemctl") is None:
+        raise StepError("--service needs systemd, but there is no systemctl on this board")
+    if run_command([str(release / "venv/bin/rkface"), "run", "--help"]).returncode:
+        raise StepError("this rkface has no `run` command for a service: deploy without --service")
 
 
 def check_service_user(release: Path) -> None:
@@ -138,16 +169,16 @@ def restart_service(unit: Path, source: Path, healthy: int) -> None:
     run_or_fail(as_root(["install", "-D", "-m", "644", str(source), str(unit)]), "installing the unit")
     for words in (["daemon-reload"], ["enable", "--quiet", UNIT], ["restart", UNIT]):
         run_or_fail(as_root(["systemctl", *words]), f"systemctl {words[0]}")
-    _, restarts_before = _service_state()  # systemd does not reset its count if the previous release kept crashing
+    _, restarts_before = service_state()  # systemd does not reset its count if the previous release kept crashing
     for _ in range(healthy):
         time.sleep(1)
-        active, restarts = _service_state()
+        active, restarts = service_state()
         if not active or restarts != restarts_before:
             restarted = "" if restarts == restarts_before else ", restarted by systemd"
             raise StepError(f"the service did not stay up ({active or 'not active'}{restarted}): journalctl -u {UNIT}")
 
 
-def _service_state() -> tuple[str, str]:
+def service_state() -> tuple[str, str]:
     """ "active" or an empty string, and how often systemd has restarted the service."""
     words = run_command(["systemctl", "show", "--property=ActiveState,NRestarts", UNIT]).stdout.split()
     properties = dict(word.partition("=")[::2] for word in words)

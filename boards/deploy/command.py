@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rkface.runtime.core.arguments import positive_integer
+from rkface.runtime.core.arguments import integer_from, positive_integer
 from rkface.runtime.core.errors import InputError
 
+from .waves import ONE_WAVE, parse_waves
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rkface.boards.profile import BoardProfile
     from rkface.runtime.core.bundle import Bundle
 
-    from .deploy_board import DeployOutcome, DeployPlan
+    from .deploy_board import DeployPlan
+    from .target_board import TargetBoard
 
 SOC = "rk3588"
 KEEP = 3
 PARALLEL_BOARDS = 16
+MOST_PARALLEL = 100  # each needs an ssh, an rsync and a few threads
+HEALTHY_SECONDS = 10
+MOST_HEALTHY = 1200  # session.REQUEST_SECONDS is half an hour, for two restarts
 
 
 def deploy(parser: ArgumentParser) -> None:
@@ -36,7 +42,13 @@ def deploy(parser: ArgumentParser) -> None:
     deploy uses the system's ssh (and rsync, if both sides have it) with your keys and ~/.ssh/config. It never asks for
     a password, so `ssh USER@BOARD true` must work without a question. The board needs Python 3.10 to 3.14.
 
-    Exit code: 0 all boards succeeded, 1 a board failed, 2 wrong use.
+    Many boards: --inventory names a boards.toml ([board.NAME] with host and groups), or an inventory of Ansible.
+    --wave 1,5,rest deploys to one board, then to five, then to all others, and stops after a wave in which a board
+    failed; the boards behind it are not touched. --sign signs the release, and boards that were prepared with
+    --allowed-signers take no other.
+
+    Exit code: 0 all boards succeeded, 1 a board failed or was not reached, 2 wrong use, 130 interrupted. Ctrl-C leaves
+    each board with its old or with its new release.
 
     examples:
       rkface deploy --prepare radxa@rock-5b.local     # the first time: shows its sudo commands, and asks
@@ -44,10 +56,36 @@ def deploy(parser: ArgumentParser) -> None:
       rkface deploy --prepare --librknnrt ~/librknnrt.so radxa@rock-5b.local
       rkface deploy --service --config rkface.toml radxa@rock-5b.local
       rkface deploy --rollback radxa@rock-5b.local
+      rkface deploy --inventory boards.toml --group doors --wave 1,5,rest --healthy 60
+      rkface deploy --inventory boards.toml --status                     # which board runs what; changes nothing
+      rkface deploy --sign ~/.ssh/release radxa@rock-5b.local
       rkface deploy --json --bundle build/rk3588 radxa@rock-5b.local     # for programs
     """
     add = parser.add_argument
-    add("hosts", nargs="+", metavar="USER@BOARD", help="boards, as you would name them to ssh")
+    add(
+        "hosts",
+        nargs="*",
+        metavar="USER@BOARD",
+        help="boards, as you would name them to ssh; with --inventory, names of boards in it (default: all)",
+    )
+    add("--inventory", type=Path, metavar="FILE", help="boards.toml, or an inventory of Ansible (docs/rollout.md)")
+    add("--group", action="append", default=[], metavar="NAME", help="the boards of this group; may be repeated")
+    add("--inventory-schema", action="store_true", help="print the JSON Schema of boards.toml, and do nothing else")
+    add(
+        "--wave",
+        type=parse_waves,
+        default=ONE_WAVE,
+        metavar="N,…,rest",
+        help="boards in each wave; stop after a wave in which a board failed (default: all boards in one)",
+    )
+    add(
+        "--parallel",
+        type=integer_from(1, MOST_PARALLEL),
+        default=PARALLEL_BOARDS,
+        metavar="N",
+        help="boards of a wave at the same time (default: %(default)s)",
+    )
+    add("--status", action="store_true", help="report what each board runs, and change nothing")
     add(
         "--bundle",
         type=Path,
@@ -57,6 +95,13 @@ def deploy(parser: ArgumentParser) -> None:
     add("--board", metavar="NAME", help="fail if a board is not of this kind, such as rock-5b (docs/boards.md)")
     add("--prepare", action="store_true", help="first create /opt/rkface and the user rkface with sudo (asks first)")
     add("--librknnrt", type=Path, metavar="FILE", help="with --prepare: also install this copy of Rockchip's library")
+    add(
+        "--allowed-signers",
+        type=Path,
+        metavar="FILE",
+        help="with --prepare: from now on, the board takes only releases signed by a key in this file (ssh-keygen(1))",
+    )
+    add("--sign", type=Path, metavar="KEY", help="sign the release with this ssh key, or with its half in ssh-agent")
     add("--yes", action="store_true", help="with --prepare: do not ask")
     add("--rollback", action="store_true", help="return to the previous release, after running its selftest")
     add(
@@ -73,6 +118,14 @@ def deploy(parser: ArgumentParser) -> None:
         metavar="B",
         help="for the selftest: npu or reference (default: npu on a board)",
     )
+    add(
+        "--healthy",
+        type=integer_from(1, MOST_HEALTHY),
+        default=HEALTHY_SECONDS,
+        metavar="S",
+        help="seconds that the service must stay up, or the previous release returns (default: %(default)s)",
+    )
+    add("--if-changed", action="store_true", help="skip boards whose current release has the same files")
     add("--no-doctor", action="store_true", help="skip doctor's checks")
     add("--keep", type=positive_integer, default=KEEP, metavar="N", help="releases to keep (default: %(default)s)")
     add("--root", default="/", metavar="DIR", help="use this folder on the board as / (to try deploy out)")
@@ -81,51 +134,70 @@ def deploy(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    if options.inventory_schema:
+        return _print_schema()
     from rkface.boards.profile import find_profile
 
-    from .deploy_board import DeployPlan
-    from .release_pack import ReleasePacker
+    from .inventory import read_targets
 
     _check_options(options)
     profile = find_profile(options.board) if options.board else None
     if profile and not profile.cores:
         raise InputError(f"{profile.title} can only be converted for: rknn-toolkit-lite2 does not run on it")
-    if options.rollback:
-        return _deploy_to_all(DeployPlan(options, None, profile, None, ""))
-    bundle = _read_bundle(options.bundle, profile)
+    bundle = None if options.rollback or options.status else _read_bundle(options.bundle, profile)
+    targets = read_targets(options.inventory, options.hosts, options.group)
+    if options.status:
+        return _report_status(options, targets)
+    if bundle is None:
+        return _deploy_to_all(_make_plan(options, targets, None, profile), targets)
     if options.config:
         from rkface.runtime.service.config import read_settings
 
         read_settings(options.config)  # an error in it is reported here, not by a service that does not start
+    if options.sign:
+        from .sign_release import check_key
+
+        check_key(options.sign)
     if options.prepare:
         from rkface.boards.doctor.remote import bundle_needs
 
         from .provision import provision
 
-        provision(options.hosts, options.root, options.librknnrt, bundle_needs(bundle.manifest), ask=not options.yes)
-    packer = ReleasePacker(bundle, reference=options.backend == "reference", config=options.config)
+        needs = bundle_needs(bundle.manifest)
+        provision(targets, options.root, options.librknnrt, options.allowed_signers, needs, ask=not options.yes)
+    plan = _make_plan(options, targets, bundle, profile)
     try:
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        return _deploy_to_all(DeployPlan(options, bundle, profile, packer, stamp))
+        return _deploy_to_all(plan, targets)
     finally:
-        packer.close()
+        if plan.packer:
+            plan.packer.close()
 
 
 def _check_options(options: Namespace) -> None:
     from .session import check_root
 
-    if (options.librknnrt or options.yes) and not options.prepare:
-        raise InputError("--librknnrt and --yes only work with --prepare")
+    if (options.librknnrt or options.yes or options.allowed_signers) and not options.prepare:
+        raise InputError("--librknnrt, --allowed-signers and --yes only work with --prepare")
     if options.json and options.prepare:
         raise InputError("--prepare asks questions and --json is for programs: prepare the board first, without --json")
     check_root(options.root)
-    repeated = next((host for host in options.hosts if options.hosts.count(host) > 1), None)
-    if repeated:
-        raise InputError(f"{repeated} is named twice")
-    if options.rollback and (options.prepare or options.bundle or options.service or options.config):
+    given = options.prepare or options.bundle or options.service or options.config or options.sign or options.if_changed
+    if options.rollback and given:
         raise InputError(
-            "--rollback uses a release that is on the board: leave out --prepare, --bundle, --config and --service"
+            "--rollback uses a release that is on the board: leave out --prepare, --bundle, --config, --service, "
+            "--sign and --if-changed"
         )
+    if options.status and (given or options.rollback or options.wave != ONE_WAVE):
+        raise InputError("--status changes nothing: leave out what deploys, and --wave")
+
+
+def _print_schema() -> int:
+    from rkface.runtime.core.json_schema import make_schema
+
+    from .inventory import Inventory
+
+    print(json.dumps(make_schema(Inventory, "Boards of rkface deploy"), indent=2))
+    return 0
 
 
 def _read_bundle(folder: Path | None, profile: BoardProfile | None) -> Bundle:
@@ -140,33 +212,59 @@ def _read_bundle(folder: Path | None, profile: BoardProfile | None) -> Bundle:
     return bundle
 
 
-def _deploy_to_all(plan: DeployPlan) -> int:
+def _make_plan(
+    options: Namespace, targets: Sequence[TargetBoard], bundle: Bundle | None, profile: BoardProfile | None
+) -> DeployPlan:
+    from .board_lines import BoardLines
+    from .deploy_board import DeployPlan
+    from .release_pack import ReleasePacker, release_name
+
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    lines = BoardLines() if len(targets) > 1 else None
+    if bundle is None:
+        return DeployPlan(options, None, profile, None, stamp, lines)
+    packer = ReleasePacker(
+        bundle,
+        release_name(bundle, stamp),
+        reference=options.backend == "reference",
+        config=options.config,
+        sign=options.sign,
+    )
+    return DeployPlan(options, bundle, profile, packer, stamp, lines)
+
+
+def _deploy_to_all(plan: DeployPlan, targets: Sequence[TargetBoard]) -> int:
+    from .deploy_board import DeployOutcome, deploy_to_board
+    from .deploy_report import all_outcomes, outcomes_to_json, render_outcomes
+    from .waves import roll_out, set_on_interrupt, split_into_waves
+
+    def work(target: TargetBoard, wave: int) -> DeployOutcome:
+        return deploy_to_board(plan, target, wave)
+
+    waves, left = split_into_waves(targets, plan.options.wave)
+    with set_on_interrupt(plan.stop):
+        end = roll_out(waves, work, lambda outcome: outcome.state == "failed", plan.options.parallel, plan.stop)
+    outcomes = all_outcomes(end, left)
+    stopped = ""
+    if end.untouched:
+        stopped = "interrupted" if end.interrupted else f"a board of wave {len(end.waves)} failed"
+    print(outcomes_to_json(outcomes, bool(stopped)) if plan.options.json else render_outcomes(outcomes, stopped))
+    if end.interrupted:
+        raise KeyboardInterrupt
+    return 1 if any(outcome.state == "failed" for outcome in outcomes) else 0
+
+
+def _report_status(options: Namespace, targets: Sequence[TargetBoard]) -> int:
     from concurrent.futures import ThreadPoolExecutor
+    from dataclasses import asdict
 
-    from .deploy_board import deploy_to_board
+    from .board_status import board_status, render_status
 
-    hosts: Sequence[str] = plan.options.hosts
-    with ThreadPoolExecutor(min(len(hosts), PARALLEL_BOARDS)) as pool:
-        outcomes = list(pool.map(lambda host: deploy_to_board(plan, host), hosts))
-    print(outcomes_to_json(outcomes) if plan.options.json else render_outcomes(outcomes))
-    return 1 if any(outcome.problem for outcome in outcomes) else 0
-
-
-def outcomes_to_json(outcomes: Sequence[DeployOutcome]) -> str:
-    """One JSON object: the verdict, and for each board its host, release, seconds and problem (empty if it is ok)."""
-    verdict = "fail" if any(outcome.problem for outcome in outcomes) else "ok"
-    return json.dumps({"verdict": verdict, "boards": [asdict(outcome) for outcome in outcomes]}, ensure_ascii=False)
-
-
-def render_outcomes(outcomes: Sequence[DeployOutcome]) -> str:
-    """A row for each board: the release that is current now, or what failed and why."""
-    width = max(len(outcome.host) for outcome in outcomes)
-    rows = []
-    for one in outcomes:
-        verdict = "FAILED" if one.problem else "ok"
-        rows.append(f"  {verdict:6}  {one.host:{width}}  {one.seconds:5.0f} s  {one.problem or one.release}")
-    failed = sum(bool(one.problem) for one in outcomes)
-    done = len(outcomes) - failed
-    summary = f"{done} of {len(outcomes)} boards succeeded" if len(outcomes) > 1 else "done" if done else "failed"
-    note = "; a board that failed still runs its previous release, unless its row says otherwise" if failed else ""
-    return "\n".join([*rows, summary + note])
+    with ThreadPoolExecutor(min(len(targets), options.parallel)) as pool:
+        boards = list(pool.map(lambda target: board_status(target, options.root), targets))
+    failed = any(board.problem for board in boards)
+    if options.json:
+        print(json.dumps({"verdict": "fail" if failed else "ok", "boards": list(map(asdict, boards))}))
+    else:
+        print(render_status(boards))
+    return 1 if failed else 0

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -27,7 +28,12 @@ from rkface.runtime.core.files import parse_json
 from .agent_steps import ANSWER
 
 ENTRY = "rkface.boards.deploy.agent"
-AGENT_MODULES = ("rkface.runtime.core.versions", "rkface.boards.deploy.agent_steps", ENTRY)
+AGENT_MODULES = (
+    "rkface.runtime.core.versions",
+    "rkface.boards.deploy.agent_steps",
+    "rkface.boards.deploy.release_files",
+    ENTRY,
+)
 # The agent's stdin starts with its program, whose length is an argument; the requests follow.
 START = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))), 'agent', 'exec'))"
 REQUEST_SECONDS = 1800.0  # for one request: pip on a slow card takes minutes
@@ -46,16 +52,16 @@ def check_root(root: str) -> None:
 
 
 class AgentSession:
-    """A connection to one board for one deploy. ``root``: the folder on the board to use as /."""
+    """A connection to one board for one deploy. ``root``: the folder on the board to use as /; ``options`` of ssh."""
 
-    def __init__(self, host: str, root: str = "/") -> None:
+    def __init__(self, host: str, root: str = "/", options: Sequence[str] = ()) -> None:
         check_root(root)
         self.host = host
         source = build_program(AGENT_MODULES, ENTRY).encode("ascii")
         command = shlex.join(["python3", "-c", START, str(len(source)), root])
         try:
             self._process = subprocess.Popen(
-                [*ssh_command(host, *UNATTENDED), command],
+                [*ssh_command(host, *UNATTENDED, *options), command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

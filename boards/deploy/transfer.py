@@ -20,30 +20,35 @@ from pathlib import Path
 from rkface.boards.ssh import NO_MESSAGE, UNATTENDED, most_relevant_line, ssh_command
 from rkface.runtime.core.errors import WorkError
 
+from .target_board import TargetBoard
+
 FILE_MODE = 0o640
 MOST_KEPT = 20_000  # characters of the output of rsync, whose end has the summary
 
 
 def copy_files(
-    host: str, source: Path, destination: str, *, rsync: bool, like: str | None, say: Callable[[str], None]
+    target: TargetBoard, source: Path, destination: str, *, rsync: bool, like: str | None, say: Callable[[str], None]
 ) -> str:
-    """Copy the files below ``source`` (links are followed) into the existing folders below ``destination`` on ``host``.
+    """Copy the files below ``source`` (links are followed) into the existing folders below ``destination`` on
+    ``target``.
 
     Uses rsync if both sides have it (``rsync``: whether the board does), with hard links to files that are equal in the
     release ``like``; otherwise tar. Reports progress to ``say``, and returns how much was copied and how. Raises
     WorkError if the copy fails.
     """
     if rsync and shutil.which("rsync"):
-        return _copy_with_rsync(host, source, destination, like, say)
-    return _copy_with_tar(host, source, destination, say)
+        return _copy_with_rsync(target, source, destination, like, say)
+    return _copy_with_tar(target, source, destination, say)
 
 
-def _copy_with_rsync(host: str, source: Path, destination: str, like: str | None, say: Callable[[str], None]) -> str:
+def _copy_with_rsync(
+    target: TargetBoard, source: Path, destination: str, like: str | None, say: Callable[[str], None]
+) -> str:
     # No permissions for folders: setting them would lose the group that they inherit (chmod(2), S_ISGID). Compare by
     # content (-c), not by size and time: a file that was damaged on the card must not be linked into new releases.
     command = ["rsync", "-rtLOc", f"--chmod=F{FILE_MODE:o}", "--info=progress2,stats2", "--no-inc-recursive"]
     link = [f"--link-dest=../{like}"] if like else []
-    remote = ["-e", shlex.join(["ssh", *UNATTENDED]), f"{source}/", f"{host}:{destination}/"]
+    remote = ["-e", shlex.join(["ssh", *UNATTENDED, *target.options]), f"{source}/", f"{target.host}:{destination}/"]
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             [*command, *link, *remote],
@@ -71,8 +76,11 @@ def _copy_with_rsync(host: str, source: Path, destination: str, like: str | None
     return f"{int(re.sub(r'[,.]', '', size[1])) / 1e6:.1f} MB with rsync" if size else "with rsync"
 
 
-def _copy_with_tar(host: str, source: Path, destination: str, say: Callable[[str], None]) -> str:
-    command = [*ssh_command(host, *UNATTENDED), shlex.join(["tar", "-xof", "-", "-C", destination])]
+def _copy_with_tar(target: TargetBoard, source: Path, destination: str, say: Callable[[str], None]) -> str:
+    command = [
+        *ssh_command(target.host, *UNATTENDED, *target.options),
+        shlex.join(["tar", "-xof", "-", "-C", destination]),
+    ]
     paths = sorted(path for path in source.rglob("*") if path.is_file())  # the folders exist already
     total, copied = sum(path.stat().st_size for path in paths), 0
     with tempfile.TemporaryFile() as stderr:

@@ -28,6 +28,11 @@ def set_detail(detail: Detail) -> None:
     _detail = detail
 
 
+def get_detail() -> Detail:
+    """How much the stages of this process show."""
+    return _detail
+
+
 class Stage:
     """A stage of work that is running. ``advance`` and ``say`` show how far it is; ``note`` ends its finished line."""
 

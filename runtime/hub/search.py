@@ -1,7 +1,8 @@
 """Search over all people of the hub: exact for few samples, with pgvector's HNSW index for many.
 
 The index finds candidates by halfvec; their cosines are then computed from the stored float32, so a cosine is always
-exact. What the index can lose is a candidate: `make bench-hub` measures how often.
+exact. What the index can lose is a candidate, so an answer that recognizes nobody is checked by comparing all samples.
+`make bench-hub` measures what remains.
 """
 
 from __future__ import annotations
@@ -65,12 +66,15 @@ def search_hub(
     people: int = 5,
     sites: Sequence[str] = (),
     method: Method | None = None,
+    certain: float = -1.0,
 ) -> HubMatches:
     """The ``people`` (1 or more) who look most like ``embedding`` (D float32), of those who are known now at one of
     ``sites``; of all without sites.
 
     ``method``: None is exact up to EXACT_SAMPLES samples, or without an index. With "index", the search is still exact
-    where the index cannot give enough candidates; the result says so.
+    where the index cannot give enough people, or if its best cosine is below ``certain``: an index that misses somebody
+    finds a stranger instead. With the match threshold, nobody who is known is called unknown because of the index.
+    The result says what was done.
 
     Raises InputError if ``identity``, that of the embedding, is not the hub's, if there is no such site, or if the
     hub's embeddings are encrypted.
@@ -85,7 +89,7 @@ def search_hub(
                 many and has_index(hub, identity, len(embedding)) and (not sites or vector_version(hub) >= ITERATIVE)
             )
             found = _search_index(hub, probe, len(embedding), limit) if usable else None
-        if found is not None:
+        if found and found[0].cosine >= certain:
             return HubMatches(found, "index")
         return HubMatches(_search_exactly(hub, probe, limit), "exact", many and not usable)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Hub = psycopg.Connection[Any]
 
 PREFIX = "sample_nearest_"  # of the name of the index; the identity of its embeddings follows
-LINKS, CONSTRUCTION = 24, 100  # of HNSW: links of a sample (m), and candidates while building (ef_construction)
+LINKS, CONSTRUCTION = 16, 100  # of HNSW: links of a sample (m), and candidates while building (ef_construction)
 MEMORY = 2048  # MB that building may use: about 2 KB for each sample
 MOST_NUMBERS = 4_000  # in a halfvec that pgvector can index
 POLL = 0.2  # seconds between two looks at the progress

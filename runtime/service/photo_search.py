@@ -92,12 +92,13 @@ def search_photo(
         check_identity(hub, identity)  # also if there is no face
         check_sites(hub, sites)
 
+    least = pipeline.thresholds.match if threshold is None else threshold
+
     def search(embeddings: NDArray[np.float32], count: int) -> Sequence[Sequence[Match]]:
         for one in embeddings:
-            searched.append(search_hub(hub, one, identity, people=count, sites=sites, method=method))
+            searched.append(search_hub(hub, one, identity, people=count, sites=sites, method=method, certain=least))
         return [one.matches for one in searched]
 
-    least = pipeline.thresholds.match if threshold is None else threshold
     found = identify_photo(pipeline, search, image, least, people=people, aligned=aligned)
     faces = tuple(_describe(face, matches.matches, least) for face, matches in zip(found.faces, searched, strict=True))
     reason = found.reason

@@ -18,6 +18,9 @@ from ..core.faces import Faces
 # instead of accepting a lower overlap.
 OVERLAP, OVERLAP_DOUBTFUL = 0.2, 0.5
 ENLARGED = 0.3
+# Below this overlap (IoU) with its predicted place, a face may be that of another person who has come to the same place
+# between two frames. At 10 frames a second, hardly a face of the rendered camera is below; at 2.5, one of eight.
+EXPECTED = 0.5
 TOUCHING = 0.05  # minimum overlap of two boxes, not enlarged, at which the tracker may confuse the two faces
 
 # Motion, in face heights (22 cm for an adult) and seconds. None of these values was fitted to data.
@@ -43,6 +46,7 @@ class Tracks:
     ages       M float64: seconds since it was first seen
     lost       M float64: seconds since it was last seen, 0 if it was seen in this frame
     touching   M bool: it overlaps another track, or returned after it was lost, and may now be another person
+    jumped     M bool: it was seen elsewhere than expected, and may be another person
     confirmed  M bool: seen often enough not to be a false detection
     gone       ids of the tracks that ended with this frame
     interval   usual seconds between frames, 0 before the second frame
@@ -55,6 +59,7 @@ class Tracks:
     ages: NDArray[np.float64]
     lost: NDArray[np.float64]
     touching: NDArray[np.bool_]
+    jumped: NDArray[np.bool_]
     confirmed: NDArray[np.bool_]
     gone: tuple[int, ...] = ()
     interval: float = 0.0
@@ -75,6 +80,7 @@ NO_TRACKS = Tracks(
     np.zeros(0, np.int64),
     np.zeros(0),
     np.zeros(0),
+    np.zeros(0, np.bool_),
     np.zeros(0, np.bool_),
     np.zeros(0, np.bool_),
 )
@@ -130,16 +136,17 @@ class Tracker:
         # After a long pause, a face in the same place may be another person.
         matched = self._match(faces, recent, (self._lost <= self._keep) | (recent & slow & (passed <= REACH)))
         returned = (matched >= 0) & (self._lost > passed)
+        jumped = self._find_jumps(faces, matched)
         self._lost = np.where(matched >= 0, 0.0, self._lost)
         self._correct(faces, matched)
         confirm = 1 if slow else self._confirm
         stays = (matched >= 0) | ((self._hits >= confirm) & (self._lost <= self._keep))
         gone = tuple(self._ids[~stays].tolist())
         self._select(stays)
-        matched, returned = matched[stays], returned[stays]
+        matched, returned, jumped = matched[stays], returned[stays], jumped[stays]
         new = np.setdiff1d(np.flatnonzero(faces.scores >= self._sure), matched)
         self._begin(faces.boxes[new])
-        matched = np.concatenate([matched, new])
+        matched, jumped = np.concatenate([matched, new]), np.concatenate([jumped, np.zeros(len(new), bool)])
         boxes = self._boxes()
         touching = (overlaps(boxes, boxes) >= TOUCHING).sum(axis=1) > 1
         touching[: len(returned)] |= returned
@@ -151,6 +158,7 @@ class Tracker:
             self._ages,
             self._lost,
             touching,
+            jumped,
             self._hits >= confirm,
             gone,
             interval,
@@ -198,6 +206,13 @@ class Tracker:
                     matched[track] = face
                     taken.add(face)
         return matched
+
+    def _find_jumps(self, faces: Faces, matched: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each track whether its face is elsewhere than expected."""
+        jumped = np.zeros(len(matched), bool)
+        seen = np.flatnonzero(matched >= 0)
+        jumped[seen] = overlaps(self._boxes()[seen], faces.boxes[matched[seen]]).diagonal() < EXPECTED
+        return jumped
 
     def _correct(self, faces: Faces, matched: NDArray[np.int64]) -> None:
         seen = np.flatnonzero(matched >= 0)

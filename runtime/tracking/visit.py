@@ -126,7 +126,8 @@ class Visit:
     last_embedded  when the last shot was embedded
     match          who the gallery says it is
     mixed          its track touches another track, and may switch to another person
-    check          its track was mixed: the identity must be checked again
+    jumped         its track was seen elsewhere than expected, and may have switched to another person
+    check          its track was mixed or jumped: the identity must be checked again
     reported       what was last reported; None before the start of the appearance was reported
     ignored        the face is on the ignore list: nothing about it is reported, except the end of what was reported
     zones          names of the zones in which the face was, in the order in which it entered them
@@ -145,6 +146,7 @@ class Visit:
     last_embedded: float = 0.0
     match: Match | None = None
     mixed: bool = False
+    jumped: bool = False
     check: bool = False
     reported: VisitReport | None = None
     ignored: bool = False
@@ -192,7 +194,7 @@ class Visit:
         self.frames += other.frames
         self.enter(other.zones)
         self.begun, self.seen = min(self.begun, other.begun), max(self.seen, other.seen)
-        self.track, self.mixed, self.check = other.track, other.mixed, False
+        self.track, self.mixed, self.jumped, self.check = other.track, other.mixed, other.jumped, False
 
     def is_due(self, now: float, quality: float, waited: float, rules: RecognitionRules) -> bool:
         """Return whether to embed a shot of ``quality``, the best one since the search began ``waited`` seconds ago."""

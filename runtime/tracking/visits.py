@@ -63,15 +63,19 @@ class Visits:
                 visit.track = None
 
     def add(self, track: int, shot: Shot, now: float, utc_offset: float) -> Visit:
-        """Add ``shot`` to the visit of ``track``, or to a new visit if it shows another person. Return the visit."""
+        """Add ``shot`` to the visit of ``track``, or to a new visit if it shows another person. Return the visit.
+
+        Where the track has jumped, its place says little, and the shot must reach the threshold of a match. If it was
+        the same person all the same, the new visit is joined with this one as soon as a better shot shows that."""
         visit = self._by_track[track]
-        if visit.fused is not None and float(visit.fused @ shot.embedding) < self._rules.other:
+        least = self._rules.match if visit.jumped else self._rules.other
+        if visit.fused is not None and float(visit.fused @ shot.embedding) < least:
             self.slips += 1
             visit.track = None
             visit.frames = max(1, visit.frames - 1)  # the frame of the shot shows the other person
             visit = self._begin(track, shot.time, now, utc_offset)
             visit.frames = 1
-        visit.check = False
+        visit.check = visit.jumped = False
         visit.add([shot], now, self._rules.shots)
         return visit
 

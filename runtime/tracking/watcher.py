@@ -92,9 +92,9 @@ class Watcher:
 
     Only some faces of a track are embedded: the first good one, then the best one of each ``spacing`` seconds until
     there are ``shots`` of them, then one in ``later`` seconds. A much better face is embedded early, and so is the
-    first face after the track touched another track and may have switched. The faces of one frame are embedded
-    together, so that they spread over the NPU's cores. This happens in the thread of the caller: there are so few of
-    them that another thread would gain nothing, and the scheduler continues to detect meanwhile.
+    first face after the track touched another track, or jumped, and may have switched. The faces of one frame are
+    embedded together, so that they spread over the NPU's cores. This happens in the thread of the caller: there are so
+    few of them that another thread would gain nothing, and the scheduler continues to detect meanwhile.
 
     All methods may be called from any thread.
 
@@ -271,10 +271,12 @@ class Watcher:
         visit = self._visits.note_seen(tracks, index, self._now, self._utc_offset)
         if self._area.zones:
             visit.enter(self._zones[face])
-        touching = bool(tracks.touching[index])
+        touching, jumped = bool(tracks.touching[index]), bool(tracks.jumped[index])
+        visit.jumped |= jumped and bool(visit.shots)
         if touching:
             visit.mixed = True
-        elif visit.mixed or passed > self._rules.keep:  # this face, which stands alone, shows whether it is the same
+        # This face, which stands alone, shows whether it is the same person.
+        elif visit.mixed or jumped or passed > self._rules.keep:
             visit.mixed, visit.check = False, bool(visit.shots)
             self._best_shots.drop(track)
         self._best_shots.offer(track, image, faces[face : face + 1], self._now, overlapped=touching)

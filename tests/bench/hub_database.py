@@ -21,9 +21,14 @@ Hub = psycopg.Connection[Any]
 
 
 @contextmanager
-def temporary_hub() -> Iterator[str]:
-    """The address of an empty hub, which is deleted at the end. PostgreSQL has its default settings."""
+def temporary_hub(buffers: str = "128MB") -> Iterator[str]:
+    """The address of an empty hub, which is deleted at the end. PostgreSQL has its default settings, but for its shared
+    ``buffers``: its documentation recommends a quarter of the memory of a server."""
     with tempfile.TemporaryDirectory(prefix="rkface-bench-") as folder:  # a short path: the name of a socket is limited
+        server, address = start_embedded(Path(folder) / "pg")
+        with connect(address) as hub:
+            hub.execute(f"ALTER SYSTEM SET shared_buffers = '{buffers}'".encode())
+        server.cleanup()
         server, address = start_embedded(Path(folder) / "pg")
         try:
             with connect(address) as hub:

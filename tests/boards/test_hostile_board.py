@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rkface.boards import board_answers
 from rkface.boards.board_answers import BoardFacts, check_path, clean_text, parse_facts
 from rkface.boards.deploy import command, release_pack, session
+from rkface.boards.deploy.board_status import parse_status
 from rkface.boards.deploy.dependencies import fetch_wheels
 from rkface.boards.deploy.deploy_board import summarize_selftest
 from rkface.boards.doctor.command import doctor
@@ -182,7 +183,7 @@ rows = st.lists(st.dictionaries(st.sampled_from(["role", "simulator", "what", "p
 @settings(deadline=None, derandomize=True)
 @given(values | st.fixed_dictionaries({"agreements": rows, "latencies": rows}))
 def test_any_answer_of_a_board_is_used_or_refused(answer):
-    for use in (parse_facts, check_path, summarize_selftest):
+    for use in (parse_facts, check_path, summarize_selftest, parse_status):
         try:
             assert find_hidden(clean_text(use(answer))) is None
         except RkfaceError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fuzz_target import Target, from_file
 
 from rkface.boards.board_answers import clean_report, clean_text, parse_facts
+from rkface.boards.deploy.board_status import parse_status
 from rkface.boards.deploy.deploy_board import summarize_selftest
 from rkface.boards.doctor.report import render_report, report_from_json
 from rkface.boards.profile import read_chips, read_profile
@@ -100,7 +101,7 @@ def answer(data: bytes) -> None:
         value = parse_json(data)
     except ValueError:
         return
-    for use in (parse_facts, summarize_selftest):
+    for use in (parse_facts, parse_status, summarize_selftest):
         try:
             assert find_hidden(clean_text(use(value))) is None
         except RkfaceError as error:

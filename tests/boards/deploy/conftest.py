@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 import zipfile
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rkface.boards.deploy import command, deploy_board, release_pack
+from rkface.boards.deploy import command, release_pack
 from rkface.boards.twin.ingredients import UnavailableError
 from rkface.runtime.core.bundle import SUMS
 from rkface.runtime.core.crop_template import ARCFACE_112
@@ -92,8 +93,14 @@ def stand_in_wheel(folder, selftest=0, run=2):
     wheel = folder / "rkface-0.1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for name, content in contents.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content)  # without the time: equal files give an equal wheel
     return wheel
+
+
+def make_key(path):
+    """A new ssh key without a passphrase; the path of its private half."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path], check=True)
+    return path
 
 
 def wait_for(condition, seconds=30):
@@ -158,8 +165,8 @@ class Board(SimpleNamespace):
         self.monkeypatch.setattr(release_pack, "build_runtime_wheel", make)
         parser = ArgumentParser()
         command.deploy(parser)
-        fixed = ["--root", self.root, *([] if doctor else ["--no-doctor"])]
-        bundle = [] if "--rollback" in arguments else ["--bundle", self.bundle]
+        fixed = ["--root", self.root, "--healthy", 1, *([] if doctor else ["--no-doctor"])]
+        bundle = [] if {"--rollback", "--status"} & set(arguments) else ["--bundle", self.bundle]
         options = parser.parse_args(list(map(str, [*fixed, *bundle, *arguments, *hosts])))
         return options.run(options)
 
@@ -177,7 +184,6 @@ def board(server, small_bundle, tmp_path, monkeypatch):
     with zipfile.ZipFile(wheels / "pip-0-py3-none-any.whl", "w") as archive:
         archive.writestr("pip/__main__.py", INSTALLER)
     monkeypatch.setattr(release_pack, "fetch_wheels", lambda *_: wheels)
-    monkeypatch.setattr(deploy_board, "HEALTHY_SECONDS", 1)
     return Board(server=server, root=tmp_path / "board", bundle=small_bundle, monkeypatch=monkeypatch)
 
 

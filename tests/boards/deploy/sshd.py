@@ -63,6 +63,7 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin yes
 PidFile none
+AcceptEnv BOARD
 SetEnv PATH={folder}/bin:/usr/bin:/bin
 """
 

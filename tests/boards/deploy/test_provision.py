@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from rkface.boards.deploy.provision import check_library_copy
+from rkface.boards.deploy.release_files import SIGNERS
 from rkface.boards.doctor.checks_software import AARCH64, BundleNeeds
 from rkface.runtime.core.errors import InputError
+
+from .conftest import make_key
 
 NEEDS = BundleNeeds("rk3588", "2.5.0", "1.6.0")
 
@@ -47,17 +50,31 @@ def test_a_board_is_prepared_with_commands_that_are_shown(board, tmp_path, capsy
     board.server.script("chown", f'echo "$@" >> {tmp_path}/owners')
     board.server.script("sudo", 'exec "$@"')
     path = library(tmp_path / "librknnrt.so")
+    key = make_key(tmp_path / "release")
+    (tmp_path / "signers").write_text(f"ada@example.org {key.with_suffix('.pub').read_text()}")
     earlier = board.base / "cache"
     earlier.mkdir(parents=True, mode=0o700)
     board.monkeypatch.setattr("sys.stdin", None)
-    assert board.deploy("--prepare", "--yes", "--librknnrt", path) == 0
+    signed = ["--sign", key, "--allowed-signers", tmp_path / "signers"]
+    assert board.deploy("--prepare", "--yes", "--librknnrt", path, *signed) == 0
     said = capsys.readouterr().out
     assert "useradd --system" in said and f"-g rkface -m 2750 {board.base}" in said, "shown before it is run"
     assert (board.root / "usr/lib/librknnrt.so").read_bytes() == path.read_bytes()
     assert board.base.stat().st_mode & 0o7777 == 0o2750
     assert str(board.base) in (tmp_path / "owners").read_text() and earlier.stat().st_mode & 0o7777 == 0o2750
-    [received] = set(re.findall(r"/tmp/librknnrt\.\w+", said))
-    assert not Path(received).exists(), "the received file is removed after it was installed"
+    received = set(re.findall(r"/tmp/rkface\.\w+", said))
+    assert len(received) == 2 and not any(Path(one).exists() for one in received), "removed after they were installed"
+
+    # From then on, the board takes only signed releases, and the release that it runs stays.
+    first = board.current()
+    assert (board.root / SIGNERS).read_bytes() == (tmp_path / "signers").read_bytes()
+    assert board.record(first)["signer"] == "ada@example.org"
+    board.stamp("3")
+    assert board.deploy() == 1 and "use --sign KEY" in capsys.readouterr().out
+    assert board.deploy("--sign", make_key(tmp_path / "other")) == 1
+    said = capsys.readouterr().out
+    assert "does not accept the key that signed" in said and f"(it runs {first})" in said
+    assert board.current() == first and board.releases() == [first]
     release = board.base / "releases" / board.current()
     for folder in (release, release / "bundle", release / "wheels"):
         assert folder.stat().st_mode & 0o2007 == 0o2000, "the group is inherited; other users may not read it"

@@ -138,6 +138,14 @@ def test_somebody_with_very_many_samples_hides_nobody(full, database):
     assert [one.person for one in found.matches] == ["f" * 32, *(person for person, _ in expected(probe, 2))]
 
 
+def test_an_answer_of_the_index_that_recognizes_nobody_is_checked_with_all_samples(indexed):
+    best = expected(PROBES[0], 1)[0][1]
+    for certain, method in ((best - 0.01, "index"), (best + 0.01, "exact")):
+        found = search_hub(indexed, PROBES[0], ONE, people=3, method="index", certain=certain)
+        assert (found.method, found.lacks_index) == (method, False)
+        check(found, PROBES[0])
+
+
 def test_who_was_erased_is_not_found_with_the_index_either(indexed):
     person, _ = expected(PROBES[0], 1)[0]
     erase_person(indexed, person)

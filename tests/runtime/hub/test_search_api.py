@@ -94,7 +94,6 @@ def test_wrong_requests_are_refused_with_what_is_wrong(ada, client_for, pipeline
     ):
         answer = client.post(url, content=body)
         assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
-    assert client.get("/v1/search").status_code == 405
 
 
 def test_without_a_bundle_the_server_says_how_to_get_one(client_for):

@@ -267,6 +267,29 @@ def test_a_track_that_switched_to_another_person_is_two_visits():
     assert [{one.match.person for one in visit} for visit in camera.by_visit()] == [{"p0"}, {"p1"}]
 
 
+def test_somebody_similar_who_takes_a_place_between_two_frames_is_another_visit():
+    """Their cosine is over half the threshold, as of many people, and they never overlap in one frame."""
+    camera = Camera(known=(0,))
+    alike = unit(0.3 * PEOPLE[0] + PEOPLE[1])
+    honest = camera.pipe.embed
+
+    camera.pipe.embed = lambda crops: np.stack([alike if one @ PEOPLE[1] > 0.5 else one for one in honest(crops)])
+    camera.see((0, 400, 300), seconds=1)
+    camera.see((1, 440, 300), seconds=2)
+    camera.see(seconds=20)
+    assert [{one.match and one.match.person for one in visit} for visit in camera.by_visit()] == [{"p0"}, {None}]
+    assert camera.watcher.state.slips == 1
+
+
+def test_a_person_who_jumps_stays_one_visit():
+    camera = Camera()
+    camera.see((0, 400, 300), seconds=1)
+    for number in range(6):
+        camera.see((0, 400 + 50 * (number % 2), 300), seconds=0.2)
+    camera.see(seconds=20)
+    assert camera.stages() == [("start", "p0"), ("end", "p0")] and camera.watcher.state.slips == 0
+
+
 def test_cosines_around_the_threshold_are_one_appearance():
     flicker = iter([0.38, 0.42, 0.37, 0.41, 0.36, 0.43, 0.38, 0.4] * 20)
     camera = Camera(
