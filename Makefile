@@ -237,6 +237,11 @@ demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=
 	  --backend reference --gallery $(DEMO)/gallery.sqlite --camera demo=- $(OPTIONS)
 endif
 
+demo-hub: $(DEMO_BUNDLE)  ## two boards with rendered cameras and a hub: who is enrolled at one is recognized at the other; page on port 8090
+	@grep -q '"synthetic": true' $(DEMO_BUNDLE) || { echo "build/$(TARGET) has models for real faces, which do not know \
+	rendered ones: make convert for the demo pack" >&2; exit 2; }
+	@$(BIN)/python -m rkface.convert.demo.hub --bundle build/$(TARGET) $(OPTIONS)
+
 # The emulated board has its own gallery, because people are enrolled there with INT8 embeddings.
 BOARD_DEMO := build/board-demo
 demo-board: $(DEMO_BUNDLE)  ## the demo on an emulated Rock 5B: real binding, the simulator's numbers, no speed; console on port 8080

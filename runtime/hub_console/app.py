@@ -21,22 +21,13 @@ from ..web.listening import WhereToSet
 from ..web.page import PageFiles
 from ..web.serve import STATIC as CONSOLE_STATIC
 from ..web.server import WebServer, frame_app, open_server
-from . import boards, journeys, search
+from . import appearances, boards, journeys, metrics, people, search
 from .hub_connections import HubConnections
 
 STATIC = Path(__file__).parent / "static"
-SHARED = (
-    "style.css",
-    "address.js",
-    "api.js",
-    "days.js",
-    "dom.js",
-    "frame.js",
-    "journeys.js",
-    "docs.html",
-    "docs.js",
-)  # files of the console, used here, too
-PARTS = (boards, journeys, search)
+# Files of the console that this page uses, too.
+SHARED = ("style.css", "address.js", "api.js", "days.js", "dom.js", "frame.js", "journeys.js", "docs.html", "docs.js")
+PARTS = (boards, appearances, journeys, people, search, metrics)
 OPTIONS = WhereToSet("with --port", "with --host", "name its file with --password-file")
 
 

@@ -3,5 +3,6 @@
 import { startPage } from "./frame.js";
 import * as boards from "./boards.js";
 import * as journeys from "./hub_journeys.js";
+import * as people from "./people.js";
 
-startPage({ boards, journeys });
+startPage({ boards, journeys, people });
