@@ -21,13 +21,13 @@ from ..web.listening import WhereToSet
 from ..web.page import PageFiles
 from ..web.serve import STATIC as CONSOLE_STATIC
 from ..web.server import WebServer, frame_app, open_server
-from . import appearances, boards, metrics, people, search
+from . import appearances, boards, journeys, metrics, people, search
 from .hub_connections import HubConnections
 
 STATIC = Path(__file__).parent / "static"
 # Files of the console that this page uses, too.
-SHARED = ("style.css", "address.js", "api.js", "dom.js", "frame.js", "docs.html", "docs.js")
-PARTS = (boards, appearances, people, search, metrics)
+SHARED = ("style.css", "address.js", "api.js", "days.js", "dom.js", "frame.js", "journeys.js", "docs.html", "docs.js")
+PARTS = (boards, appearances, journeys, people, search, metrics)
 OPTIONS = WhereToSet("with --port", "with --host", "name its file with --password-file")
 
 
