@@ -96,7 +96,7 @@ def test_a_board_without_the_key_or_with_another_one_gets_nothing_and_hears_why(
         with pytest.raises(InputError, match="have another key"):
             follow(one, make_key(tmp_path / "other.key"))
         with pytest.raises(InputError, match="encrypted meanwhile"):
-            sync(one[0], one[1], Lease(one[1]))
+            sync(one[0], one[1])
         assert one[1].people() == []
         one[1].add("Bob", [sample(3)])
         with pytest.raises(WorkError, match="takes only encrypted embeddings"):
