@@ -1,42 +1,49 @@
 """The demo models in a bundle, and what a person would give the examples: photos, a gallery and a video."""
 
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import cv2
 import pytest
 
 pytest.importorskip("onnx", reason="the shapes of the demo models are read with onnx")
-from rkface.convert.demo import unconverted
 from rkface.convert.demo.camera import DemoCamera, write_portraits
-from rkface.convert.demo.measure import outputs
 
-from ..runtime.conftest import write_bundle
+from ..runtime.conftest import write_demo_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 CAMERA = DemoCamera(640, 360, people=3, seed=22)  # Ada and Bela are enrolled, Chike is not
 RATE, SECONDS = 8, 4  # frames per second, and length of the video
 
 
-def run_example(name, *arguments):
-    """Run an example as a person does. It must never end in a traceback."""
+def start_example(name, *arguments):
+    """Start an example as a person does. It must never end in a traceback."""
     command = [sys.executable, ROOT / "examples" / name, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
+def run_example(name, *arguments):
+    """Run an example as ``start_example`` does, but in this process, where the libraries are loaded already. Here it
+    may raise nothing but SystemExit."""
+    path, said, errors = ROOT / "examples" / name, StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(errors):
+        patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(path), run_name="__main__")
+    return subprocess.CompletedProcess(path, ended.value.code, said.getvalue(), errors.getvalue())
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A bundle of the demo models, for the reference backend."""
     folder = tmp_path_factory.mktemp("bundles") / "demo"
-    (folder / "reference").mkdir(parents=True)
-    models = []
-    for role, (file, input) in unconverted.MODELS.items():
-        (folder / f"reference/{role}.onnx").write_bytes((unconverted.FOLDER / file).read_bytes())
-        models.append((input, outputs(unconverted.FOLDER / file)))
-    write_bundle(folder, *models, threshold=unconverted.THRESHOLDS.match)
+    write_demo_bundle(folder)
     return folder
 
 

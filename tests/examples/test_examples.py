@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from .conftest import CAMERA, RATE, ROOT, SECONDS, run_example
+from .conftest import CAMERA, RATE, ROOT, SECONDS, run_example, start_example
 
 EXAMPLES = ROOT / "examples"
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -36,7 +36,7 @@ def party(tmp_path):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_help_says_what_the_example_does_and_how_to_run_it(name):
-    said = run_example(name, "--help")
+    said = start_example(name, "--help")
     description = ast.get_docstring(ast.parse((EXAMPLES / name).read_text(encoding="utf-8")))
     assert said.returncode == 0
     assert description.splitlines()[0] in said.stdout
