@@ -23,6 +23,8 @@ INSIGHTFACE := 2.1
 DOCS_ENV := build/docs-env
 DOCS_INSTALLED := $(DOCS_ENV)/installed
 DOCS_SCRIPTS := build/docs-assets
+ANSIBLE_ENV := build/ansible-env
+ANSIBLE_INSTALLED := $(ANSIBLE_ENV)/installed
 MERMAID := 11.17.2
 IFRAME_WORKER := 1.0.4
 
@@ -271,6 +273,17 @@ lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfil
 	$(BIN)/ruff format --check .
 	git ls-files -z | xargs -0 -r $(BIN)/codespell
 	$(BIN)/hadolint boards/Dockerfile
+
+lint-ansible: $(ANSIBLE_INSTALLED) $(INSTALLED)  ## lint the Ansible role, and run it against an ssh server on this machine (about 90 MB)
+	cd boards/ansible && PATH=$(abspath $(ANSIBLE_ENV))/bin:$$PATH ANSIBLE_HOME=$(abspath $(ANSIBLE_ENV))/home ansible-lint
+	$(BIN)/python -m pytest tests/boards/deploy/test_ansible_role.py tests/boards/deploy/test_inventory.py
+
+# In an environment of its own: rkface needs no Ansible, only its inventories do.
+$(ANSIBLE_INSTALLED): constraints.txt
+	@echo "installing Ansible into $(ANSIBLE_ENV), once"
+	@test -x $(ANSIBLE_ENV)/bin/python || $(PYTHON) -m venv $(ANSIBLE_ENV)
+	@$(ANSIBLE_ENV)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt ansible-core ansible-lint
+	@touch $@
 
 types: $(INSTALLED)  ## mypy --strict
 	MYPYPATH=src $(BIN)/mypy -p rkface

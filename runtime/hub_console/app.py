@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ..gallery.people import embedding_identity
-from ..hub.search import check_identity
+from ..hub.search import check_searchable
 from ..inference.pipeline import Pipeline
 from ..web.access import Access
 from ..web.failures import RareLog
@@ -21,13 +21,13 @@ from ..web.listening import WhereToSet
 from ..web.page import PageFiles
 from ..web.serve import STATIC as CONSOLE_STATIC
 from ..web.server import WebServer, frame_app, open_server
-from . import appearances, boards, metrics, people, search
+from . import appearances, boards, journeys, metrics, people, search
 from .hub_connections import HubConnections
 
 STATIC = Path(__file__).parent / "static"
 # Files of the console that this page uses, too.
-SHARED = ("style.css", "address.js", "api.js", "dom.js", "frame.js", "docs.html", "docs.js")
-PARTS = (boards, appearances, people, search, metrics)
+SHARED = ("style.css", "address.js", "api.js", "days.js", "dom.js", "frame.js", "journeys.js", "docs.html", "docs.js")
+PARTS = (boards, appearances, journeys, people, search, metrics)
 OPTIONS = WhereToSet("with --port", "with --host", "name its file with --password-file")
 
 
@@ -41,7 +41,7 @@ def open_hub_console(
     with closing(HubConnections(address)) as connections:
         with connections.open() as hub:  # a wrong address is an error of the first moment
             if pipeline is not None:
-                check_identity(hub, embedding_identity(pipeline.manifest))
+                check_searchable(hub, embedding_identity(pipeline.manifest))
         create = partial(create_app, connections, pipeline=pipeline)
         with open_server(create, host, port, settings=OPTIONS, **options) as server:
             yield server

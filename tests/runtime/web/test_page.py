@@ -16,7 +16,19 @@ from . import chromium
 from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
-VIEWS = ("live", "people", "appearances", "strangers", "gallery", "rules", "cameras", "health", "settings", "access")
+VIEWS = (
+    "live",
+    "people",
+    "appearances",
+    "journeys",
+    "strangers",
+    "gallery",
+    "rules",
+    "cameras",
+    "health",
+    "settings",
+    "access",
+)
 HASHES = tuple(f"#/{view}" for view in VIEWS)
 
 
