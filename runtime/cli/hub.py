@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from .hub_boards import add_board, boards, init, revoke
+from .hub_encrypt import encrypt
 from .hub_journeys import attendance, journeys
 from .hub_people import erase, erased, move, people
 from .hub_search import index, search
@@ -34,5 +35,20 @@ def hub(parser: ArgumentParser) -> None:
     """
     add_actions(
         parser,
-        (init, add_board, boards, revoke, people, move, erase, erased, search, index, journeys, attendance, serve),
+        (
+            init,
+            add_board,
+            boards,
+            revoke,
+            people,
+            move,
+            erase,
+            erased,
+            search,
+            index,
+            encrypt,
+            journeys,
+            attendance,
+            serve,
+        ),
     )

@@ -132,9 +132,9 @@ def follow_hub(
         return
     lease = Lease(gallery)
     gallery.may_name = lease.may_name
-    address = read_address(settings.hub.address)
+    address, key = read_address(settings.hub.address), read_key(settings.hub.key) if settings.hub.key else None
     with HubClient(
-        address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe
+        address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe, key=key
     ) as client:
         yield client
 
