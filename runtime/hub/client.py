@@ -118,9 +118,10 @@ class HubClient:
     def _follow(self, hub: Hub, embeddings: PlainEmbeddings) -> None:
         """Sync now, and again whenever the hub or somebody here changes people, until the connection breaks."""
         content: object = None
-        beat = 0.0
+        beat, ok = 0.0, None
         while not self._stopping.is_set():
             told = content is not None and self._is_told(hub)
+            told |= self._describe().get("ok") != ok  # a board that has started, or has a problem, says so at once
             if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
                 content = self._content()  # before: what somebody adds meanwhile is the next round's
                 review = push_people(hub, self._gallery, embeddings)
@@ -128,7 +129,9 @@ class HubClient:
                     hub, self._gallery,
                     before=self._before_erasing, after=self._on_erased, embeddings=embeddings,
                 )  # fmt: skip
-                send_heartbeat(hub, self._gallery, self._describe())
+                state = self._describe()
+                send_heartbeat(hub, self._gallery, state)
+                ok = state.get("ok")
                 beat = time.monotonic()
                 self._state = replace(self._state, connected=True, review=len(review))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rkface.runtime.hub.boards import add_board
+from rkface.runtime.hub.fleet import read_fleet
 from rkface.runtime.hub.people import list_erased
 from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
@@ -68,3 +69,9 @@ def test_a_board_without_its_hub_says_so_and_names_nobody_when_the_lease_has_end
         one.gallery.lease._terms = replace(one.gallery.lease._terms, seconds=0.0)  # the lease has ended
         assert who(one) is None
         assert "Nobody is named" in "".join(one.health().problems)
+
+
+def test_a_board_tells_the_hub_its_release_and_that_all_is_well_as_soon_as_it_has_started(hub, door):
+    with Service(door("one")):
+        wait_for(lambda: read_fleet(hub)[0].release and read_fleet(hub)[0].standing == "ok")
+        assert read_fleet(hub)[0].queue == 0
