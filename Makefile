@@ -23,6 +23,8 @@ INSIGHTFACE := 2.1
 DOCS_ENV := build/docs-env
 DOCS_INSTALLED := $(DOCS_ENV)/installed
 DOCS_SCRIPTS := build/docs-assets
+ANSIBLE_ENV := build/ansible-env
+ANSIBLE_INSTALLED := $(ANSIBLE_ENV)/installed
 MERMAID := 11.17.2
 IFRAME_WORKER := 1.0.4
 
@@ -237,6 +239,11 @@ demo: $(DEMO_BUNDLE)  ## run the camera demo on rendered people, or with PHOTOS=
 	  --backend reference --gallery $(DEMO)/gallery.sqlite --camera demo=- $(OPTIONS)
 endif
 
+demo-hub: $(DEMO_BUNDLE)  ## two boards with rendered cameras and a hub: who is enrolled at one is recognized at the other; page on port 8090
+	@grep -q '"synthetic": true' $(DEMO_BUNDLE) || { echo "build/$(TARGET) has models for real faces, which do not know \
+	rendered ones: make convert for the demo pack" >&2; exit 2; }
+	@$(BIN)/python -m rkface.convert.demo.hub --bundle build/$(TARGET) $(OPTIONS)
+
 # The emulated board has its own gallery, because people are enrolled there with INT8 embeddings.
 BOARD_DEMO := build/board-demo
 demo-board: $(DEMO_BUNDLE)  ## the demo on an emulated Rock 5B: real binding, the simulator's numbers, no speed; console on port 8080
@@ -266,6 +273,17 @@ lint: $(INSTALLED)  ## ruff, formatting, spelling, and hadolint on the Dockerfil
 	$(BIN)/ruff format --check .
 	git ls-files -z | xargs -0 -r $(BIN)/codespell
 	$(BIN)/hadolint boards/Dockerfile
+
+lint-ansible: $(ANSIBLE_INSTALLED) $(INSTALLED)  ## lint the Ansible role, and run it against an ssh server on this machine (about 90 MB)
+	cd boards/ansible && PATH=$(abspath $(ANSIBLE_ENV))/bin:$$PATH ANSIBLE_HOME=$(abspath $(ANSIBLE_ENV))/home ansible-lint
+	$(BIN)/python -m pytest tests/boards/deploy/test_ansible_role.py tests/boards/deploy/test_inventory.py
+
+# In an environment of its own: rkface needs no Ansible, only its inventories do.
+$(ANSIBLE_INSTALLED): constraints.txt
+	@echo "installing Ansible into $(ANSIBLE_ENV), once"
+	@test -x $(ANSIBLE_ENV)/bin/python || $(PYTHON) -m venv $(ANSIBLE_ENV)
+	@$(ANSIBLE_ENV)/bin/python -m pip install $(PIP_OPTIONS) -c constraints.txt ansible-core ansible-lint
+	@touch $@
 
 types: $(INSTALLED)  ## mypy --strict
 	MYPYPATH=src $(BIN)/mypy -p rkface

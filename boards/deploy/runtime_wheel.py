@@ -16,7 +16,7 @@ from pathlib import Path
 from .dependencies import BOARD_EXTRAS, requirement_lines
 
 COMMAND_MODULES = ("rkface.runtime.", "rkface.boards.")
-LEFT_OUT = ("twin", "__pycache__")
+LEFT_OUT = ("twin", "ansible", "__pycache__")
 TIMESTAMP = (2020, 1, 1, 0, 0, 0)  # of every file in the wheel, so that the same source gives the same bytes
 WHEEL = b"Wheel-Version: 1.0\nGenerator: rkface\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 

@@ -46,17 +46,18 @@ class _Walker:
 
 
 class DemoCamera:
-    """A scene, chosen by ``seed``, with ``people`` synthetic people that no demo model was trained on.
+    """A scene, chosen by ``seed``, with ``people`` synthetic people that no demo model was trained on. Another
+    ``place`` is another scene with the same people.
 
     ``render(time)`` gives the image at ``time`` in seconds, and its contents; it repeats after ``round`` seconds.
     """
 
-    def __init__(self, width: int = 1280, height: int = 720, people: int = 4, seed: int = 1) -> None:
+    def __init__(self, width: int = 1280, height: int = 720, people: int = 4, seed: int = 1, place: int = 0) -> None:
         if not 1 <= people <= len(NAMES):
             raise InputError(f"--people {people}: must be 1 to {len(NAMES)}")
         if not (160 <= width <= 3840 and 120 <= height <= 2160):
             raise InputError(f"--size {width}x{height}: must be 160x120 to 3840x2160")
-        random = np.random.default_rng([0xCA3E2A, seed])
+        random = np.random.default_rng([0xCA3E2A, seed, *([place] if place else [])])
         self.width, self.height, self.seed = width, height, seed
         self.round = max(people * APART, ARRIVE + STAY + LEAVE)
         self._backdrop = background(random, width, height)
@@ -199,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, default=1, help="another seed gives other people and another place (default: 1)"
     )
+    parser.add_argument("--place", type=int, default=0, help="another number gives another place with the same people")
     parser.add_argument("--seconds", type=float, help="end after this time (default: never)")
     parser.add_argument(
         "--slow", type=float, default=1.0, metavar="TIMES", help="people walk so many times slower, for a slow board"
@@ -215,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.slow >= 1:
         parser.error(f"--slow {options.slow:g}: 1 or more")
     try:
-        camera = DemoCamera(width, height, options.people, options.seed)
+        camera = DemoCamera(width, height, options.people, options.seed, options.place)
     except InputError as error:
         parser.error(str(error))
     if options.portraits:

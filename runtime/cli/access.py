@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
@@ -22,7 +23,7 @@ def access(parser: ArgumentParser) -> None:
     """Manage who may use the web console and its API: users with a role, and tokens for programs.
 
     They are stored beside the gallery, and a running service notices every change at once. The owner of the password
-    file (`rkface web-password`) may always do everything.
+    file (`rkface web-password`) may always do everything. --accounts names the file of `rkface hub serve` instead.
 
     scopes of a token:
       metrics    read /metrics and /v1/health, which contain neither names nor pictures
@@ -56,7 +57,7 @@ def create_token(parser: ArgumentParser) -> None:
     """
     parser.add_argument("name", metavar="NAME", help="which program uses it")
     parser.add_argument("--scope", action="append", choices=SCOPES, required=True, help="what it may do; repeatable")
-    add_gallery_path(parser)
+    _add_file(parser)
     add_json(parser, "one object: the token, with its secret")
     parser.set_defaults(run=_create_token)
 
@@ -68,7 +69,7 @@ def tokens(parser: ArgumentParser) -> None:
       rkface access tokens
       rkface access tokens --json
     """
-    add_gallery_path(parser)
+    _add_file(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_tokens)
 
@@ -80,7 +81,7 @@ def revoke_token(parser: ArgumentParser) -> None:
       rkface access revoke-token 3f9c2a71b0de
     """
     parser.add_argument("id", metavar="ID", help="from `rkface access tokens`; it is also the beginning of the token")
-    add_gallery_path(parser)
+    _add_file(parser)
     parser.set_defaults(run=_revoke_token)
 
 
@@ -96,7 +97,7 @@ def set_user(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the user")
     parser.add_argument("--role", choices=tuple(ROLES), required=True, help="what the user may do")
     parser.add_argument("--keep-password", action="store_true", help="change only the role")
-    add_gallery_path(parser)
+    _add_file(parser)
     parser.set_defaults(run=_set_user)
 
 
@@ -106,7 +107,7 @@ def users(parser: ArgumentParser) -> None:
     examples:
       rkface access users
     """
-    add_gallery_path(parser)
+    _add_file(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_users)
 
@@ -118,7 +119,7 @@ def remove_user(parser: ArgumentParser) -> None:
       rkface access remove-user ada
     """
     parser.add_argument("name", metavar="NAME", help="name of the user")
-    add_gallery_path(parser)
+    _add_file(parser)
     parser.set_defaults(run=_remove_user)
 
 
@@ -129,9 +130,19 @@ def log(parser: ArgumentParser) -> None:
       rkface access log --limit 20
     """
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many lines (default: %(default)s)")
-    add_gallery_path(parser)
+    _add_file(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_log)
+
+
+def _add_file(parser: ArgumentParser) -> None:
+    add_gallery_path(parser)
+    parser.add_argument(
+        "--accounts",
+        type=Path,
+        metavar="FILE",
+        help="the file of `rkface hub serve`, instead of a gallery's",
+    )
 
 
 def _create_token(options: Namespace) -> int:
@@ -205,6 +216,10 @@ def _log(options: Namespace) -> int:
 def _open(options: Namespace) -> Accounts:
     from ..web.accounts import Accounts, accounts_path
 
+    if options.accounts is not None:
+        if options.gallery is not None:
+            raise InputError("--gallery and --accounts contradict each other: use one of them")
+        return Accounts(options.accounts)
     gallery = gallery_path(options)
     if not gallery.exists():
         raise InputError(f"{gallery}: there is no gallery: name the one of the service with --gallery")

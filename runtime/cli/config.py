@@ -197,14 +197,17 @@ def _find_sources(live: LiveSettings, file: Path) -> dict[str, str]:
 
 
 def _find_camera_sources(live: LiveSettings) -> dict[str, str]:
-    """Where zones, masks and the minimum size come from that were changed in the console."""
+    """Where zones, masks, the minimum size and the schedule come from that were changed in the console."""
     from ..core.toml_writer import dump_key, list_keys
     from ..service.live_settings import changes_path
 
     sources: dict[str, str] = {}
     for name, change in live.cameras.camera.items():
+        where, path = f"camera.{dump_key(name)}.", changes_path(live.configured.gallery)
         if change.area:
-            note = f"changed in the console at {change.area_time} ({changes_path(live.configured.gallery)})"
-            where = f"camera.{dump_key(name)}."
+            note = f"changed in the console at {change.area_time} ({path})"
             sources |= dict.fromkeys(list_keys(asdict(change.area), where), note)
+        if change.schedule:
+            note = f"changed in the console at {change.schedule_time} ({path})"
+            sources |= dict.fromkeys(list_keys({"schedule": asdict(change.schedule)["hours"]}, where), note)
     return sources

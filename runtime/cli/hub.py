@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from .hub_boards import add_board, boards, init, revoke
+from .hub_encrypt import encrypt
 from .hub_journeys import attendance, journeys
 from .hub_leave import leave
 from .hub_people import erase, erased, move, people
@@ -47,6 +48,7 @@ def hub(parser: ArgumentParser) -> None:
             leave,
             search,
             index,
+            encrypt,
             journeys,
             attendance,
             serve,

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import RkfaceError
 from ..events.backoff import Backoff
+from ..gallery.encryption import Key
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person
 from .connection import connect, hub_errors
 from .migrations import check_version
 from .pull import sync
 from .push import push_people, send_heartbeat
+from .sealed import PlainEmbeddings, open_embeddings
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,6 +57,7 @@ class HubClient:
 
     ``before_erasing`` is called with each person whom the hub has erased, while the gallery still has the samples, and
     ``on_erased`` when they are gone from it (see ``sync``). ``describe`` returns what the heartbeat tells.
+    ``key``: of an encrypted hub.
     """
 
     def __init__(
@@ -65,9 +68,11 @@ class HubClient:
         before_erasing: Callable[[Person], None],
         on_erased: Callable[[], Sequence[str]],
         describe: Callable[[], Mapping[str, Any]],
+        key: Key | None = None,
     ) -> None:
         self._address, self._gallery = address, gallery
         self._before_erasing, self._on_erased, self._describe = before_erasing, on_erased, describe
+        self._key = key
         self._backoff = Backoff()
         self._state = HubState()
         self._stopping = threading.Event()
@@ -93,11 +98,12 @@ class HubClient:
             try:
                 with connect(self._address) as hub:
                     check_version(hub)
+                    embeddings = open_embeddings(hub, self._key)
                     with hub_errors():
                         hub.execute("LISTEN rkface")
                     if failures:
                         log.info("the hub: connected again")
-                    self._follow(hub)
+                    self._follow(hub, embeddings)
             except RkfaceError as error:
                 self._note_failure(error, failures)
             except Exception as error:  # a bug must not end the thread: the lease would end, and with it all names
@@ -111,7 +117,7 @@ class HubClient:
             log.warning("%s; trying again", error)
         self._state = replace(self._state, connected=False, error=str(error) or type(error).__name__)
 
-    def _follow(self, hub: Hub) -> None:
+    def _follow(self, hub: Hub, embeddings: PlainEmbeddings) -> None:
         """Sync now, and again whenever the hub or somebody here changes people, until the connection breaks."""
         content: object = None
         beat = 0.0
@@ -119,8 +125,11 @@ class HubClient:
             told = content is not None and self._is_told(hub)
             if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
                 content = self._content()  # before: what somebody adds meanwhile is the next round's
-                review = push_people(hub, self._gallery)
-                unerased = sync(hub, self._gallery, before=self._before_erasing, after=self._on_erased)
+                review = push_people(hub, self._gallery, embeddings)
+                unerased = sync(
+                    hub, self._gallery,
+                    before=self._before_erasing, after=self._on_erased, embeddings=embeddings,
+                )  # fmt: skip
                 send_heartbeat(hub, self._gallery, self._describe())
                 beat = time.monotonic()
                 self._state = replace(self._state, connected=True, review=len(review), unerased=tuple(unerased))

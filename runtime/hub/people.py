@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Hub = psycopg.Connection[Any]
 
 IDENTITY = "identity"  # row of the hub's table ``setting``: the identity of its embeddings
+SEALED = "sealed"  # another one, of a hub with encrypted embeddings: proves which key they have
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,22 @@ def find_person(hub: Hub, key: str) -> HubPerson:
 
 def list_people(hub: Hub) -> list[HubPerson]:
     """All people, by name."""
+    return find_people(hub, "", None, None)
+
+
+def find_people(hub: Hub, text: str, limit: int | None, after: str | None) -> list[HubPerson]:
+    """People whose name contains ``text`` (small and capital letters are the same), by name, at most ``limit``, only
+    those after the name ``after``."""
     with hub_errors(), hub.transaction():
-        rows = hub.execute("""
+        rows = hub.execute(
+            """
             SELECT id, name, coalesce((SELECT array_agg(site ORDER BY site) FROM rkface.stay WHERE person = id), '{}'),
                 (SELECT count(*) FROM rkface.sample WHERE person = person.id)
-            FROM rkface.person ORDER BY name
-        """).fetchall()
+            FROM rkface.person WHERE strpos(lower(name), lower(%s)) > 0 AND (%s::text IS NULL OR name > %s)
+            ORDER BY name LIMIT %s
+            """,
+            [text, after, after, limit],
+        ).fetchall()
     return [HubPerson(id, name, tuple(sites), samples) for id, name, sites, samples in rows]
 
 

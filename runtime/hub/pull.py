@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..core.errors import InputError
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import ReplicatedPerson, apply_changes
 from .connection import hub_errors, import_psycopg
+from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
     import psycopg
@@ -48,6 +47,7 @@ def sync(
     *,
     before: Callable[[Person], None] = lambda person: None,
     after: Callable[[], Sequence[str]] = lambda: (),
+    embeddings: PlainEmbeddings = PLAIN,
 ) -> list[str]:
     """Bring ``gallery`` up to date with the hub, batch by batch; a batch that is applied stays applied.
 
@@ -56,6 +56,8 @@ def sync(
     sentences that say what is left, and so does ``sync``. If nothing is left, here and in the backups, the hub is told
     so; otherwise that is tried again at the next call.
 
+    ``embeddings``: how those of the hub are read (``open_embeddings``).
+
     The lease is renewed with the last batch only: a board that has half of the changes has not heard of the others.
     Raises WorkError if the hub cannot be reached, InputError if its embeddings are of another model.
     """
@@ -63,7 +65,7 @@ def sync(
     if not lease.is_replica:
         lease.begin()
     while True:
-        pulled = pull(hub, lease.revision)
+        pulled = pull(hub, lease.revision, embeddings)
         _check_identity(gallery, pulled)
         settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits)
         if pulled.more:
@@ -85,7 +87,7 @@ def sync(
     return left
 
 
-def pull(hub: Hub, revision: int) -> Pulled:
+def pull(hub: Hub, revision: int, embeddings: PlainEmbeddings = PLAIN) -> Pulled:
     """The changes after ``revision`` at the site of this board, at most ``BATCH`` people. All of one state of the
     hub."""
     psycopg = import_psycopg()
@@ -100,7 +102,7 @@ def pull(hub: Hub, revision: int) -> Pulled:
         ).fetchall()
         more, changes = len(changes) > BATCH, changes[:BATCH]
         ids = {kind: [person for person, one, _ in changes if one == kind] for kind in ("put", "gone", "erased")}
-        people = _read_people(hub, ids["put"])
+        people = _read_people(hub, ids["put"], embeddings)
         limits = hub.execute(
             "SELECT person, extract(epoch FROM valid_from)::float8, extract(epoch FROM valid_until)::float8 "
             "FROM rkface.stay WHERE valid_from IS NOT NULL OR valid_until IS NOT NULL"
@@ -135,15 +137,15 @@ def confirm_erased(hub: Hub, people: tuple[str, ...]) -> None:
             )
 
 
-def _read_people(hub: Hub, ids: list[str]) -> tuple[ReplicatedPerson, ...]:
+def _read_people(hub: Hub, ids: list[str], embeddings: PlainEmbeddings) -> tuple[ReplicatedPerson, ...]:
     samples: dict[str, list[Sample]] = {id: [] for id in ids}
     rows = hub.cursor(binary=True).execute(
-        "SELECT person, identity, embedding, quality, source, extract(epoch FROM created)::float8 "
+        "SELECT person, identity, embedding, sealed, quality, source, extract(epoch FROM created)::float8 "
         "FROM rkface.sample WHERE person = ANY(%s) ORDER BY id",
         [ids],
     )
-    for person, identity, embedding, quality, source, created in rows:
-        vector = np.frombuffer(embedding, ">f4", offset=4).astype(np.float32)  # behind two uint16: the numbers, 0
+    for person, identity, embedding, sealed, quality, source, created in rows:
+        vector = embeddings.read(identity, embedding, sealed)
         samples[person].append(Sample(vector, None, min(1.0, float(quality)), source, created, identity))
     people = hub.execute("SELECT id, name, metadata FROM rkface.person WHERE id = ANY(%s)", [ids])
     return tuple(ReplicatedPerson(id, name, metadata, tuple(samples[id])) for id, name, metadata in people)

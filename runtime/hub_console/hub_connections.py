@@ -77,9 +77,16 @@ class HubConnections:
         hub.close()
 
 
-def get_hub(request: Request) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to the hub for one request, as a dependency of FastAPI."""
+async def get_connections(request: Request) -> HubConnections:
     connections: HubConnections = request.app.state.hub
+    return connections
+
+
+ConnectionsDependency = Annotated[HubConnections, Depends(get_connections)]
+
+
+def get_hub(connections: ConnectionsDependency) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to the hub for one request, as a dependency of FastAPI."""
     with connections.open() as hub:
         yield hub
 

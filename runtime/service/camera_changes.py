@@ -1,4 +1,4 @@
-"""What was changed in the console, or over MQTT, about a camera: its zones and masks, and whether it is on."""
+"""What was changed in the console, or over MQTT, about a camera: its zones and masks, its schedule, and its switch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..core.steady_clock import SET_SINCE
 from ..core.text import in_a_line
 from ..core.toml import load_table
 from ..core.toml_writer import dump
-from ..core.weekly import includes, next_change
-from .config import find_area_mistakes
+from ..core.weekly import WeeklyHours, includes, next_change
+from .config import find_area_mistakes, find_schedule_mistakes
 from .settings import CameraSettings, Polygon, Share
 
 
@@ -33,6 +33,13 @@ class CameraArea:
 
 
 @dataclass(frozen=True)
+class CameraSchedule:
+    """When a camera is on. ``hours``: by names of one's choice; empty: always."""
+
+    hours: dict[str, WeeklyHours] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Switched:
     """That somebody switched a camera. ``time``: when, in seconds since 1970."""
 
@@ -42,12 +49,19 @@ class Switched:
 
 @dataclass(frozen=True)
 class CameraChange:
-    """What was changed about one camera. ``area``: None for that of the configuration; ``area_time``: when it was
-    changed, as text. ``switched``: None for the schedule."""
+    """What was changed about one camera. ``area`` and ``schedule``: None for those of the configuration;
+    ``area_time`` and ``schedule_time``: when they were changed, as text. ``switched``: None for the schedule."""
 
     switched: Annotated[Switched | None, ""] = None
     area: Annotated[CameraArea | None, ""] = None
     area_time: str = ""
+    schedule: Annotated[CameraSchedule | None, ""] = None
+    schedule_time: str = ""
+
+    def apply(self, settings: CameraSettings) -> CameraSettings:
+        """The configured ``settings`` with this change."""
+        changed = replace(settings, **vars(self.area)) if self.area else settings
+        return replace(changed, schedule=self.schedule.hours) if self.schedule else changed
 
 
 NO_CHANGE = CameraChange()
@@ -71,7 +85,7 @@ class CameraChanges:
 
     def apply(self, cameras: Mapping[str, CameraSettings]) -> dict[str, CameraSettings]:
         """The configured ``cameras`` with these changes."""
-        return {name: _with_area(settings, self.of(name).area) for name, settings in cameras.items()}
+        return {name: self.of(name).apply(settings) for name, settings in cameras.items()}
 
     def dump(self) -> str:
         """The changes as TOML."""
@@ -93,6 +107,8 @@ def load_camera_changes(content: Any, problems: list[str]) -> CameraChanges:
         change = load_table(CameraChange, table, found, where=where)
         if change and change.area:
             found = find_area_mistakes(where, change.area)
+        if change and change.schedule:
+            found += find_schedule_mistakes(where, change.schedule.hours)
         if change and change.switched and not abs(change.switched.time) < 1e11:
             found.append(f"{where}switched.time is no time")
         if change and not found:
@@ -110,13 +126,15 @@ def check_area(area: CameraArea) -> None:
         raise InputError("; ".join(problems))
 
 
+def check_schedule(schedule: CameraSchedule) -> None:
+    """Raises InputError, which says what is wrong with ``schedule``."""
+    if problems := find_schedule_mistakes("", schedule.hours):
+        raise InputError("; ".join(problems))
+
+
 def area_of(settings: CameraSettings) -> CameraArea:
     """The area in ``settings``."""
     return CameraArea(**{one.name: getattr(settings, one.name) for one in fields(CameraArea)})
-
-
-def _with_area(settings: CameraSettings, area: CameraArea | None) -> CameraSettings:
-    return replace(settings, **vars(area)) if area else settings
 
 
 @dataclass(frozen=True)

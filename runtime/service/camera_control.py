@@ -10,7 +10,7 @@ from logging import getLogger
 from ..core.errors import InputError
 from ..events import SwitchRequests
 from ..tracking.watcher import Watcher
-from .camera_changes import CameraArea
+from .camera_changes import CameraArea, CameraSchedule
 from .camera_worker import CameraWorker
 from .current_settings import CurrentSettings
 from .problems import Problems
@@ -59,12 +59,20 @@ class CameraControl:
         worker.hide(hidden_masks(settings))
         log.info("camera %s: zones and masks changed", camera)
 
+    def change_schedule(self, camera: str, schedule: CameraSchedule | None) -> None:
+        """Change when a camera is on, now and for the next start; a switch by hand ends. None: as the configuration
+        says. Raises InputError, and changes nothing, if something is wrong or the camera is a recording, and KeyError
+        for an unknown camera."""
+        self._refuse_recording(camera)
+        self._current.change(lambda live: live.with_schedule(camera, schedule, time.time()))
+        log.info("camera %s: schedule changed", camera)
+        self._apply()
+
     def switch(self, camera: str, on: bool | None) -> None:
         """Switch a camera on or off, now and after the next start; now also if that cannot be stored. It holds until
         the schedule changes the next time; without a schedule, until somebody switches it again. None: the schedule
         decides. Raises InputError if the camera is a recording, and KeyError for an unknown camera."""
-        if self._workers[camera].camera.recording:
-            raise InputError(f"camera {camera} is a recording, of which every picture is read: it cannot be switched")
+        self._refuse_recording(camera)
         self._current.change_at_once(lambda live: live.with_switch(camera, on, time.time()))
         self._apply()
 
@@ -77,6 +85,10 @@ class CameraControl:
                 log.warning("a command to switch camera %s was ignored: %s", camera, error)
         with self._problems.of("schedule"):
             self._apply()
+
+    def _refuse_recording(self, camera: str) -> None:
+        if self._workers[camera].camera.recording:
+            raise InputError(f"camera {camera} is a recording, of which every picture is read: it cannot be switched")
 
     def _apply(self) -> None:
         with self._switching:

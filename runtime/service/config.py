@@ -18,13 +18,14 @@ from ..core.polygons import find_flaw
 from ..core.text import find_hidden, in_a_line
 from ..core.toml import list_problems, load_file, load_table, read_toml
 from ..core.toml_writer import dump_key
-from ..core.weekly import check_weekly_hours
+from ..core.weekly import WeeklyHours, check_weekly_hours
 from ..gallery.companions import is_receiver_name
 from .settings import Polygon, Settings, console_address
 
 T = TypeVar("T")
 MOST_NAME = 100  # characters of the name of a camera or zone
 MOST_POLYGONS = 16  # zones, and masks, of a camera
+MOST_HOURS = 50  # entries of a schedule, and hours of one entry
 
 
 def read_settings(path: Path) -> Settings:
@@ -65,8 +66,7 @@ def find_mistakes(settings: Settings) -> list[str]:
         problems += _explain(f"camera.{name}.decoder", partial(check_decoder, camera.source), camera.decoder)
         where = f"camera.{dump_key(name)}."
         problems += find_area_mistakes(where, camera)
-        for window, hours in camera.schedule.items():
-            problems += _explain(f"{where}schedule.{dump_key(window)}", check_weekly_hours, hours)
+        problems += find_schedule_mistakes(where, camera.schedule)
     for name, rule in settings.rules.items():
         problems += find_rule_mistakes(name, rule, settings.camera, settings.receivers)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
@@ -119,6 +119,20 @@ def find_area_mistakes(where: str, camera: HasPolygons) -> list[str]:
         problems += [f"{where}{kind}.{problem}" for problem in _find_polygon_mistakes(polygons)]
         if len(polygons) > MOST_POLYGONS:
             problems.append(f"{where}{kind}: a camera may have {MOST_POLYGONS} of them, not {len(polygons)}")
+    return problems
+
+
+def find_schedule_mistakes(where: str, schedule: Mapping[str, WeeklyHours]) -> list[str]:
+    """What is wrong with the ``schedule`` of a camera. Each sentence starts with ``where`` ("camera.door.")."""
+    problems = []
+    if len(schedule) > MOST_HOURS or any(len(one.hours) > MOST_HOURS for one in schedule.values()):
+        problems.append(f"{where}schedule: a camera may have {MOST_HOURS} of them, with {MOST_HOURS} hours each")
+        return problems
+    for name, hours in schedule.items():
+        key = f"{where}schedule.{in_a_line(dump_key(name[:40]))}"
+        if not name.strip() or find_hidden(name) or len(name) > MOST_NAME:
+            problems.append(f"{key}: the name must be visible text, at most {MOST_NAME} characters")
+        problems += _explain(key, check_weekly_hours, hours)
     return problems
 
 

@@ -26,15 +26,17 @@ from .camera_changes import (
     NO_CHANGES,
     CameraArea,
     CameraChanges,
+    CameraSchedule,
     Switched,
     area_of,
     check_area,
+    check_schedule,
     is_on,
     load_camera_changes,
     switch_state,
 )
 from .rule_changes import NO_RULES, RuleChanges, load_rule_changes
-from .settings import Keep, Recognition, Settings
+from .settings import CameraSettings, Keep, Recognition, Settings
 from .states import CameraSetup, Setting, SettingsError
 
 OLD_FILE = "changed.toml"  # of rkface 0.1: all settings, for every gallery of the folder
@@ -131,9 +133,19 @@ class LiveSettings:
 
     def with_switch(self, camera: str, on: bool | None, when: float) -> LiveSettings:
         """Return the settings with a camera switched on or off at ``when``; None: it follows its schedule, or is on."""
-        default = on is None or (on and not self.configured.camera[camera].schedule)
+        default = on is None or (on and not self._camera(camera).schedule)
         switched = None if default else Switched(bool(on), when)
         return replace(self, cameras=self.cameras.changed(camera, switched=switched))
+
+    def with_schedule(self, camera: str, schedule: CameraSchedule | None, when: float) -> LiveSettings:
+        """Return the settings with this ``schedule`` of a camera, changed at ``when``; None: that of the configuration.
+        What somebody has switched by hand ends: the schedule decides from now on. Raises InputError if it cannot be
+        used."""
+        if schedule:
+            check_schedule(schedule)
+        time = _as_text(when) if schedule else ""
+        changes = self.cameras.changed(camera, schedule=schedule, schedule_time=time, switched=None)
+        return replace(self, cameras=changes)
 
     def with_rule(self, name: str, rule: Rule | None) -> LiveSettings:
         """Return the settings with this ``rule`` for alerts; None: that of the configuration, if it has one. Raises
@@ -145,19 +157,25 @@ class LiveSettings:
 
     def is_on(self, camera: str, now: float) -> bool:
         """Whether a camera is on at ``now`` (seconds since 1970)."""
-        return is_on(self.configured.camera[camera], self.cameras.of(camera).switched, now)
+        return is_on(self._camera(camera), self.cameras.of(camera).switched, now)
 
     def camera_setup(self, camera: str, now: float) -> CameraSetup:
         """Return what is in effect for a camera. Raises KeyError for an unknown one."""
-        settings, change = self.configured.camera[camera], self.cameras.of(camera)
+        settings, change = self._camera(camera), self.cameras.of(camera)
         return CameraSetup(
             name=camera,
-            area=change.area or area_of(settings),
+            area=area_of(settings),
             area_source="console" if change.area else "configuration",
             area_changed=change.area_time,
             switch=switch_state(settings, change.switched, now),
             schedule=settings.schedule,
+            schedule_source="console" if change.schedule else "configuration",
+            schedule_changed=change.schedule_time,
         )
+
+    def _camera(self, name: str) -> CameraSettings:
+        """The settings of a camera that are in effect. Raises KeyError for an unknown one."""
+        return self.cameras.of(name).apply(self.configured.camera[name])
 
     def _configured(self, key: str) -> float | None:
         table, _, name = key.partition(".")

@@ -131,6 +131,7 @@ class HubSettings:
     """The hub of many boards: people come from it, and events go to it; needs rkface[hub] (docs/hub.md)."""
 
     address: Annotated[str, "what `rkface hub add-board` printed, as env:NAME or file:PATH; or embedded:DIR"]
+    key: Annotated[Path | None, "the key file of `rkface hub encrypt`, if the hub's embeddings are encrypted"] = None
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,10 @@ def follow_hub(
         yield None
         return
     gallery.lease.begin()
-    address = read_address(settings.hub.address)
-    with HubClient(address, gallery, before_erasing=before_erasing, on_erased=on_erased, describe=describe) as client:
+    address, key = read_address(settings.hub.address), read_key(settings.hub.key) if settings.hub.key else None
+    with HubClient(
+        address, gallery, before_erasing=before_erasing, on_erased=on_erased, describe=describe, key=key
+    ) as client:
         yield client
 
 

@@ -69,7 +69,9 @@ class CameraSetup:
     area_source   "console" if it was changed there, otherwise "configuration"
     area_changed  when it was changed in the console, as text; "" if it was not
     switch        whether it is on, and until when
-    schedule      of the configuration: the hours in which it is on, by name; empty: always
+    schedule      in effect now: the hours in which it is on, by name; empty: always
+    schedule_source   as ``area_source``
+    schedule_changed  as ``area_changed``
     """
 
     name: str
@@ -78,6 +80,8 @@ class CameraSetup:
     area_changed: str
     switch: SwitchState
     schedule: Mapping[str, WeeklyHours]
+    schedule_source: str = "configuration"
+    schedule_changed: str = ""
 
 
 @dataclass(frozen=True)

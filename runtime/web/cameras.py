@@ -1,4 +1,4 @@
-"""``/v1/cameras/{name}``: zones, masks and the minimum size of faces of a camera, and its switch."""
+"""``/v1/cameras/{name}``: zones, masks and the minimum size of faces of a camera, its schedule and its switch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from ..service.camera_changes import CameraArea
+from ..service.camera_changes import CameraArea, CameraSchedule
 from ..service.console_protocol import CameraService
 from ..service.states import CameraSetup
 from .api import find_camera
@@ -42,6 +42,23 @@ def reset_area(service: ServiceDependency, name: str) -> CameraSetup:
     """Return to the zones, masks and minimum size of the configuration."""
     find_camera(service, name)
     service.camera_control.change_area(name, None)
+    return _setup(service, name)
+
+
+@router.put("/schedule")
+def change_schedule(service: ServiceDependency, name: str, body: CameraSchedule) -> CameraSetup:
+    """Replace the hours in which the camera is on, now and for the next start; without any, it is always on. What
+    somebody switched by hand ends. If one value is wrong, nothing changes."""
+    find_camera(service, name)
+    service.camera_control.change_schedule(name, body)
+    return _setup(service, name)
+
+
+@router.delete("/schedule")
+def reset_schedule(service: ServiceDependency, name: str) -> CameraSetup:
+    """Return to the schedule of the configuration."""
+    find_camera(service, name)
+    service.camera_control.change_schedule(name, None)
     return _setup(service, name)
 
 

@@ -123,6 +123,16 @@ def read_place(cursor: str | None, kind: type[Key]) -> tuple[Key, str] | None:
     return place[0], place[1]
 
 
+def read_name(cursor: str | None) -> str | None:
+    """The only text in ``cursor``. Raises HTTPException 422 if it contains something else."""
+    place = read_cursor(cursor)
+    if place is None:
+        return None
+    if len(place) != 1 or not _is_usable(place[0], str):
+        raise _wrong_cursor()
+    return str(place[0])
+
+
 def _is_usable(value: Any, kind: type[Any]) -> bool:
     if kind is str:
         return isinstance(value, str) and readable(value) == value  # JSON can contain half a character

@@ -11,11 +11,9 @@ import cv2
 import pytest
 
 pytest.importorskip("onnx", reason="the shapes of the demo models are read with onnx")
-from rkface.convert.demo import unconverted
 from rkface.convert.demo.camera import DemoCamera, write_portraits
-from rkface.convert.demo.measure import outputs
 
-from ..runtime.conftest import write_bundle
+from ..runtime.conftest import write_demo_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 CAMERA = DemoCamera(640, 360, people=3, seed=22)  # Ada and Bela are enrolled, Chike is not
@@ -45,12 +43,7 @@ def run_example(name, *arguments):
 def demo(tmp_path_factory):
     """A bundle of the demo models, for the reference backend."""
     folder = tmp_path_factory.mktemp("bundles") / "demo"
-    (folder / "reference").mkdir(parents=True)
-    models = []
-    for role, (file, input) in unconverted.MODELS.items():
-        (folder / f"reference/{role}.onnx").write_bytes((unconverted.FOLDER / file).read_bytes())
-        models.append((input, outputs(unconverted.FOLDER / file)))
-    write_bundle(folder, *models, threshold=unconverted.THRESHOLDS.match)
+    write_demo_bundle(folder)
     return folder
 
 

@@ -124,6 +124,19 @@ def write_sums(folder):
     (folder / SUMS).write_text("\n".join(lines) + "\n")
 
 
+def write_demo_bundle(folder):
+    """A bundle of the demo models, for the reference backend: made in a moment, without a conversion."""
+    from rkface.convert.demo import unconverted
+    from rkface.convert.demo.measure import outputs
+
+    (folder / "reference").mkdir(parents=True)
+    models = []
+    for role, (file, input) in unconverted.MODELS.items():
+        (folder / f"reference/{role}.onnx").write_bytes((unconverted.FOLDER / file).read_bytes())
+        models.append((input, outputs(unconverted.FOLDER / file)))
+    write_bundle(folder, *models, threshold=unconverted.THRESHOLDS.match)
+
+
 def write_bundle(folder, detector, recognizer, threshold, liveness=None, *, crop=ARCFACE_112, shapes=None):
     """Manifest and seal around the ONNX models that are in reference/ already; each is (Input, outputs). ``shapes``:
     other shapes of the detector by name."""

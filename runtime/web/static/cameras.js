@@ -3,12 +3,13 @@
 import { addressOf } from "./address.js";
 import { call, get, getAll } from "./api.js";
 import { confirm, h, repeat, showMessage } from "./dom.js";
+import { editSchedule } from "./schedule.js";
 import { editArea } from "./zone_editor.js";
 
 const REFRESH = 5000;  // milliseconds
 
-export async function show(main, name) {
-  if (name) return showCamera(main, name);
+export async function show(main, name, filters) {
+  if (name) return filters.edit === "schedule" ? showSchedule(main, name) : showCamera(main, name);
   const list = h("div");
   main.replaceChildren(h("h1", {}, "Cameras"), list);
   let shown = "";
@@ -47,7 +48,7 @@ function card(camera, setup, changed) {
           ? h("button", { type: "button", class: "admin-only", onclick: () => change(null) }, "Follow the schedule") : null),
       h("p", { class: state.on ? "" : "unknown" }, stateOf(state),
         state.on && !camera.connected ? h("span", { class: "bad" }, " There is no picture.") : null),
-      scheduleOf(now.schedule),
+      h("p", {}, h("a", { href: addressOf("cameras", camera.name, { edit: "schedule" }) }, "Schedule"), h("span", { class: "faint" }, ` ${scheduleOf(now.schedule)}`)),
       h("p", {}, h("a", { href: addressOf("cameras", camera.name) }, "Zones and masks"), h("span", { class: "faint" }, ` ${parts.join(", ") || "none"}`)),
     ].filter(Boolean));
   };
@@ -67,10 +68,11 @@ function stateOf({ on, manual, until }) {
   return end ? `${what}, by its schedule, ${end}.` : `${what}.`;
 }
 
-function scheduleOf(schedule) {
-  const lines = Object.entries(schedule).map(([name, { days, hours, time_zone: zone }]) =>
-    h("li", {}, `${name}: ${days.join(", ") || "every day"}, ${hours.join(", ") || "all day"}${zone ? ` (${zone})` : ""}`));
-  return lines.length ? h("details", {}, h("summary", {}, "Schedule: when it is on"), h("ul", {}, lines)) : null;
+const scheduleOf = (schedule) => Object.entries(schedule).map(([name, { days, hours, time_zone: zone }]) =>
+  `${name}: ${days.join(", ") || "every day"}, ${hours.join(", ") || "all day"}${zone ? ` (${zone})` : ""}`).join("; ") || "always on";
+
+async function showSchedule(main, name) {
+  editSchedule(main, await get(path(name)), path(name), () => showSchedule(main, name));
 }
 
 async function showCamera(main, name) {

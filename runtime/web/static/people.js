@@ -4,6 +4,7 @@ import { addressOf, setFilters } from "./address.js";
 import { call, get, getAll } from "./api.js";
 import { confirm, count, dateTime, dialog, h, percent, showMessage } from "./dom.js";
 import { chooseFace, describe, enrollPhoto, refusal } from "./enroll.js";
+import { forgetPeople, joinGroup } from "./people_actions.js";
 import { choosePerson, nameField, portrait, searchPeople, whenTyped } from "./person_choice.js";
 import { selection } from "./selection.js";
 
@@ -16,7 +17,18 @@ async function showAll(main, filters) {
   const list = h("ul", { class: "grid", "aria-label": "People" }), pages = h("p", { class: "row" });
   const nobody = h("p", { class: "card" });
   const search = h("input", { id: "search", type: "search", maxlength: "200", autocomplete: "off", value: filters.search ?? "" });
-  let { search: text = "", after } = filters, turn = 0;
+  let { search: text = "", after } = filters, turn = 0, shown = new Map();
+  const withChosen = (work) => async (ids) => {
+    try {
+      if (!await work(ids.map((id) => shown.get(id)))) return;
+    } catch (error) { showMessage(error.message); }
+    await fill().catch((error) => showMessage(error.message));
+    (list.querySelector("a") ?? search).focus();  // the button that was pressed is disabled again
+  };
+  const chosen = selection(["person", "people"], [
+    { label: "Put into a group…", class: "enroll-only", run: withChosen(joinGroup) },
+    { label: "Forget…", class: "danger admin-only", run: withChosen(forgetPeople) },
+  ]);
   const fill = async () => {
     const mine = ++turn;
     const { items, next } = await searchPeople(text, after, PAGE);
@@ -24,10 +36,14 @@ async function showAll(main, filters) {
     nobody.hidden = items.length > 0;
     nobody.textContent = text ? "Nobody is called like this."
       : "Nobody is enrolled yet. Add photos here, or choose Enroll… next to a person in the live view.";
-    list.replaceChildren(...items.map((person) => h("li", {},
-      h("a", { class: "card person", href: addressOf("people", person.id) },
+    chosen.clear();
+    chosen.bar.hidden = !items.length;
+    shown = new Map(items.map((person) => [person.id, person]));
+    list.replaceChildren(...items.map((person) => h("li", { class: "card person" },
+      h("a", { class: "person", href: addressOf("people", person.id) },
         portrait(person.id, { large: true }), h("strong", {}, person.name),
-        h("span", { class: "faint" }, count(person.samples, "sample", "samples"))))));
+        h("span", { class: "faint" }, [count(person.samples, "sample", "samples"), ...person.groups].join(", "))),
+      chosen.box(person, person.name))));
     pages.replaceChildren(...[
       after && h("a", { class: "button", href: addressOf("people", undefined, { search: text }) }, "First page"),
       next && h("a", { class: "button", href: addressOf("people", undefined, { search: text, after: next }) }, "Next page")].filter(Boolean));
@@ -42,7 +58,7 @@ async function showAll(main, filters) {
   main.replaceChildren(h("h1", {}, "People"),
     h("form", { class: "card", role: "search", hidden: !some && !text, onsubmit: (event) => event.preventDefault() },
       h("label", { for: "search" }, "Search by name"), search),
-    h("details", { class: "enroll-only add", open: !some && !text }, h("summary", {}, "Enroll from photos"), upload("", fill)), nobody, list, pages);
+    h("details", { class: "enroll-only add", open: !some && !text }, h("summary", {}, "Enroll from photos"), upload("", fill)), nobody, chosen.bar, list, pages);
 }
 
 // A form to enroll one person from photos. It shows the verdict on each and calls `done` after each enrolled one. If
@@ -227,16 +243,6 @@ async function split(person, samples, done) {
 
 function forget(person) {
   return h("form", { class: "card admin-only", onsubmit: handle(async () => {
-    const text = "This deletes all samples, pictures and appearances, here and in all backups. "
-      + "The receivers of events are told to delete their data.";
-    if (!await confirm(`Forget ${person.name} permanently?`, text, "Forget permanently")) return;
-    showMessage(`Forgetting ${person.name}…`);
-    const { left } = await call("DELETE", `/people/${person.id}`);
-    location.hash = "#/people";
-    showMessage(`${person.name} is forgotten`);
-    if (left.length) await dialog(`${person.name} is forgotten`, (close) => [  // a dialog, because this is shown only once
-      h("p", {}, "Some data may remain:"),
-      h("ul", { class: "rows" }, left.map((place) => h("li", {}, h("span", { class: "grow" }, place)))),
-      h("button", { type: "button", autofocus: true, onclick: () => close() }, "Close")]);
+    if (await forgetPeople([person])) location.hash = "#/people";
   }) }, h("button", { class: "danger" }, "Forget this person…"));
 }

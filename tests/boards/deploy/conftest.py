@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from argparse import ArgumentParser
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -157,6 +158,11 @@ class Board(SimpleNamespace):
     def record(self, release):
         return json.loads((self.base / "releases" / release / "release.json").read_text())
 
+    def current_releases(self):
+        """The current release of each board of a ``fleet``; "" without one."""
+        links = [self.root / name / "opt/rkface/current" for name in FLEET]
+        return [link.readlink().name if link.is_symlink() else "" for link in links]
+
     def stamp(self, stamp):
         """Set the time stamp of the next deploy: tests deploy more than once per second."""
         self.monkeypatch.setattr(command.time, "strftime", lambda *_: stamp)
@@ -200,4 +206,25 @@ def served(board):
     (release / "release.json").write_text('{"previous": null}')
     (board.base / "current").symlink_to("releases/1-first")
     board.stamp("2")
+    return board
+
+
+FLEET = ("door-1", "door-2", "door-3")
+
+
+@pytest.fixture
+def fleet(board, tmp_path):
+    """``board.inventory`` names three boards. ssh tells the server which one it is connected to, and the agent there
+    uses a folder of this name below the root. A fourth one, ``away``, cannot be reached."""
+    hosts = [f"Host {name}\n  SetEnv BOARD={name}\n" for name in FLEET]
+    (board.server.folder / "more").write_text("".join(hosts))
+    python = (board.server.bin / "python3").read_text().splitlines()[1].split()[1]
+    rooted = f'exec {python} "$1" "$2" "$3" "$4/$BOARD"'
+    board.server.script("python3", f'case $2 in *agent*) {rooted};; esac\nexec {python} "$@"')
+    board.inventory = tmp_path / "boards.toml"
+    board.inventory.write_text(
+        "".join(f'[board.{name}]\nhost = "{name}"\ngroups = ["doors"]\n' for name in FLEET)
+        + '[board.away]\nhost = "closed"\n'
+    )
+    board.deploy = partial(board.deploy, "--inventory", board.inventory, hosts=())
     return board

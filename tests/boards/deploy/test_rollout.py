@@ -11,33 +11,8 @@ from rkface.runtime.core.errors import InputError
 
 from .conftest import stand_in_wheel
 
-NAMES = ("door-1", "door-2", "door-3")
 # The selftest of door-2 fails: the programs on a board see which board it is.
 SECOND_FAILS = partial(stand_in_wheel, selftest='int(__import__("os").environ["BOARD"] == "door-2")')
-
-
-@pytest.fixture
-def fleet(board, tmp_path):
-    """``board.inventory`` names three boards. ssh tells the server which one it is connected to, and the agent there
-    uses a folder of this name below the root."""
-    hosts = [f"Host {name}\n  SetEnv BOARD={name}\n" for name in NAMES]
-    (board.server.folder / "more").write_text("".join(hosts))
-    python = (board.server.bin / "python3").read_text().splitlines()[1].split()[1]
-    rooted = f'exec {python} "$1" "$2" "$3" "$4/$BOARD"'
-    board.server.script("python3", f'case $2 in *agent*) {rooted};; esac\nexec {python} "$@"')
-    board.inventory = tmp_path / "boards.toml"
-    board.inventory.write_text(
-        "".join(f'[board.{name}]\nhost = "{name}"\ngroups = ["doors"]\n' for name in NAMES)
-        + '[board.away]\nhost = "closed"\n'
-    )
-    board.deploy = partial(board.deploy, "--inventory", board.inventory, hosts=())
-    return board
-
-
-def releases(fleet):
-    """The current release of each board; "" without one."""
-    links = [fleet.root / name / "opt/rkface/current" for name in NAMES]
-    return [link.readlink().name if link.is_symlink() else "" for link in links]
 
 
 def test_a_roll_out_stops_after_the_wave_with_a_board_that_fails(fleet, capsys):
@@ -52,7 +27,7 @@ def test_a_roll_out_stops_after_the_wave_with_a_board_that_fails(fleet, capsys):
         ("door-3", "untouched", 0),
     ]
     assert "selftest: the selftest failed" in result["boards"][1]["problem"]
-    [first, second, third] = releases(fleet)
+    [first, second, third] = fleet.current_releases()
     assert first == result["boards"][0]["release"] and (second, third) == ("", "")
     assert not (fleet.root / "door-3").exists(), "a board that was not reached is not touched"
     assert [line.split()[:2] for line in said.err.splitlines()] == [["door-1", "ok"], ["door-2", "FAILED"]]
@@ -71,7 +46,7 @@ def test_a_roll_out_stops_after_the_wave_with_a_board_that_fails(fleet, capsys):
     assert fleet.deploy("door-1", "door-3", "--if-changed", make=SECOND_FAILS) == 0
     said = capsys.readouterr().out
     assert "1 had the same release already" in said and "same" in said
-    assert [name[:1] for name in releases(fleet)] == ["1", "", "2"]
+    assert [name[:1] for name in fleet.current_releases()] == ["1", "", "2"]
 
 
 def test_the_table_says_what_was_not_reached(fleet, capsys):

@@ -70,3 +70,12 @@ def test_serve_opens_no_camera_of_the_configuration(tmp_path):
     options = build_parser().parse_args(["serve", "--config", str(config), "--web-port", "0"])
     settings = run_settings(options)
     assert settings.camera == {} and settings.web.enabled and settings.web.port == 0
+
+
+def test_the_accounts_of_a_hub_are_a_file_of_their_own(tmp_path, capsys):
+    file = tmp_path / "hub.accounts"
+    assert main(["access", "create-token", "page", "--scope", "read", "--accounts", str(file)]) == 0
+    with Accounts(file) as accounts:
+        assert accounts.find_token(capsys.readouterr().out.strip()).scopes == ("read",)
+    assert main(["access", "tokens", "--accounts", str(file), "--gallery", "gallery.sqlite"]) == 2
+    assert "contradict" in capsys.readouterr().err

@@ -14,13 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.convert.demo import unconverted
 from rkface.convert.demo.background import background, develop
 from rkface.convert.demo.camera import DemoCamera
 from rkface.convert.demo.face import draw_face, view_of
 from rkface.convert.demo.identity import EVALUATE, identity
 from rkface.convert.demo.look import FaceLook
-from rkface.convert.demo.measure import outputs
 from rkface.runtime.cameras.camera import Camera
 from rkface.runtime.cameras.frame_gate import read_newest_frames
 from rkface.runtime.cli.main import main
@@ -34,7 +32,7 @@ from rkface.runtime.inference.pipeline import open_bundle
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import Quality
 
-from ..conftest import write_bundle
+from ..conftest import write_demo_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -67,12 +65,7 @@ def empty_picture():
 def demo(tmp_path_factory):
     """A bundle of the demo models, for the reference backend."""
     folder = tmp_path_factory.mktemp("bundles") / "demo"
-    (folder / "reference").mkdir(parents=True)
-    models = []
-    for role, (file, input) in unconverted.MODELS.items():
-        (folder / f"reference/{role}.onnx").write_bytes((unconverted.FOLDER / file).read_bytes())
-        models.append((input, outputs(unconverted.FOLDER / file)))
-    write_bundle(folder, *models, threshold=unconverted.THRESHOLDS.match)
+    write_demo_bundle(folder)
     return folder
 
 

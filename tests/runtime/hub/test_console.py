@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub import fleet
-from rkface.runtime.hub.boards import add_board, revoke_board
+from rkface.runtime.hub.boards import add_board, add_site, revoke_board
 from rkface.runtime.hub.people import add_person, erase_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import send_heartbeat
@@ -108,6 +108,77 @@ def test_the_connections_survive_that_the_hub_ends_them(hub, client):
     hub.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
                 "AND datname = current_database()")  # fmt: skip
     assert boards_of(client) == {}
+
+
+def test_appearances_come_newest_first_in_their_last_stage_and_erased_people_are_nobody(hub, board, client):
+    add_site(hub, "east")
+    person = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+    for name, started, match in (("door-1", 100.0, person), ("door-2", 300.0, None)):
+        with board(name, "east") as (own, _):
+            for stage, ended in (("end", started + 9), ("start", 0.0)):  # the start was delayed
+                event = appearance_event(started, stage, ended, match)
+                insert(own, name, event)
+            odd = {"schema": "rkface.appearance", "event": f"odd {name}", "started": 50, "match": {"person": [1]}}
+            insert(own, name, odd)
+    found = client.get("/v1/appearances?limit=2").json()
+    assert "items" in found, found
+    assert [(one["board"], one["name"], one["ended"]) for one in found["items"]] == [
+        ("door-2", None, 309.0), ("door-1", "Ada", 109.0),
+    ]  # fmt: skip
+    rest = client.get("/v1/appearances", params={"limit": 2, "cursor": found["next"]}).json()
+    assert {one["started"] for one in rest["items"]} == {50.0} and len(rest["items"]) == 2
+    erase_person(hub, person)
+    assert "Ada" not in client.get("/v1/appearances").text
+
+
+def insert(own, name, event):
+    own.execute("INSERT INTO rkface.event VALUES (%s, %s, %s)", [event["event"], name, json.dumps(event)])
+
+
+def appearance_event(started, stage, ended, person):
+    match = person and {"person": person, "name": "Ada of old", "cosine": 0.8}
+    appearance = {"schema": "rkface.appearance", "version": 1, "id": f"a{started}", "source": "hall", "stage": stage}
+    return {**appearance, "started": started, "ended": ended, "match": match, "event": f"{started}-{stage}"}
+
+
+def test_people_are_found_by_a_part_of_their_name_with_their_sites(hub, board, client):
+    add_board(hub, "door-1", "east", 3600.0)
+    add_board(hub, "door-2", "west", 3600.0)
+    for number, (name, sites) in enumerate((("Ada", ["east", "west"]), ("Adam", ["west"]), ("Bela", []))):
+        add_person(hub, name, sites, [sample(number)], ONE)
+    first = client.post("/v1/people/search", json={"text": "ADA", "limit": 1}, headers=token(client)).json()
+    assert [(one["name"], one["sites"], one["samples"]) for one in first["items"]] == [("Ada", ["east", "west"], 1)]
+    body = {"text": "ada", "cursor": first["next"]}
+    rest = client.post("/v1/people/search", json=body, headers=token(client)).json()
+    assert [one["name"] for one in rest["items"]] == ["Adam"] and rest["next"] is None
+    assert client.post("/v1/people/search", json={"cursor": "WzFd"}, headers=token(client)).status_code == 422
+
+
+def token(client):
+    return {"x-csrf-token": client.get("/v1/session").json()["token"]}
+
+
+def test_metrics_tell_of_every_board_and_name_nobody_and_need_the_token(hub, board, connections):
+    access = Access(PasswordCheck(hash_password(PASSWORD)), secure=False, metrics_token=TOKEN)
+    client = TestClient(create_app(connections, access, RareLog()), base_url="http://hub.local")
+    add_person(hub, "Ada", [], [sample(1)], ONE)
+    with board("door-1", "east", lease=600.0) as (own, gallery):
+        send_heartbeat(own, gallery, STATE)
+    add_board(hub, "door-0", "east", 600.0)
+    assert client.get("/metrics").status_code == 401
+    answer = client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    lines = answer.text.splitlines()
+    assert 'rkface_board_queue_events{site="east",board="door-1"} 3' in lines and "rkface_hub_up 1" in lines
+    assert 'rkface_board_temperature_celsius{site="east",board="door-1"} 51.5' in lines
+    assert 'rkface_board_state{site="east",board="door-0",state="waiting"} 1' in lines
+    assert not [line for line in lines if line.startswith("rkface_board_last_seen_seconds") and "door-0" in line]
+    assert "Ada" not in answer.text
+
+
+def test_metrics_say_that_the_hub_cannot_be_reached(connections, database):
+    gone = HubConnections(database.replace("?", "x?"))
+    client = TestClient(create_app(gone, Access(None, secure=False), RareLog()), base_url="http://localhost")
+    assert "rkface_hub_up 0" in client.get("/metrics").text and client.get("/v1/boards").status_code == 503
 
 
 def test_with_a_password_only_who_has_signed_in_or_has_a_token_may_use_it(connections):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.weekly import WeeklyHours, includes
-from rkface.runtime.service.camera_changes import CameraArea, Switched, is_on, switch_state
+from rkface.runtime.service.camera_changes import CameraArea, CameraSchedule, Switched, is_on, switch_state
 from rkface.runtime.service.live_settings import LiveSettings, changes_path, load_changes, save_changes
 from rkface.runtime.service.settings import CameraSettings, Polygon, Settings
 
@@ -62,6 +62,36 @@ def test_a_switch_holds_until_the_next_scheduled_change(when, later, on):
     before = includes(schedule, start + when)
     changed = any(includes(schedule, moment) != before for moment in (*range(start + when, now, 1800), now))
     assert is_on(NIGHT, switched, now) == (includes(schedule, now) if changed else on)
+
+
+@pytest.mark.parametrize("schedule", [CameraSchedule({}), CameraSchedule({'at "home"': NIGHT.schedule["night"]})])
+def test_a_schedule_of_the_console_replaces_that_of_the_configuration(settings, schedule):
+    evening, noon = at("2026-11-27 23:00"), at("2026-11-27 12:00")
+    off = load_changes(settings).with_switch("front door", False, noon).with_switch("yard", False, noon)
+    changed = off.with_schedule("yard", schedule, noon).with_schedule("front door", schedule, noon)
+    save_changes(changed)
+    again = load_changes(settings)
+    assert again.problems == () and again.cameras == changed.cameras
+    assert again.current.camera["yard"].schedule == schedule.hours
+    for camera in ("yard", "front door"):
+        assert again.is_on(camera, evening) and again.is_on(camera, noon) == (not schedule.hours), "the switch ended"
+        setup = again.camera_setup(camera, noon)
+        assert (setup.schedule, setup.schedule_source) == (schedule.hours, "console") and setup.schedule_changed
+    assert not again.with_switch("yard", False, evening).is_on("yard", evening)
+    back = again.with_schedule("yard", None, noon)
+    assert back.camera_setup("yard", noon).schedule == NIGHT.schedule and not back.is_on("yard", noon)
+
+
+def test_a_schedule_that_cannot_be_used_changes_nothing(settings):
+    live = load_changes(settings)
+    for name, hours, said in (
+        ("a", WeeklyHours(hours=("22-6",)), "schedule.a: '22-6' are no hours of a day"),
+        ("a", WeeklyHours(time_zone="Warsaw"), "did you mean Europe/Warsaw"),
+        (" ", WeeklyHours(), "the name must be visible text"),
+        ("a", WeeklyHours(hours=("22:00-06:00",) * 51), "may have 50 of them"),
+    ):
+        with pytest.raises(InputError, match=said):
+            live.with_schedule("yard", CameraSchedule({name: hours}), WHEN)
 
 
 def test_what_was_changed_is_the_same_after_a_restart(settings):

@@ -1,10 +1,13 @@
 """Zones, masks and the switch of a camera over the API: with the real service, which looks at rendered people."""
 
 import json
+import time
 
 import cv2
 import numpy as np
 import pytest
+
+from rkface.runtime.core.weekly import DAYS
 
 from .conftest import eventually
 
@@ -19,6 +22,7 @@ def door(client):
     """The client; afterwards, the camera is as before."""
     yield client
     client.delete(f"{DOOR}/area")
+    client.delete(f"{DOOR}/schedule")
     client.put(f"{DOOR}/switch", json={"on": None})
 
 
@@ -69,6 +73,23 @@ def test_a_camera_that_is_switched_off_reads_nothing_and_is_no_problem(door, ser
     eventually(lambda: door.get(f"{DOOR}/picture").status_code == 200, "a picture again")
 
 
+def test_a_schedule_switches_the_camera_at_once(door, service):
+    before = door.get(DOOR).json()
+    assert (before["schedule"], before["schedule_source"]) == ({}, "configuration")
+    today = time.gmtime().tm_wday  # not today, nor yesterday or tomorrow in any time zone
+    never = {"days": [DAYS[(today + 3) % 7]], "hours": ["10:00-11:00"], "time_zone": "UTC"}
+    off = door.put(f"{DOOR}/schedule", json={"hours": {"never": never}}).json()
+    assert off["schedule"]["never"]["hours"] == ["10:00-11:00"] and off["schedule_source"] == "console"
+    assert (off["switch"]["on"], off["switch"]["manual"]) == (False, False) and off["switch"]["until"]
+    eventually(lambda: service.workers["door"].camera._stream is None, "the device is released")
+    wrong = door.put(f"{DOOR}/schedule", json={"hours": {"a": {"hours": ["25:00-26:00"]}}})
+    assert wrong.status_code == 400 and "are no hours of a day" in wrong.json()["detail"]
+    assert door.put(f"{DOOR}/schedule", json={"hours": {"a": {"days": ["caturday"]}}}).status_code == 422
+    assert door.get(DOOR).json()["schedule"] == off["schedule"]
+    back = door.delete(f"{DOOR}/schedule").json()
+    assert back["switch"]["on"] and back["schedule"] == {}
+
+
 @pytest.mark.parametrize(
     "area, said",
     [
@@ -92,6 +113,6 @@ def test_an_area_that_cannot_be_used_changes_nothing(door, area, said):
 
 
 def test_a_camera_that_does_not_exist_is_not_found(client):
-    for method, path in (("GET", ""), ("PUT", "/area"), ("DELETE", "/area"), ("PUT", "/switch")):
+    for method, path in (("GET", ""), ("PUT", "/area"), ("DELETE", "/area"), ("PUT", "/switch"), ("PUT", "/schedule")):
         answer = client.request(method, f"/v1/cameras/cellar{path}", json={"on": True} if method == "PUT" else None)
         assert answer.status_code == 404 and "there is no camera 'cellar'" in answer.json()["detail"]

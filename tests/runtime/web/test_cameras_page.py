@@ -17,6 +17,7 @@ STAGE = "document.querySelector('.stage').getBoundingClientRect()"
 def door(client):
     yield client
     client.delete(f"{DOOR}/area")
+    client.delete(f"{DOOR}/schedule")
     client.put(f"{DOOR}/switch", json={"on": None})
 
 
@@ -202,3 +203,41 @@ def test_a_camera_is_switched_off_and_on(page, address, door, service, shot):
     page.problems[:] = [one for one in page.problems if "404" not in one]  # the picture of a camera that is off
     assert page.problems == []
     page.look(1280, 800)
+
+
+def test_a_schedule_is_made_and_reset_with_the_keyboard_and_on_a_phone(page, address, door, service, shot):
+    page.look(360, 740, phone=True)
+    page.problems.clear()
+    page.open(f"{address}/#/cameras")
+    page.shows("Schedule always on", "main")
+    page.click("main a", "Schedule")
+    page.shows("the camera is always on", "main")
+    page.click("main button", "Add hours")
+    page.until("document.activeElement.id.startsWith('hours-')")  # its name
+    page.write("night")
+    page.click("label.choice", "Monday")
+    page.fill("input[id$=-hours]", "22-6")
+    page.press("Enter")
+    page.shows("night: '22-6' are no hours of a day", "main [role=alert]")
+    page.fill("input[id$=-hours]", "22:00-06:00")
+    page.fill("input[id$=-zone]", "Europe/Warsaw")
+    for dark in (False, True):
+        page.look(360, 740, phone=True, dark=dark)
+        assert page.run("document.documentElement.scrollWidth") <= 360
+        shot(f"schedule-phone-{'dark' if dark else 'light'}")
+    page.look(1280, 800)
+    page.click("button.main", "Save")
+    page.shows("Changed here", "main")
+    shot("schedule-wide")
+    hours = door.get(DOOR).json()["schedule"]["night"]
+    assert (hours["days"], hours["hours"], hours["time_zone"]) == (["mon"], ["22:00-06:00"], "Europe/Warsaw")
+    page.open(f"{address}/#/cameras")
+    page.shows("night: mon, 22:00-06:00 (Europe/Warsaw)", "main")
+    shot("cameras-wide")
+    page.open(f"{address}/#/cameras/door?edit=schedule")
+    page.click("main button", "Back to the configuration")
+    page.click("dialog button", "Discard them")
+    page.shows("the camera is always on", "main")
+    assert door.get(DOOR).json()["schedule"] == {}
+    assert page.problems == [] or all("/schedule" in one for one in page.problems)
+    page.problems.clear()

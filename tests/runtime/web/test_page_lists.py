@@ -140,6 +140,42 @@ def test_one_of_many_people_is_found_by_a_part_of_the_name(page, address, people
     page.problems.clear()  # the browser logs that they have no pictures
 
 
+def test_several_people_get_a_group_and_are_forgotten_with_the_keyboard_and_on_a_phone(
+    page, address, people, service, shot
+):
+    for name in ("Visitor 1", "Visitor 2", "Visitor 3"):
+        service.gallery.add(name, [])
+    cards = "document.querySelectorAll('main ul.grid > li').length"
+    page.open(f"{address}/#/people?search=visitor")
+    page.until(f"{cards} === 3")
+    for number in (1, 2):
+        page.run(f"document.querySelector('main ul.grid > li:nth-child({number}) input').focus()")
+        page.press(" ")
+    page.shows("2 people chosen", ".bar")
+    page.run("[...document.querySelectorAll('.bar button')].find((one) => one.innerText.startsWith('Put')).focus()")
+    page.press("Enter")
+    page.until("document.activeElement.id === 'joined'")
+    page.write("visitors")
+    page.press("Enter")
+    page.shows("2 people: now in the group visitors", "#message")
+    page.until("document.activeElement.tagName === 'A'")
+    assert [one.groups for one in service.gallery.people() if "Visitor" in one.name] == [("visitors",)] * 2 + [()]
+    for dark in (False, True):
+        page.look(360, 740, phone=True, dark=dark)
+        assert page.run("document.documentElement.scrollWidth") <= 360
+        shot(f"people-phone-{'dark' if dark else 'light'}")
+    page.click("#choose-all")
+    page.click(".bar button", "Forget")
+    page.shows("Visitor 1, Visitor 2, Visitor 3.", "dialog")
+    page.click("dialog button", "Forget permanently")
+    page.shows("3 people are forgotten", "#message")
+    page.shows("Nobody is called like this", "main")
+    assert {one.name for one in service.gallery.people()} == {"Ada", "Bela"}
+    page.look(1280, 800)
+    assert [one for one in page.problems if "/face" not in one] == []
+    page.problems.clear()
+
+
 def test_people_are_split_and_merged_with_the_keyboard(page, address, people, service):
     ada = service.gallery.person("Ada")
     page.open(f"{address}/#/people/{ada.id}")
