@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class HubState:
     left       seconds until this board names nobody; 0: it names nobody
     revision   the last change that it has
     review     how many people who were enrolled here wait for a decision at the hub
+    unerased   sentences: what this board still has of people whom the hub erased
     """
 
     connected: bool = False
@@ -48,13 +49,14 @@ class HubState:
     left: float = 0.0
     revision: int = 0
     review: int = 0
+    unerased: tuple[str, ...] = ()
 
 
 class HubClient:
     """Syncs ``gallery`` with the hub at ``address`` from ``with`` to the end of the block, in a thread of its own.
 
     ``before_erasing`` is called with each person whom the hub has erased, while the gallery still has the samples, and
-    ``on_erased`` when they are gone. ``describe`` returns what the heartbeat tells.
+    ``on_erased`` when they are gone from it (see ``sync``). ``describe`` returns what the heartbeat tells.
     ``key``: of an encrypted hub.
     """
 
@@ -64,7 +66,7 @@ class HubClient:
         gallery: Gallery,
         *,
         before_erasing: Callable[[Person], None],
-        on_erased: Callable[[], None],
+        on_erased: Callable[[], Sequence[str]],
         describe: Callable[[], Mapping[str, Any]],
         key: Key | None = None,
     ) -> None:
@@ -125,7 +127,7 @@ class HubClient:
             if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
                 content = self._content()  # before: what somebody adds meanwhile is the next round's
                 review = push_people(hub, self._gallery, embeddings)
-                sync(
+                unerased = sync(
                     hub, self._gallery,
                     before=self._before_erasing, after=self._on_erased, embeddings=embeddings,
                 )  # fmt: skip
@@ -133,7 +135,7 @@ class HubClient:
                 send_heartbeat(hub, self._gallery, state)
                 ok = state.get("ok")
                 beat = time.monotonic()
-                self._state = replace(self._state, connected=True, review=len(review))
+                self._state = replace(self._state, connected=True, review=len(review), unerased=tuple(unerased))
 
     def _is_told(self, hub: Hub) -> bool:
         """Wait up to ``LOCAL`` seconds. Returns whether the hub said that something changed."""

@@ -32,6 +32,7 @@ from .camera_worker import CameraWorker, open_camera_worker
 from .current_settings import CurrentSettings
 from .enrollment_requests import EnrollmentRequests
 from .health import Parts, read_health, report_board, write_metrics
+from .hub_erasure import finish_erasure
 from .known_people import KnownPeople
 from .log_files import log_path
 from .logged_stops import LoggedStops
@@ -196,7 +197,7 @@ class Service:
                 changed=self._note_new_faces,
             )
             self.hub = opened.enter_context(
-                follow_hub(settings, self.gallery, self._erase_unnamed, self._people.notice_deleted, self._describe)
+                follow_hub(settings, self.gallery, self._erase_unnamed, self._finish_erasure, self._describe)
             )
             self._parts = Parts(
                 started=self.started,
@@ -405,6 +406,11 @@ class Service:
         """Erase what is kept of ``person``, whom the hub has erased, without the name. What is left is logged."""
         for sentence in erase_unnamed(self.gallery, self._log, self._pictures, person):
             log.warning("the hub erased somebody: %s", sentence)
+
+    def _finish_erasure(self) -> list[str]:
+        """Erase people whom the hub has erased. Returns sentences that say what is left."""
+        self._people.notice_deleted()
+        return finish_erasure(self.gallery, self._log, self._pictures, self.sinks)
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""

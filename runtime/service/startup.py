@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from logging import getLogger
@@ -121,7 +121,7 @@ def follow_hub(
     settings: Settings,
     gallery: Gallery,
     before_erasing: Callable[[Person], None],
-    on_erased: Callable[[], None],
+    on_erased: Callable[[], Sequence[str]],
     describe: Callable[[], dict[str, object]],
 ) -> Iterator[HubClient | None]:
     """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as

@@ -24,7 +24,7 @@ def main(address: str, folder: str) -> int:
             address,
             gallery,
             before_erasing=lambda person: None,
-            on_erased=lambda: None,
+            on_erased=lambda: (),
             describe=lambda: {"version": "bench"},
         )
         with client:

@@ -130,7 +130,7 @@ def follow(boards: list[str], folder: Path) -> Iterator[list[Gallery]]:
                 address,
                 gallery,
                 before_erasing=lambda person: None,
-                on_erased=lambda: None,
+                on_erased=lambda: (),
                 describe=lambda: {"version": "bench"},
             )
             opened.enter_context(client)

@@ -70,6 +70,7 @@ def test_what_is_outside_the_gallery_is_erased_while_it_can_still_be_found_and_b
 
         def note(*_):
             steps.append((names(gallery), list_erased(hub)[0].confirmed))
+            return ()
 
         sync(own, gallery, before=note, after=note)
         assert not steps
@@ -105,6 +106,17 @@ def test_a_board_with_a_backup_out_of_reach_confirms_nothing(hub, board, tmp_pat
         assert names(gallery) == [] and list_erased(hub)[0].missing == ("door-1",)
         (tmp_path / "away").rename(stick)
         sync(own, gallery)
+        assert list_erased(hub)[0].confirmed == ("door-1",)
+
+
+def test_a_board_with_something_left_outside_the_gallery_confirms_nothing(hub, board):
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        sync(own, gallery)
+        erase_person(hub, ada)
+        assert sync(own, gallery, after=lambda: ["events that wait"]) == ["events that wait"]
+        assert list_erased(hub)[0].missing == ("door-1",)
+        assert sync(own, gallery) == []
         assert list_erased(hub)[0].confirmed == ("door-1",)
 
 
@@ -317,6 +329,6 @@ def test_what_stopped_between_the_gallery_and_the_rest_is_erased_before_it_is_co
             patch.setattr(pull.backup, "finish", lambda _: (_ for _ in ()).throw(WorkError("a program reads")))
             with pytest.raises(WorkError):
                 sync(own, gallery)
-        sync(own, gallery, after=lambda: calls.append(list_erased(hub)[0].confirmed))
+        sync(own, gallery, after=lambda: calls.append(list_erased(hub)[0].confirmed) or ())
         assert calls == [()]
         assert list_erased(hub)[0].confirmed == ("door-1",)
