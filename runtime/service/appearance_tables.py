@@ -49,6 +49,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Long ones are few, and are looked up apart (LONG in runtime/hub/journeys.py).
         "CREATE INDEX appearance_long ON appearance (person, started, source, last) WHERE last - started > 3600",
     ),
+    # How many receivers got it; 1 is a guess for alerts of before.
+    ("ALTER TABLE alert ADD COLUMN receivers INTEGER NOT NULL DEFAULT 1",),
 )
 
 
