@@ -13,7 +13,6 @@ for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
     pytest.importorskip(needed, reason="the page of the hub needs rkface[web]")
 
 from rkface.runtime.hub.boards import add_board, revoke_board
-from rkface.runtime.hub.lease import Lease
 from rkface.runtime.hub.people import add_person
 from rkface.runtime.hub.push import send_heartbeat
 from rkface.runtime.hub_console.app import open_hub_console
@@ -57,7 +56,7 @@ def test_boards_appearances_and_people_are_shown_and_refresh_themselves(hub, dat
         page.write(PASSWORD)  # the field has the focus
         page.press("Enter")
         page.shows("never seen")
-        send_heartbeat(own, Lease(gallery), STATE)
+        send_heartbeat(own, gallery, STATE)
         insert(own, "door-1", appearance_event(1_700_000_000.0, "start", 0.0, person))
         for text in ("door-1", "0.2.0", "3 events", "52 °C", "1 change behind", "<b>Ada</b>", "still there"):
             page.shows(text)
