@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from logging import getLogger
@@ -21,7 +21,6 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
 from ..hub.client import HubClient
 from ..hub.connection import read_address
-from ..hub.lease import Lease
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
 from ..tracking.watch import detect_for_tracking
@@ -161,18 +160,17 @@ def follow_hub(
     settings: Settings,
     gallery: Gallery,
     before_erasing: Callable[[Person], None],
-    on_erased: Callable[[], None],
+    on_erased: Callable[[], Sequence[str]],
     describe: Callable[[], dict[str, object]],
 ) -> Iterator[HubClient | None]:
     """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as
-    the lease of this board lasts. The functions: see ``HubClient``."""
+    its lease lasts, in every program. The functions: see ``HubClient``."""
     if settings.hub is None:
         yield None
         return
-    lease = Lease(gallery)
-    gallery.may_name = lease.may_name
+    gallery.lease.begin()
     address, key = read_address(settings.hub.address), read_key(settings.hub.key) if settings.hub.key else None
     with HubClient(
-        address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe, key=key
+        address, gallery, before_erasing=before_erasing, on_erased=on_erased, describe=describe, key=key
     ) as client:
         yield client
