@@ -162,8 +162,11 @@ def _run(options: Namespace) -> int:
         from rkface.boards.doctor.remote import bundle_needs
 
         from .provision import provision
+        from .sign_release import check_signers
 
         needs = bundle_needs(bundle.manifest)
+        if options.allowed_signers:
+            check_signers(options.allowed_signers, options.sign)
         provision(targets, options.root, options.librknnrt, options.allowed_signers, needs, ask=not options.yes)
     plan = _make_plan(options, targets, bundle, profile)
     try:
@@ -178,6 +181,8 @@ def _check_options(options: Namespace) -> None:
 
     if (options.librknnrt or options.yes or options.allowed_signers) and not options.prepare:
         raise InputError("--librknnrt, --allowed-signers and --yes only work with --prepare")
+    if options.allowed_signers and not options.sign:
+        raise InputError("--allowed-signers: the boards then take only signed releases, so give --sign KEY too")
     if options.json and options.prepare:
         raise InputError("--prepare asks questions and --json is for programs: prepare the board first, without --json")
     check_root(options.root)
