@@ -144,12 +144,12 @@ def _run(options: Namespace) -> int:
     profile = find_profile(options.board) if options.board else None
     if profile and not profile.cores:
         raise InputError(f"{profile.title} can only be converted for: rknn-toolkit-lite2 does not run on it")
-    bundle = None if options.rollback or options.status else _read_bundle(options.bundle, profile)
     targets = read_targets(options.inventory, options.hosts, options.group)
     if options.status:
         return _report_status(options, targets)
-    if bundle is None:
+    if options.rollback:
         return _deploy_to_all(_make_plan(options, targets, None, profile), targets)
+    bundle = _read_bundle(options.bundle, profile)
     if options.config:
         from rkface.runtime.service.config import read_settings
 
