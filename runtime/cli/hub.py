@@ -5,7 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from .hub_boards import add_board, boards, init, revoke
+from .hub_encrypt import encrypt
 from .hub_journeys import attendance, journeys
+from .hub_leave import leave
 from .hub_people import erase, erased, move, people
 from .hub_search import index, search
 from .hub_serve import serve
@@ -34,5 +36,21 @@ def hub(parser: ArgumentParser) -> None:
     """
     add_actions(
         parser,
-        (init, add_board, boards, revoke, people, move, erase, erased, search, index, journeys, attendance, serve),
+        (
+            init,
+            add_board,
+            boards,
+            revoke,
+            people,
+            move,
+            erase,
+            erased,
+            leave,
+            search,
+            index,
+            encrypt,
+            journeys,
+            attendance,
+            serve,
+        ),
     )

@@ -121,7 +121,8 @@ def import_psycopg() -> Any:
 
 @contextmanager
 def hub_errors() -> Iterator[None]:
-    """Turn psycopg's errors in the block into WorkError, without secrets. The code of PostgreSQL says what to do."""
+    """Turn psycopg's errors in the block into WorkError, without secrets, or InputError for a text that PostgreSQL
+    cannot hold. The code of PostgreSQL says what to do."""
     psycopg = import_psycopg()
     try:
         yield
@@ -132,6 +133,8 @@ def hub_errors() -> Iterator[None]:
 def explain(error: psycopg.Error) -> RkfaceError:
     """The error for a user. The message contains no secret, and no value of a row: PostgreSQL's details are left
     out."""
+    if isinstance(error, import_psycopg().DataError) and not error.sqlstate:  # psycopg refused a value, not the server
+        return InputError(f"the hub cannot take this text: {error}")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = mask_secrets(lines[0] if lines else type(error).__name__)[:300]
     advice = ADVICE.get(error.sqlstate or "", "")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Hub = psycopg.Connection[Any]
 
 IDENTITY = "identity"  # row of the hub's table ``setting``: the identity of its embeddings
+SEALED = "sealed"  # another one, of a hub with encrypted embeddings: proves which key they have
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..core.errors import InputError
 from ..gallery import backup
@@ -14,7 +12,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import ReplicatedPerson, apply_changes
 from .connection import hub_errors, import_psycopg
-from .lease import Lease
+from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
     import psycopg
@@ -46,22 +44,28 @@ class Pulled:
 def sync(
     hub: Hub,
     gallery: Gallery,
-    lease: Lease,
     *,
     before: Callable[[Person], None] = lambda person: None,
-    after: Callable[[], None] = lambda: None,
-) -> None:
+    after: Callable[[], Sequence[str]] = lambda: (),
+    embeddings: PlainEmbeddings = PLAIN,
+) -> list[str]:
     """Bring ``gallery`` up to date with the hub, batch by batch; a batch that is applied stays applied.
 
     ``before`` is called with each person who is about to be erased, ``after`` when people were erased from the gallery:
-    they erase what this machine has of them outside it, and may be called again for the same people. Then the hub is
-    told that nothing of them is left, unless a backup cannot be reached; that is tried again at each call.
+    they erase what this machine has of them outside it, and may be called again for the same people. ``after`` returns
+    sentences that say what is left, and so does ``sync``. If nothing is left, here and in the backups, the hub is told
+    so; otherwise that is tried again at the next call.
+
+    ``embeddings``: how those of the hub are read (``open_embeddings``).
 
     The lease is renewed with the last batch only: a board that has half of the changes has not heard of the others.
     Raises WorkError if the hub cannot be reached, InputError if its embeddings are of another model.
     """
+    lease = gallery.lease
+    if not lease.is_replica:
+        lease.begin()
     while True:
-        pulled = pull(hub, lease.revision)
+        pulled = pull(hub, lease.revision, embeddings)
         _check_identity(gallery, pulled)
         settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits)
         if pulled.more:
@@ -70,18 +74,20 @@ def sync(
             if person.id in pulled.erased:
                 before(person)
         apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
-        lease.confirm(settings)
+        lease.read()
         if pulled.gone or pulled.erased:
             backup.finish(gallery)  # the bytes, here and in the backups
         if not pulled.more:
             break
-    if waiting := _read_unconfirmed(hub):
-        after()  # an earlier call may have stopped between the gallery and the rest
-        if not backup.finish(gallery):
-            confirm_erased(hub, waiting)
+    waiting = _read_unconfirmed(hub)
+    left = [*after()] if waiting else []  # an earlier call may have stopped between the gallery and the rest
+    left += [f"{copy.path}: {copy.reason}" for copy in backup.finish(gallery)] if waiting else []
+    if waiting and not left:
+        confirm_erased(hub, waiting)
+    return left
 
 
-def pull(hub: Hub, revision: int) -> Pulled:
+def pull(hub: Hub, revision: int, embeddings: PlainEmbeddings = PLAIN) -> Pulled:
     """The changes after ``revision`` at the site of this board, at most ``BATCH`` people. All of one state of the
     hub."""
     psycopg = import_psycopg()
@@ -96,7 +102,7 @@ def pull(hub: Hub, revision: int) -> Pulled:
         ).fetchall()
         more, changes = len(changes) > BATCH, changes[:BATCH]
         ids = {kind: [person for person, one, _ in changes if one == kind] for kind in ("put", "gone", "erased")}
-        people = _read_people(hub, ids["put"])
+        people = _read_people(hub, ids["put"], embeddings)
         limits = hub.execute(
             "SELECT person, extract(epoch FROM valid_from)::float8, extract(epoch FROM valid_until)::float8 "
             "FROM rkface.stay WHERE valid_from IS NOT NULL OR valid_until IS NOT NULL"
@@ -131,15 +137,15 @@ def confirm_erased(hub: Hub, people: tuple[str, ...]) -> None:
             )
 
 
-def _read_people(hub: Hub, ids: list[str]) -> tuple[ReplicatedPerson, ...]:
+def _read_people(hub: Hub, ids: list[str], embeddings: PlainEmbeddings) -> tuple[ReplicatedPerson, ...]:
     samples: dict[str, list[Sample]] = {id: [] for id in ids}
     rows = hub.cursor(binary=True).execute(
-        "SELECT person, identity, embedding, quality, source, extract(epoch FROM created)::float8 "
+        "SELECT person, identity, embedding, sealed, quality, source, extract(epoch FROM created)::float8 "
         "FROM rkface.sample WHERE person = ANY(%s) ORDER BY id",
         [ids],
     )
-    for person, identity, embedding, quality, source, created in rows:
-        vector = np.frombuffer(embedding, ">f4", offset=4).astype(np.float32)  # behind two uint16: the numbers, 0
+    for person, identity, embedding, sealed, quality, source, created in rows:
+        vector = embeddings.read(identity, embedding, sealed)
         samples[person].append(Sample(vector, None, min(1.0, float(quality)), source, created, identity))
     people = hub.execute("SELECT id, name, metadata FROM rkface.person WHERE id = ANY(%s)", [ids])
     return tuple(ReplicatedPerson(id, name, metadata, tuple(samples[id])) for id, name, metadata in people)

@@ -14,8 +14,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import note_sent, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
-from .lease import Lease
-from .people import as_vector
+from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
 NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a later attempt does not change
 
 
-def push_people(hub: Hub, gallery: Gallery) -> list[str]:
+def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN) -> list[str]:
     """Enroll at the hub whom this gallery has and the hub does not, add samples that were added here, and forget there
     whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must decide.
+    ``embeddings``: how those of the hub are written (``open_embeddings``).
 
     Call it before ``sync``, which makes this gallery equal to the hub.
     """
@@ -41,7 +41,7 @@ def push_people(hub: Hub, gallery: Gallery) -> list[str]:
         if one.id in known and one.id not in unsent:
             continue
         samples = [found for found in gallery.samples(one) if one.id not in known or found.id in unsent[one.id]]
-        if _enroll(hub, one, samples):
+        if _enroll(hub, one, samples, embeddings):
             sent |= {found.id for found in samples}
         else:
             waiting.append(one.id)
@@ -50,10 +50,10 @@ def push_people(hub: Hub, gallery: Gallery) -> list[str]:
     return sorted(waiting)
 
 
-def _enroll(hub: Hub, person: Person, samples: Collection[Sample]) -> bool:
+def _enroll(hub: Hub, person: Person, samples: Collection[Sample], embeddings: PlainEmbeddings) -> bool:
     """Enroll ``person`` at the hub. Returns whether it took the person, or has somebody of this name."""
     body = [
-        {"identity": one.identity, "embedding": as_vector(one), "quality": one.quality, "source": one.source}
+        {"identity": one.identity, **embeddings.write(one), "quality": one.quality, "source": one.source}
         for one in samples
     ]
     with hub_errors(), hub.transaction():
@@ -64,13 +64,13 @@ def _enroll(hub: Hub, person: Person, samples: Collection[Sample]) -> bool:
     return bool(row and row[0])
 
 
-def send_heartbeat(hub: Hub, lease: Lease, state: Mapping[str, Any]) -> None:
+def send_heartbeat(hub: Hub, gallery: Gallery, state: Mapping[str, Any]) -> None:
     """Tell the hub that this board is here, which changes it has, and its ``state`` (values for JSON)."""
     with hub_errors(), hub.transaction():
         hub.execute(
             "INSERT INTO rkface.heartbeat VALUES (rkface.my_board(), now(), %s, %s) ON CONFLICT (board) DO UPDATE "
             "SET seen = excluded.seen, revision = excluded.revision, state = excluded.state",
-            [lease.revision, json.dumps(dict(state))],
+            [gallery.lease.revision, json.dumps(dict(state))],
         )
 
 

@@ -19,7 +19,7 @@ from ..core.errors import InputError
 from ..gallery.match import Match
 from .boards import check_id
 from .connection import hub_errors
-from .people import IDENTITY
+from .people import IDENTITY, SEALED
 from .search_index import checked_identity, has_index, vector_version
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def search_hub(
     probe, limit = _text(embedding), _Limit(identity, people, tuple(sites))
     with hub_errors():
         with hub.transaction():
-            check_identity(hub, identity)
+            check_searchable(hub, identity)
             check_sites(hub, sites)
             many = method == "index" or (method is None and _count(hub, sites) > EXACT_SAMPLES)
             usable = (
@@ -94,13 +94,19 @@ def search_hub(
         return HubMatches(_search_exactly(hub, probe, limit), "exact", many and not usable)
 
 
-def check_identity(hub: Hub, identity: str) -> None:
-    """Raise InputError unless the hub's embeddings are of the model with ``identity``. An empty hub has none yet."""
-    row = hub.execute("SELECT value FROM rkface.setting WHERE name = %s", [IDENTITY]).fetchone()
-    if row is not None and row[0] != identity:
+def check_searchable(hub: Hub, identity: str) -> None:
+    """Raise InputError unless the hub's embeddings are of the model with ``identity`` and can be read. An empty hub has
+    none yet."""
+    found = dict(hub.execute("SELECT name, value FROM rkface.setting WHERE name IN (%s, %s)", [IDENTITY, SEALED]))
+    if SEALED in found:
         raise InputError(
-            f"the hub has embeddings of another model or alignment (identity {row[0][:8]}, not {identity[:8]}): use "
-            "the bundle that its boards have"
+            "the embeddings of this hub are encrypted, so it cannot search them: search at a board (POST "
+            "/v1/identify), which knows the people of its site"
+        )
+    if found.get(IDENTITY, identity) != identity:
+        raise InputError(
+            f"the hub has embeddings of another model or alignment (identity {found[IDENTITY][:8]}, not "
+            f"{identity[:8]}): use the bundle that its boards have"
         )
 
 

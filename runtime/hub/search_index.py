@@ -49,10 +49,7 @@ def build_index(
     with hub_errors():
         identity, dimensions = _read_model(hub)
         name = f"{PREFIX}{identity}"
-        rows = hub.execute("SELECT relname FROM pg_class WHERE relnamespace = 'rkface'::regnamespace "
-                           "AND relkind = 'i' AND starts_with(relname, %s)", [PREFIX]).fetchall()  # fmt: skip
-        for (old,) in rows:  # also one that was interrupted, which PostgreSQL keeps but does not use
-            hub.execute(f'DROP INDEX CONCURRENTLY rkface."{old}"'.encode())
+        drop_indices(hub)
         hub.execute("SELECT set_config('maintenance_work_mem', %s, false)", [f"{memory}MB"])
         statement = (
             f"CREATE INDEX CONCURRENTLY {name} ON rkface.sample "
@@ -67,6 +64,15 @@ def build_index(
         ).fetchone()
     assert row is not None
     return BuiltIndex(int(row[0]), int(row[1]))
+
+
+def drop_indices(hub: Hub) -> None:
+    """Delete the index, also one of another model, or one that was interrupted, which PostgreSQL keeps but does not
+    use."""
+    rows = hub.execute("SELECT relname FROM pg_class WHERE relnamespace = 'rkface'::regnamespace AND relkind = 'i' "
+                       "AND starts_with(relname, %s)", [PREFIX]).fetchall()  # fmt: skip
+    for (name,) in rows:
+        hub.execute(f'DROP INDEX CONCURRENTLY rkface."{name}"'.encode())
 
 
 def has_index(hub: Hub, identity: str, dimensions: int) -> bool:
@@ -95,11 +101,13 @@ def _read_model(hub: Hub) -> tuple[str, int]:
     """The identity of the hub's embeddings, and how many numbers each has."""
     row = hub.execute(
         "SELECT identity, vector_dims(embedding) FROM rkface.sample WHERE identity = (SELECT value FROM rkface.setting "
-        "WHERE name = %s) LIMIT 1",
+        "WHERE name = %s) AND embedding IS NOT NULL LIMIT 1",
         [IDENTITY],
     ).fetchone()
     if row is None:
-        raise InputError("the hub has no embeddings: enroll people first")
+        raise InputError(
+            "the hub has no embeddings that it can read: enroll people first; encrypted ones cannot be indexed"
+        )
     if row[1] > MOST_NUMBERS:
         raise InputError(f"pgvector cannot index embeddings of {row[1]} numbers, {MOST_NUMBERS} at most")
     return checked_identity(row[0]), int(row[1])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..gallery.people import embedding_identity
-from ..hub.search import check_identity
+from ..hub.search import check_searchable
 from ..inference.pipeline import Pipeline
 from ..service.photo_search import SearchedPhoto, search_photo
 from ..web.dependencies import BUSY, UNAUTHORIZED, WorkloadDependency
@@ -49,7 +49,7 @@ async def search_people(
     def search(photos: list[NDArray[np.uint8]]) -> SearchedPhoto:
         with connections.open() as hub:  # not before: a photo may arrive slowly
             try:
-                check_identity(hub, embedding_identity(pipeline.manifest))
+                check_searchable(hub, embedding_identity(pipeline.manifest))
             except InputError as error:  # the client cannot change it
                 raise HTTPException(503, str(error)) from error
             return search_photo(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..gallery.match import Match
 from ..gallery.people import embedding_identity
 from ..hub.connection import hub_errors
-from ..hub.search import HubMatch, HubMatches, Method, check_identity, check_sites, search_hub
+from ..hub.search import HubMatch, HubMatches, Method, check_searchable, check_sites, search_hub
 from ..inference.pipeline import Pipeline
 from .photo_requests import IdentifiedFace, PhotoFace, identify_photo
 
@@ -89,7 +89,7 @@ def search_photo(
     """
     identity, searched = embedding_identity(pipeline.manifest), list[HubMatches]()
     with hub_errors():
-        check_identity(hub, identity)  # also if there is no face
+        check_searchable(hub, identity)  # also if there is no face
         check_sites(hub, sites)
 
     least = pipeline.thresholds.match if threshold is None else threshold

@@ -32,6 +32,7 @@ from .camera_worker import CameraWorker, open_camera_worker
 from .current_settings import CurrentSettings
 from .enrollment_requests import EnrollmentRequests
 from .health import Parts, read_health, report_board, write_metrics
+from .hub_erasure import finish_erasure
 from .known_people import KnownPeople
 from .log_files import log_path
 from .logged_stops import LoggedStops
@@ -93,6 +94,7 @@ class Service:
         self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
         self._last_prune = -math.inf
+        self._naming = True  # whether the lease of a replica lasted, at the last look
         self._ready = False
         self.started = time.time()
         self._begun = time.monotonic()
@@ -195,7 +197,7 @@ class Service:
                 changed=self._note_new_faces,
             )
             self.hub = opened.enter_context(
-                follow_hub(settings, self.gallery, self._erase_unnamed, self._people.notice_deleted, self._describe)
+                follow_hub(settings, self.gallery, self._erase_unnamed, self._finish_erasure, self._describe)
             )
             self._parts = Parts(
                 started=self.started,
@@ -345,7 +347,8 @@ class Service:
             self._publisher.tick(self.watchers.visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
-                if self._people.poll():
+                before, self._naming = self._naming, self.gallery.lease.left() > 0
+                if self._people.poll() or self._naming != before:
                     self.watchers.search_again()
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
@@ -403,6 +406,11 @@ class Service:
         """Erase what is kept of ``person``, whom the hub has erased, without the name. What is left is logged."""
         for sentence in erase_unnamed(self.gallery, self._log, self._pictures, person):
             log.warning("the hub erased somebody: %s", sentence)
+
+    def _finish_erasure(self) -> list[str]:
+        """Erase people whom the hub has erased. Returns sentences that say what is left."""
+        self._people.notice_deleted()
+        return finish_erasure(self.gallery, self._log, self._pictures, self.sinks)
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from logging import getLogger
@@ -40,7 +40,6 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
 from ..hub.client import HubClient
 from ..hub.connection import read_address
-from ..hub.lease import Lease
 from ..hub.push import HubEvents
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler, open_scheduler
@@ -122,19 +121,18 @@ def follow_hub(
     settings: Settings,
     gallery: Gallery,
     before_erasing: Callable[[Person], None],
-    on_erased: Callable[[], None],
+    on_erased: Callable[[], Sequence[str]],
     describe: Callable[[], dict[str, object]],
 ) -> Iterator[HubClient | None]:
     """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as
-    the lease of this board lasts. The functions: see ``HubClient``."""
+    its lease lasts, in every program. The functions: see ``HubClient``."""
     if settings.hub is None:
         yield None
         return
-    lease = Lease(gallery)
-    gallery.may_name = lease.may_name
-    address = read_address(settings.hub.address)
+    gallery.lease.begin()
+    address, key = read_address(settings.hub.address), read_key(settings.hub.key) if settings.hub.key else None
     with HubClient(
-        address, gallery, lease, before_erasing=before_erasing, on_erased=on_erased, describe=describe
+        address, gallery, before_erasing=before_erasing, on_erased=on_erased, describe=describe, key=key
     ) as client:
         yield client
 

@@ -52,6 +52,21 @@ END $$;
 CREATE OR REPLACE TRIGGER refuse_erased BEFORE INSERT OR UPDATE OF id ON person
     FOR EACH ROW EXECUTE FUNCTION refuse_erased();
 
+-- An encrypted hub takes no embedding that it could read, also not from a board or a program that lacks the key.
+CREATE OR REPLACE FUNCTION check_sealed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = rkface, public, pg_temp AS $$
+BEGIN
+    IF (NEW.embedding IS NULL) <> EXISTS (SELECT 1 FROM setting WHERE name = 'sealed') THEN
+        RAISE EXCEPTION '%', CASE WHEN NEW.embedding IS NULL THEN 'this hub is not encrypted, but the embedding is'
+            ELSE 'this hub is encrypted: it takes only encrypted embeddings' END USING ERRCODE = '22023';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER sealed BEFORE INSERT OR UPDATE OF embedding, sealed ON sample
+    FOR EACH ROW EXECUTE FUNCTION check_sealed();
+CREATE OR REPLACE TRIGGER sealed BEFORE INSERT OR UPDATE OF embedding, sealed ON review_sample
+    FOR EACH ROW EXECUTE FUNCTION check_sealed();
+
 -- A board that was away may still tell of somebody who was erased meanwhile.
 -- SECURITY DEFINER functions search pg_temp last: without it in the list, PostgreSQL searches it first, and a board
 -- could put a table of its own in place of one of these.
@@ -73,7 +88,7 @@ CREATE OR REPLACE FUNCTION my_lease() RETURNS double precision LANGUAGE sql STAB
 SET search_path = rkface, pg_temp AS
     'SELECT lease FROM board WHERE role = session_user AND revoked IS NULL';
 -- What a board may do to people, and nothing else: enroll at its own site, and forget people of its own site.
--- Samples are (identity, embedding, quality, source). Returns whether the hub took the person; if not, see review.
+-- Samples are (identity, embedding or sealed, quality, source). Returns whether the hub took the person; if not, see review.
 CREATE OR REPLACE FUNCTION enroll(person_id text, person_name text, details jsonb, samples jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
 DECLARE at_site text := my_site(); own text; waiting text;
@@ -104,8 +119,9 @@ BEGIN
                 RAISE EXCEPTION 'another board enrolled this person' USING ERRCODE = '42501';
             END IF;
             DELETE FROM review_sample WHERE review_sample.person = person_id;
-            INSERT INTO review_sample SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector,
-                (one ->> 'quality')::real, one ->> 'source' FROM jsonb_array_elements(samples) one;
+            INSERT INTO review_sample (person, identity, embedding, sealed, quality, source)
+                SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector, decode(one ->> 'sealed', 'hex'),
+                    (one ->> 'quality')::real, one ->> 'source' FROM jsonb_array_elements(samples) one;
             RETURN false;
         END IF;
         DELETE FROM review WHERE review.person = person_id AND board = my_board();
@@ -114,11 +130,11 @@ BEGIN
     ELSIF NOT EXISTS (SELECT 1 FROM stay WHERE stay.person = person_id AND stay.site = at_site) THEN
         RETURN true;  -- moved away meanwhile; the board hears of it at its next sync
     END IF;
-    INSERT INTO sample (person, identity, embedding, quality, source)
-        SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector, (one ->> 'quality')::real,
-            one ->> 'source' FROM jsonb_array_elements(samples) one
-        WHERE NOT EXISTS (SELECT 1 FROM sample WHERE sample.person = person_id
-            AND sample.embedding = (one ->> 'embedding')::vector AND sample.identity = one ->> 'identity');
+    INSERT INTO sample (person, identity, embedding, sealed, quality, source)
+        SELECT person_id, one ->> 'identity', (one ->> 'embedding')::vector, decode(one ->> 'sealed', 'hex'),
+            (one ->> 'quality')::real, one ->> 'source' FROM jsonb_array_elements(samples) one
+        WHERE NOT EXISTS (SELECT 1 FROM sample WHERE sample.person = person_id AND sample.identity = one ->> 'identity'
+            AND (sample.embedding = (one ->> 'embedding')::vector OR sample.sealed = decode(one ->> 'sealed', 'hex')));
     RETURN true;
 END $$;
 CREATE OR REPLACE FUNCTION forget(person_id text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER

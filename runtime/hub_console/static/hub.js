@@ -2,6 +2,7 @@
 
 import { startPage } from "./frame.js";
 import * as boards from "./boards.js";
+import * as journeys from "./hub_journeys.js";
 import * as people from "./people.js";
 
-startPage({ boards, people });
+startPage({ boards, journeys, people });

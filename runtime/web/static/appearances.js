@@ -2,6 +2,7 @@
 
 import { addressOf, setFilters } from "./address.js";
 import { call, get, getAll, query } from "./api.js";
+import { dayFields, midnight } from "./days.js";
 import { confirm, count, dateTime, duration, h, ignoreClicksAfterMoves, nameOf, notLiveMark, percent, showMessage } from "./dom.js";
 import { askName, enrollAppearances } from "./enroll.js";
 import { listen } from "./events.js";
@@ -44,7 +45,7 @@ export async function show(main, person, given) {
       limit: PAGE, cursor: filters.before, person: filters.who === UNKNOWN ? "" : filters.who || null, source: filters.camera || null,
       since: midnight(filters.from), until: midnight(filters.to, 1),
     })}`);
-    const reviews = await getReviews();
+    const reviews = await getReviews(items.map((one) => one.id));
     if (mine !== turn) return;  // meanwhile the user made another choice
     chosen.clear();
     list.replaceChildren(...items.map((one) => row(one, chosen, reviews.get(one.id), reload)));
@@ -63,13 +64,6 @@ export async function show(main, person, given) {
     }, 300);
   });
   return () => { stop(); clearTimeout(timer); };
-}
-
-// The time at which a day begins here, `later` days after the day `text` (2026-11-29), for the service.
-function midnight(text, later = 0) {
-  const [year, month, day] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(text ?? "")?.slice(1).map(Number) ?? [];
-  const time = new Date(year, month - 1, day + later);  // not 24 hours later: a day may have 23 or 25
-  return year && !Number.isNaN(time.getTime()) ? time.toISOString() : undefined;
 }
 
 async function filterBar(filters, cameras, change) {
@@ -95,12 +89,8 @@ async function filterBar(filters, cameras, change) {
   await fillWho(filters.who);
   const camera = h("select", { id: "camera", onchange: () => change({ camera: camera.value }) },
     h("option", { value: "" }, "All cameras"), cameras.map((one) => h("option", { selected: one.name === filters.camera, value: one.name }, one.name)));
-  const day = (name, label) => {
-    const field = h("input", { id: name, type: "date", value: filters[name] ?? "", onchange: () => change({ [name]: field.value }) });
-    return h("label", { for: name }, label, field);
-  };
   return h("form", { class: "row card filters", role: "search", "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
-    h("label", { for: "person" }, "Person", who), h("label", { for: "camera" }, "Camera", camera), day("from", "From"), day("to", "To"));
+    h("label", { for: "person" }, "Person", who), h("label", { for: "camera" }, "Camera", camera), dayFields(filters, change));
 }
 
 function row(one, chosen, reviewed, reload) {

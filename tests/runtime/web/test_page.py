@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rkface.runtime.web.entry import open_entry
 from rkface.runtime.web.password import write_password
 from rkface.runtime.web.serve import open_console, serve
 
@@ -16,7 +17,19 @@ from . import chromium
 from .conftest import PASSWORD
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")]
-VIEWS = ("live", "people", "appearances", "strangers", "gallery", "rules", "cameras", "health", "settings", "access")
+VIEWS = (
+    "live",
+    "people",
+    "appearances",
+    "journeys",
+    "strangers",
+    "gallery",
+    "rules",
+    "cameras",
+    "health",
+    "settings",
+    "access",
+)
 HASHES = tuple(f"#/{view}" for view in VIEWS)
 
 
@@ -355,7 +368,7 @@ def test_signing_in_and_out(page, service, tmp_path, shot):
 
 
 def test_the_page_waits_for_the_service_to_start(page, service):
-    with open_console(port=0) as console:
+    with open_entry(port=0) as entry, open_console(entry) as console:
         page.open(console.address)
         page.shows("The service is starting. Trying again")
         with console.show(service):
