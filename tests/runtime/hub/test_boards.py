@@ -79,10 +79,11 @@ def test_a_board_without_its_hub_says_so_and_names_nobody_when_the_lease_has_end
         assert "Nobody is named" in "".join(one.health().problems)
 
 
-def test_a_board_tells_the_hub_its_release_and_that_all_is_well_as_soon_as_it_has_started(hub, door):
-    with Service(door("one")):
-        wait_for(lambda: read_fleet(hub)[0].release and read_fleet(hub)[0].standing == "ok")
-        assert read_fleet(hub)[0].queue == 0
+def test_a_board_tells_the_hub_its_release_and_a_problem_at_once(hub, door):
+    with Service(door("one")) as one:
+        wait_for(lambda: (board := read_fleet(hub)[0]).release and board.standing == "ok" and board.queue == 0)
+        one.problems.note("tests", "something broke")
+        wait_for(lambda: read_fleet(hub)[0].standing == "trouble")
 
 
 def test_a_board_confirms_an_erasure_only_when_the_events_that_wait_are_rewritten(hub, door, monkeypatch):
