@@ -131,7 +131,8 @@ def add_conversion_options(parser: ArgumentParser) -> None:
         type=image_size,
         metavar="WxH",
         help="one detector input, multiples of 32, for pictures of every aspect (default: the model's own; if it is a "
-        "square, as 640x640, also 640x384 and 384x640, and each picture gets the one that fits it)",
+        "square, as 640x640, also one for 16:9 and one for 4:3, each lying and upright, and each picture gets the one "
+        "that fits it)",
     )
     how.add_argument(
         "--min-face",

@@ -43,6 +43,7 @@ from .targets import Target
 
 # The most photos on which another shape is compared with FP32. The recipe was chosen on all photos, in the main shape.
 MOST_PHOTOS = 32
+ASPECTS = ((16, 9), (4, 3))  # of pictures that get a shape of their own: cameras, phones, and both turned by 90°
 # The least share of the main shape's faces. Photos of another aspect are smaller in the shape, so small faces are lost.
 LEAST_FOUND = 0.5
 
@@ -61,11 +62,15 @@ class OtherShapes:
 
 
 def other_sizes(main: Size) -> tuple[Size, ...]:
-    """The other inputs, (width, height), of a detector whose own is ``main``: for 16:9 and for 9:16, if ``main`` is a
-    square. A picture of these aspects is as large in them as in the square, and so are its faces."""
+    """The other inputs, (width, height), of a detector whose own is ``main``: one for each of ``ASPECTS``, lying and
+    upright, if ``main`` is a square. A picture of these aspects is as large there as in the square, and so are its
+    faces.
+    """
     side = main[0]
-    short = ceil(side * 9 / 16 / SIZE_STEP) * SIZE_STEP
-    return ((side, short), (short, side)) if main == (side, side) and short < side else ()
+    if main != (side, side):
+        return ()
+    shorts = dict.fromkeys(ceil(side * short / long / SIZE_STEP) * SIZE_STEP for long, short in ASPECTS)
+    return tuple(size for short in shorts if short < side for size in ((side, short), (short, side)))
 
 
 def prepare_shapes(context: ConversionContext, scratch: Path) -> OtherShapes:

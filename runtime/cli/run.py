@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from logging import DEBUG, WARNING, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ..core.bundle import Bundle
-    from ..service.settings import Settings
+    from ..service.service import Service
+    from ..service.settings import Settings, Web
     from ..web.accounts import Accounts
-    from ..web.serve import Console
+    from ..web.entry import Entry
 
 CONFIG = Path("/etc/rkface/rkface.toml")
+WEB_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart")  # of rkface[web]
 DEPLOYED = "rkface.toml"  # in a release, next to the bundle: the file of `rkface deploy --config`
 
 
@@ -122,16 +125,16 @@ def _run(options: Namespace) -> int:
         signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
         with lock_gallery(settings.gallery):  # a second service would otherwise be told about the port
-            console = _open_console(settings, opened) if settings.web.enabled else None
-        if console is None and not settings.camera:
+            entry = _open_entry(settings.web, opened)
+        if entry is None and not settings.camera:
             raise InputError("rkface serve needs rkface[web]: pip install 'rkface[web]'")
         with nullcontext() if options.log or not sys.stderr.isatty() else stage("starting"):
             opened.enter_context(service)
         log = getLogger("rkface.service")
         watched = ", ".join(service.workers) or "no camera"
         log.info("watching %s; %d people are known", watched, service.gallery.state().people)
-        if console is not None:
-            opened.enter_context(console.show(service))
+        if entry is not None:  # after the cameras: importing the web framework takes as long as starting them
+            _show_console(service, entry, settings, opened)
         service.run()
     return 0
 
@@ -187,33 +190,39 @@ def run_settings(options: Namespace) -> Settings:
     )
 
 
-def _open_console(settings: Settings, opened: ExitStack) -> Console | None:
+def _open_entry(web: Web, opened: ExitStack) -> Entry | None:
     """Listen for the web console until ``opened`` is closed: before the models load, so that a taken port is an error
     of the first moment. Without rkface[web], it is an error only if the console is configured."""
     from ..service.settings import Web
 
-    web = settings.web
-    try:
-        from ..web.serve import open_console
-    except ImportError as error:
-        if web != Web() or not isinstance(error, ModuleNotFoundError):
-            raise import_error(
-                error, f"[web] needs {error.name or 'rkface[web]'}", "pip install 'rkface[web]'"
-            ) from error
+    if not web.enabled:
+        return None
+    if missing := next((name for name in WEB_PACKAGES if find_spec(name) is None), None):
+        if web != Web():
+            raise _web_error(ModuleNotFoundError(name=missing))
         getLogger("rkface.web").info("no web console; to install it: pip install 'rkface[web]'")
         return None
     if (web.certificate is None) != (web.key is None):
         raise InputError("[web] certificate and key belong together: set both for https, or neither")
+    from ..web.entry import open_entry
+
     tls = (web.certificate, web.key) if web.certificate and web.key else None
-    console = open_console(
-        web.host,
-        web.port,
-        password_file=web.password_file,
-        token_file=web.token_file,
-        tls=tls,
-        accounts=_open_accounts(settings, opened),
-    )
-    return opened.enter_context(console)
+    entry = open_entry(web.host, web.port, password_file=web.password_file, token_file=web.token_file, tls=tls)
+    return opened.enter_context(entry)
+
+
+def _show_console(service: Service, entry: Entry, settings: Settings, opened: ExitStack) -> None:
+    """Serve the console of ``service``, which runs, until ``opened`` is closed."""
+    try:
+        from ..web.serve import open_console
+    except ImportError as error:
+        raise _web_error(error) from error
+    console = opened.enter_context(open_console(entry, _open_accounts(settings, opened)))
+    opened.enter_context(console.show(service))
+
+
+def _web_error(error: ImportError) -> RkfaceError:
+    return import_error(error, f"[web] needs {error.name or 'rkface[web]'}", "pip install 'rkface[web]'")
 
 
 def _open_accounts(settings: Settings, opened: ExitStack) -> Accounts | None:

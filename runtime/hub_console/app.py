@@ -15,6 +15,8 @@ from ..gallery.people import embedding_identity
 from ..hub.search import check_searchable
 from ..inference.pipeline import Pipeline
 from ..web.access import Access
+from ..web.accounts import Accounts
+from ..web.entry import open_entry
 from ..web.failures import RareLog
 from ..web.icons import draw_icons
 from ..web.listening import WhereToSet
@@ -33,17 +35,29 @@ OPTIONS = WhereToSet("with --port", "with --host", "name its file with --passwor
 
 @contextmanager
 def open_hub_console(
-    address: str, host: str, port: int, *, pipeline: Pipeline | None = None, **options: Any
+    address: str,
+    host: str,
+    port: int,
+    *,
+    pipeline: Pipeline | None = None,
+    accounts: Accounts | None = None,
+    **options: Any,
 ) -> Iterator[WebServer]:
-    """Serve the hub at ``address`` while the block runs; with ``pipeline`` also searches. Other arguments and errors
-    are those of ``open_server``. Raises WorkError or InputError if the hub cannot be reached or is not one, or if its
-    embeddings are of another model than those of ``pipeline``."""
+    """Serve the hub at ``address`` while the block runs; with ``pipeline`` also searches.
+
+    ``accounts`` has the tokens of programs and other users. Other arguments and errors are those of ``open_entry``.
+    Raises WorkError or InputError if the hub cannot be reached or is not one, or if its embeddings are of another model
+    than those of ``pipeline``.
+    """
     with closing(HubConnections(address)) as connections:
         with connections.open() as hub:  # a wrong address is an error of the first moment
             if pipeline is not None:
                 check_searchable(hub, embedding_identity(pipeline.manifest))
         create = partial(create_app, connections, pipeline=pipeline)
-        with open_server(create, host, port, settings=OPTIONS, **options) as server:
+        with (
+            open_entry(host, port, settings=OPTIONS, **options) as entry,
+            open_server(create, entry, accounts) as server,
+        ):
             yield server
 
 

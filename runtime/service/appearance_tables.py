@@ -47,6 +47,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP INDEX appearance_person",
         "CREATE INDEX appearance_person ON appearance (person, started, source, last)",
     ),
+    # How many receivers got it; 1 is a guess for alerts of before.
+    ("ALTER TABLE alert ADD COLUMN receivers INTEGER NOT NULL DEFAULT 1",),
 )
 
 

@@ -16,13 +16,13 @@ from ..events import picture_links
 from . import scopes
 from .accounts import Accounts, scopes_of
 from .clients import client_of
+from .listening import LOOPBACK
 from .password import PasswordCheck
 from .scopes import ENROLLMENT_PHOTO_PATHS, PHOTO_PATHS, ROLES, SAFE_METHODS, needed_scope
 from .session import KnownBrowsers, Sessions, SignInAttempts
 from .wire import problem
 
 DECIMAL = re.compile(r"[0-9]{1,18}")
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 TOKEN_HEADER = "x-csrf-token"
 SESSION_PATH = "/v1/session"
 MAX_BODY = 64 * 1024  # bytes of a request's body

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..core.errors import InputError
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Each takes a file descriptor; a browser opens up to 6. Clients beyond this number take turns, and everybody waits for
 # their turns.
 CONNECTIONS = 256

@@ -15,7 +15,9 @@ from ..core.metrics import MEDIA_TYPE
 from ..service.console_protocol import CameraService
 from . import api, cameras, journeys, live, management, recognition, reviews, rules, strangers
 from .access import Access
+from .accounts import Accounts
 from .dependencies import ServiceDependency
+from .entry import Entry, open_entry
 from .failures import RareLog
 from .icons import draw_icons
 from .page import PageFiles
@@ -66,16 +68,16 @@ class Console:
 
 
 @contextmanager
-def serve(service: CameraService, host: str = "127.0.0.1", port: int = 8080, **options: Any) -> Iterator[str]:
+def serve(service: CameraService, *place: Any, accounts: Accounts | None = None, **options: Any) -> Iterator[str]:
     """Serve the console of a service that runs already, while the block runs; yield its address. Arguments and errors
-    are those of ``open_console``."""
-    with open_console(host, port, **options) as console, console.show(service):
+    are those of ``open_entry``; ``accounts`` has the tokens of programs and other users."""
+    with open_entry(*place, **options) as entry, open_console(entry, accounts) as console, console.show(service):
         yield console.address
 
 
 @contextmanager
-def open_console(host: str = "127.0.0.1", port: int = 8080, **options: Any) -> Iterator[Console]:
-    """Listen while the block runs. A service can be shown later, when it has started. Arguments and errors are those of
-    ``open_server``."""
-    with open_server(partial(create_app, None), host, port, **options) as server:
+def open_console(entry: Entry, accounts: Accounts | None = None) -> Iterator[Console]:
+    """Answer the clients of ``entry`` while the block runs. A service can be shown later, when it has started.
+    ``accounts`` has the tokens of programs and other users."""
+    with open_server(partial(create_app, None), entry, accounts) as server:
         yield Console(server)

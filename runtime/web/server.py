@@ -6,14 +6,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,17 +19,16 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
-from ..core.errors import InputError
 from . import sign_in
-from .access import LOOPBACK, Access, AccessMiddleware
+from .access import Access, AccessMiddleware
 from .accounts import Accounts
 from .audit import AuditMiddleware
 from .connections import EXHAUSTED, ConnectionLimit, LimitedListener
 from .description import describe_api
+from .entry import Entry
 from .failures import FailureMiddleware, RareLog, ServerLog, add_error_handlers, describe
-from .listening import CONNECTIONS, CONSOLE, WhereToSet, listen, most_connections
+from .listening import CONNECTIONS, most_connections
 from .page import PageFiles
-from .password import PasswordCheck, read_password, read_token
 from .places import Workload
 from .wire import WireResponse
 
@@ -80,41 +77,14 @@ class WebServer:
 
 @contextmanager
 def open_server(
-    create: Callable[[Access, RareLog], FastAPI],
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    *,
-    password_file: Path | None = None,
-    token_file: Path | None = None,
-    tls: tuple[Path, Path] | None = None,
-    accounts: Accounts | None = None,
-    settings: WhereToSet = CONSOLE,
+    create: Callable[[Access, RareLog], FastAPI], entry: Entry, accounts: Accounts | None = None
 ) -> Iterator[WebServer]:
-    """Serve what ``create`` returns while the block runs.
-
-    port        0 means any free port
-    token_file  the token that Prometheus sends instead of the password
-    tls         a certificate and its key, both PEM
-    accounts    tokens of programs and other users
-    settings    where these come from, for messages
-
-    Raises InputError if ``host`` can be reached from other machines and there is no ``password_file``, if a file
-    cannot be used, or if nobody can listen at this address.
-    """
-    password = PasswordCheck(read_password(password_file)) if password_file else None
-    if password is None and host not in LOOPBACK:
-        raise InputError(
-            f"the console needs a password to listen on {host}: run `rkface web-password` and {settings.password}. "
-            "Without a password it listens on 127.0.0.1 only (from another machine: ssh -L 8080:localhost:8080 board)"
-        )
-    token = read_token(token_file) if token_file else ""
-    context = _tls_context(*tls) if tls else None
-    if context is None and password is not None and host not in LOOPBACK:
-        log.warning("listening on %s without TLS: others on the network can read the password and the pictures", host)
+    """Serve what ``create`` returns to the clients of ``entry`` while the block runs. ``accounts`` has the tokens of
+    programs and other users."""
     connections, rare = min(CONNECTIONS, most_connections()), RareLog()
-    limit = ConnectionLimit(connections)
-    app = create(Access(password, tls is not None, token, accounts), rare)
-    with LimitedListener(listen(host, port, settings), limit, rare) as listening, _quiet_server(rare):
+    limit, context = ConnectionLimit(connections), entry.tls
+    app = create(Access(entry.password, context is not None, entry.token, accounts), rare)
+    with LimitedListener(entry.listening, limit, rare) as listening, _quiet_server(rare):
         config = uvicorn.Config(
             limit.watch(app),
             loop="asyncio",
@@ -141,10 +111,8 @@ def open_server(
         thread.start()
         try:
             _wait_for_start(server, thread)
-            shown = f"[{host}]" if ":" in host else host
-            address = f"{'https' if tls else 'http'}://{shown}:{listening.getsockname()[1]}"
-            log.info("the console is at %s", address)
-            yield WebServer(address, app, stop)
+            log.info("the console is at %s", entry.address)
+            yield WebServer(entry.address, app, stop)
         finally:
             stop()
 
@@ -189,13 +157,3 @@ def _wait_for_start(server: uvicorn.Server, thread: threading.Thread) -> None:
         if not thread.is_alive() or time.monotonic() > until:
             raise RuntimeError("the web server did not start")
         time.sleep(0.01)
-
-
-def _tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{certificate}, {key}: not a PEM certificate and its key: {error}") from error
-    return context

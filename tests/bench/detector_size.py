@@ -2,11 +2,15 @@
 
     make bench-less
     make bench-less OPTIONS=--quick                                       every fourth photo
+    make bench-less OPTIONS=--shapes                                      only the shapes that a bundle has
     make bench-less OPTIONS='--detector det.onnx --photos photos/'        your own detector and photos
 
 Frames are those of a 16:9 camera with 1920×1080: each photo as tall as the frame on a drawn background (one to a few
 large faces), and mosaics of these frames (crowds). Each input size is compared with 640×640 of the same model, in FP32
 with ONNX Runtime, together with its MACs and its predicted time on NPUs.
+
+With --shapes, each shape of a bundle is compared with 640×640 on frames of its own aspect instead: 1920×1080 or
+1600×1200, lying or upright.
 
 How small may a face be in the input? Two methods answer that: the share of the faces found by 640×640 that smaller
 inputs find too; and portraits of many sizes at known places in 1920×1080 and 3840×2160 frames.
@@ -30,6 +34,7 @@ from program import create_parser, format_table, write_results
 from scenes import SHARED, Material, Portrait, choose_material, cut_portraits, resize
 
 from rkface.convert.demo.background import background
+from rkface.convert.detector_shapes import other_sizes
 from rkface.convert.evaluate.parity import compare_faces, match_boxes
 from rkface.convert.mosaic import make_mosaics
 from rkface.convert.simplify import fix_input, simplify
@@ -40,6 +45,7 @@ from rkface.runtime.vision.detect import Detector
 
 Size = tuple[int, int]  # width, height
 CAMERA: Size = (1920, 1080)
+CAMERAS: tuple[Size, ...] = (CAMERA, (1080, 1920), (1600, 1200), (1200, 1600))  # for which a bundle has shapes
 REFERENCE: Size = (640, 640)
 SIZES: tuple[Size, ...] = (
     REFERENCE, (640, 384), (512, 288), (480, 288), (384, 224), (320, 192), (768, 448), (960, 544)
@@ -97,21 +103,28 @@ def main() -> int:
     parser.add_argument("--detector", type=Path, nargs="+", metavar="ONNX", help="detectors; needs --photos")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos of faces; needs --detector")
     parser.add_argument("--quick", action="store_true", help="use every fourth photo only")
+    parser.add_argument("--shapes", action="store_true", help="compare the shapes of a bundle, each on its own frames")
     options = parser.parse_args()
     if bool(options.detector) != bool(options.photos):
         parser.error("--detector and --photos belong together: give both, or neither")
     material, models = choose_models(options)
-    with stage("frames"):
-        images = list(material.images())[:: 4 if options.quick else 1]
-        people = np.stack([place_in_frame(image, seed) for seed, image in enumerate(images)])
-        crowds = make_mosaics(people)
+    images = list(material.images())[:: 4 if options.quick else 1]
     rows: list[SizeResult] = []
+    if options.shapes:
+        for path in models:
+            with stage(path.stem) as progress:
+                rows += compare_shapes(path, images, progress)
+        text = "\n".join([describe_frames(rows, material.synthetic), "", *_tabulate_sizes(rows)]) + "\n"
+        write_results(options.out, text, {"synthetic": material.synthetic, "rows": list(map(asdict, rows))})
+        return 0
+    with stage("frames"):
+        sets = make_frames(images, CAMERA)
     small: list[PortraitResult] = []
     with tempfile.TemporaryDirectory() as name:
         for path in models:
             detectors = {size: open_resized(path, size, Path(name)) for size in SIZES}
             with stage(path.stem) as progress:
-                rows += compare_sizes(path, detectors, (people, crowds), progress)
+                rows += compare_sizes(path, detectors, sets, CAMERA, progress)
             with stage(f"{path.stem}: small faces") as progress:
                 small += find_portraits(path.stem, detectors, cut_portraits(images, detectors[REFERENCE]), progress)
     report = {"synthetic": material.synthetic, "rows": list(map(asdict, rows)), "small": list(map(asdict, small))}
@@ -127,9 +140,15 @@ def choose_models(options: argparse.Namespace) -> tuple[Material, Sequence[Path]
     return material, [material.detector] if material.synthetic else sorted((SHARED / "models").glob("scrfd*.onnx"))
 
 
-def place_in_frame(image: np.ndarray, seed: int) -> np.ndarray:
-    """``image`` in the middle of a CAMERA frame with a drawn background, as tall as the frame, or as wide."""
-    width, height = CAMERA
+def make_frames(images: Sequence[np.ndarray], camera: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Each of ``images`` in a frame of ``camera``, and mosaics of these frames."""
+    people = np.stack([place_in_frame(image, camera, seed) for seed, image in enumerate(images)])
+    return people, make_mosaics(people)
+
+
+def place_in_frame(image: np.ndarray, camera: Size, seed: int) -> np.ndarray:
+    """``image`` in the middle of a frame of ``camera`` with a drawn background, as tall as the frame, or as wide."""
+    width, height = camera
     frame = background(np.random.default_rng([0xF4A3E, seed]), width, height)
     scale = min(width / image.shape[1], height / image.shape[0])
     new_width, new_height = int(image.shape[1] * scale), int(image.shape[0] * scale)
@@ -144,10 +163,19 @@ def open_resized(path: Path, size: Size, folder: Path) -> Detector:
     return Detector(open_reference(model.path, model.input), model.input, model.outputs)
 
 
+def compare_shapes(path: Path, images: Sequence[np.ndarray], progress: Stage) -> Iterator[SizeResult]:
+    """Compare each shape that a bundle has with the main one, on frames of its aspect."""
+    with tempfile.TemporaryDirectory() as name:
+        main = open_resized(path, REFERENCE, Path(name))
+        for camera, size in zip(CAMERAS, other_sizes(REFERENCE), strict=True):
+            detectors = {REFERENCE: main, size: open_resized(path, size, Path(name))}
+            yield list(compare_sizes(path, detectors, make_frames(images, camera), camera, progress))[1]
+
+
 def compare_sizes(
-    path: Path, detectors: dict[Size, Detector], sets: Sequence[np.ndarray], progress: Stage
+    path: Path, detectors: dict[Size, Detector], sets: Sequence[np.ndarray], camera: Size, progress: Stage
 ) -> Iterator[SizeResult]:
-    """Compare every size with the first one of ``detectors``, on each of the two ``sets`` of frames."""
+    """Compare every size with the first one of ``detectors``, on each of the two ``sets`` of frames of ``camera``."""
     reference = None
     for done, (size, detector) in enumerate(detectors.items()):
         found = [[detector.detect(frame) for frame in frames] for frames in sets]
@@ -155,7 +183,7 @@ def compare_sizes(
         with tempfile.TemporaryDirectory() as folder:
             bounds = {one.chip: one for one in predict_bounds(path, "detector", Path(folder), size)}
         milliseconds = {chip: round(bounds[chip].milliseconds, 2) for chip in CHIPS}
-        scale = min(side / camera for side, camera in zip(size, CAMERA, strict=True))
+        scale = min(side / pixels for side, pixels in zip(size, camera, strict=True))
         people, crowds = (measure_recall(*pair, scale) for pair in zip(reference, found, strict=True))
         yield SizeResult(path.stem, size, round(bounds[CHIPS[0]].gmacs, 2), milliseconds, people, crowds)
         progress.advance(done + 1, len(detectors))
@@ -231,13 +259,19 @@ def choose_corners(random: np.random.Generator, face: float, size: Size, stride:
     return np.stack([order % columns, order // columns], axis=1) * cell + random.integers(0, stride, (len(order), 2))
 
 
-def to_markdown(rows: Sequence[SizeResult], small: Sequence[PortraitResult], synthetic: bool) -> str:
+def describe_frames(rows: Sequence[SizeResult], synthetic: bool) -> str:
     people, crowds = rows[0].people, rows[0].crowds
+    return (
+        f"{'Synthetic: the demo detector on rendered people. ' if synthetic else ''}"
+        f"{people.frames} photos with {people.faces} faces, {crowds.frames} mosaics of them with {crowds.faces} "
+        f"({rows[0].model} at 640×640). Times are predicted, for one core in INT8."
+    )
+
+
+def to_markdown(rows: Sequence[SizeResult], small: Sequence[PortraitResult], synthetic: bool) -> str:
     counts = sorted(count for result in small for count, _ in result.shares.values())
     lines = [
-        *(["Synthetic: the demo detector on rendered people.", ""] if synthetic else []),
-        f"{people.frames} photos with {people.faces} faces, {crowds.frames} mosaics of them with {crowds.faces} "
-        f"({rows[0].model} at 640×640). Times are predicted, for one core in INT8.",
+        describe_frames(rows, synthetic),
         "",
         *_tabulate_sizes(rows),
         "",

@@ -5,7 +5,7 @@
     make bench OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
 
 Each side is a process of its own, as a user gets it: insightface with the models at their input size; rkface with the
-same models as a bundle has them, the detector in three shapes, of which each picture gets the one that fits it. Both do
+same models as a bundle has them, the detector in five shapes, of which each picture gets the one that fits it. Both do
 detection and recognition, nothing else, with the same images, thresholds and number of threads. Runs of the two sides
 alternate, and so does the side that goes first. Own work is the time of a call without its time inside ONNX Runtime. If
 the results of a row differ (boxes by more than a pixel of the detector's input and 0.5 % of the face, or embeddings of

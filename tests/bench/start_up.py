@@ -7,7 +7,8 @@ Commands: the time and the CPU time of a process, median of interleaved runs, be
 
 Service: `rkface run` with the reference backend, the demo detector and an IResNet-50 of the size of w600k_r50 (174 MB
 of random weights: right for time, useless for other faces), a gallery of one person, and a camera that shows that
-person. All files are in the disk cache. The stages overlap in part, so they do not add up.
+person; without the console, and with it. All files are in the disk cache. The stages overlap in part, so they do not
+add up.
 """
 
 from __future__ import annotations
@@ -124,8 +125,9 @@ def measure_service(model: Path | None, folder: Path, runs: int) -> list[list[st
         people.add("Ada", [Sample(faces.embeddings[faces.largest()], None, 1.0, "bench")])
     stages: dict[str, list[tuple[float, float]]] = {}
     for _ in range(runs):
-        for name, times in start_service(bundle, gallery, image).items():
-            stages.setdefault(name, []).append(times)
+        for web in (["--no-web"], ["--web-port", "0"]):
+            for name, times in start_service(bundle, gallery, image, web).items():
+                stages.setdefault(f"{name}, with the console" if "0" in web else name, []).append(times)
     rows = []
     for name, times in stages.items():
         start, end = (statistics.median(column) for column in zip(*times, strict=True))
@@ -133,13 +135,14 @@ def measure_service(model: Path | None, folder: Path, runs: int) -> list[list[st
     return rows
 
 
-def start_service(bundle: Path, gallery: Path, image: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Start the service, and stop it at its first event. Stage → when it began and ended, in seconds from the start."""
+def start_service(bundle: Path, gallery: Path, image: np.ndarray, web: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Start the service, and stop it at its first event. Stage → when it began and ended, in seconds from the start.
+    ``web``: options about the console."""
     picture = cv2.imencode(".jpg", image)[1].tobytes()
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, "--bundle", bundle, "--backend", "reference", "--gallery", gallery,
-         "--camera", "-", "--no-web", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+         "--camera", "-", "--quiet", *web], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     threading.Thread(target=send_pictures, args=(process, picture), daemon=True).start()
     event = json.loads(process.stdout.readline())

@@ -31,7 +31,7 @@ from .report.parsed_page import ParsedPage
 
 OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
 ONE_SHAPE = ["--size", "416x416"]  # the detector in its own shape only, for tests that do not check the others
-DETECTORS = ["detector", "detector-416x256", "detector-256x416"]
+DETECTORS = ["detector", "detector-416x256", "detector-256x416", "detector-416x320", "detector-320x416"]
 
 NPU_KINDS = ("rk3588", "rk3576", "rk3566", "rv1106")
 # Between the stages in which Ctrl-C is always tested, the first and the last before the toolkit.
@@ -106,22 +106,24 @@ def test_golden_vectors_equal_the_outputs_of_the_reference_backend(converted):
 
 
 def test_the_detector_of_every_shape_finds_the_faces_of_fp32(converted):
-    """The rendered photos are 4:3, so the bundle's main shape fits them; they are cut to the aspect of the others."""
+    """The rendered photos are 4:3; one is cut to 16:9, and another to a square, which the main shape fits."""
     figures = json.loads((converted.bundle / "report.json").read_text(encoding="utf-8"))
     shapes = figures["shapes"]
-    assert [(one["width"], one["height"]) for one in shapes] == [(416, 256), (256, 416)]
+    assert [(one["width"], one["height"]) for one in shapes] == [(416, 256), (256, 416), (416, 320), (320, 416)]
     main = next(one["cost"]["milliseconds"] for one in figures["models"][0]["recipes"] if one["chosen"])
     for one in shapes:
         found = one["detection"]
         assert found["matched"] >= 0.98 * found["faces"] and found["faces"] >= 20 and found["landmark_error"] < 0.02
-        assert one["milliseconds"] < 0.7 * main, "a smaller shape takes less time"
+        share = one["width"] * one["height"] / 416**2
+        assert one["milliseconds"] < (share + 0.08) * main, "a smaller shape takes less time"
     html = (converted.bundle / "report.html").read_text(encoding="utf-8")
     assert "416×256" in html and "256×416" in html and re.search(r"  416×256 .*faces matched", converted.stdout)
     photo = cv2.imread(str(next((converted.work / "photos/evaluation").glob("*.jpg"))))
     wide = photo[60:420]  # 640×360
     with open_bundle(converted.bundle, "reference") as pipeline:
         boxes, expected = pipeline.detect(wide).boxes, pipeline.detect(photo).boxes
-        assert pipeline._detector._fitting(wide) != pipeline._detector._fitting(photo) == "detector"
+        fitting = [pipeline._detector._fitting(one) for one in (photo, wide, photo[:, :480])]
+        assert fitting == ["detector-416x320", "detector-416x256", "detector"]
     assert any(np.abs(box + np.float32([0, 60, 0, 60]) - expected[0]).max() < 8 for box in boxes)
 
 

@@ -27,17 +27,18 @@ from rkface.runtime.vision.letterbox import letterbox
 @pytest.mark.parametrize(
     ("main", "others"),
     [
-        ((640, 640), ((640, 384), (384, 640))),
-        ((320, 320), ((320, 192), (192, 320))),
-        ((416, 416), ((416, 256), (256, 416))),
+        ((640, 640), ((640, 384), (384, 640), (640, 480), (480, 640))),
+        ((320, 320), ((320, 192), (192, 320), (320, 256), (256, 320))),
+        ((416, 416), ((416, 256), (256, 416), (416, 320), (320, 416))),
+        ((96, 96), ((96, 64), (64, 96))),  # for 4:3, it would be the square
         ((32, 32), ()),  # there is no smaller side
         ((640, 384), ()),  # already made for one aspect
     ],
 )
-def test_a_square_detector_gets_shapes_for_16_9_and_9_16(main, others):
+def test_a_square_detector_gets_shapes_for_16_9_and_4_3_lying_and_upright(main, others):
     assert other_sizes(main) == others
-    for width, height in others:
-        picture = (1920, 1080) if width > height else (1080, 1920)
+    for (width, height), (long, short) in zip(others, ((16, 9), (16, 9), (4, 3), (4, 3)), strict=False):
+        picture = (long, short) if width > height else (short, long)
         as_large = min(main[0] / picture[0], main[1] / picture[1])
         assert min(width / picture[0], height / picture[1]) == as_large, "faces are as large as in the square"
 
@@ -152,5 +153,5 @@ def test_a_model_whose_size_cannot_be_changed_keeps_one_shape(monkeypatch, tmp_p
     monkeypatch.setattr(detector_shapes, "_at_size", fixed)
     input = SimpleNamespace(width=640, height=640)
     shapes = prepare_shapes(SimpleNamespace(models={"detector": SimpleNamespace(input=input)}), tmp_path)
-    assert not shapes.contexts and len(shapes.notes) == 2
+    assert not shapes.contexts and len(shapes.notes) == len(other_sizes((640, 640)))
     assert "no detector of 640×384" in shapes.notes[0] and "d.onnx does not run at this size" in shapes.notes[0]

@@ -16,8 +16,7 @@ from rkface.runtime.vision.detector_shapes import Detectors, find_fitting_size
 
 from ..conftest import make_bundle
 
-SQUARE, WIDE, TALL = (640, 640), (640, 384), (384, 640)
-SHAPES = (SQUARE, WIDE, TALL)
+SQUARE, WIDE, TALL, LYING, UPRIGHT = SHAPES = ((640, 640), (640, 384), (384, 640), (640, 480), (480, 640))
 
 
 @pytest.mark.parametrize(
@@ -28,9 +27,11 @@ SHAPES = (SQUARE, WIDE, TALL)
         ((1280, 720), WIDE),
         ((1366, 768), WIDE),  # not exactly 16:9
         ((1280, 768), WIDE),  # exactly as wide as the shape
-        ((1280, 800), SQUARE),  # 16:10 would be smaller in the wide one
-        ((640, 480), SQUARE),
-        ((480, 640), SQUARE),
+        ((1280, 800), LYING),  # 16:10 would be smaller in the wide one
+        ((3000, 2000), LYING),
+        ((640, 480), LYING),
+        ((480, 640), UPRIGHT),
+        ((1280, 1024), SQUARE),  # 5:4
         ((1080, 1920), TALL),
         ((3000, 200), WIDE),
         ((1, 1), SQUARE),
@@ -38,7 +39,7 @@ SHAPES = (SQUARE, WIDE, TALL)
 )
 def test_a_picture_gets_the_smallest_shape_in_which_it_is_as_large_as_in_any(picture, size):
     assert SHAPES[find_fitting_size(SHAPES, *picture)] == size
-    assert SHAPES[2 - find_fitting_size(SHAPES[::-1], *picture)] == size, "the order does not matter"
+    assert SHAPES[-1 - find_fitting_size(SHAPES[::-1], *picture)] == size, "the order does not matter"
 
 
 @pytest.mark.parametrize("picture", [(width, height) for width in (97, 640, 1919) for height in (50, 577, 2000)])
@@ -47,7 +48,7 @@ def test_no_face_is_smaller_than_in_the_main_shape(picture):
     scale = min(width / picture[0], height / picture[1])
     assert scale == max(min(w / picture[0], h / picture[1]) for w, h in SHAPES)
     if (width, height) == SQUARE:  # a smaller shape shrinks this picture
-        assert all(min(w / picture[0], h / picture[1]) < scale for w, h in (WIDE, TALL))
+        assert all(min(w / picture[0], h / picture[1]) < scale for w, h in SHAPES[1:])
 
 
 def white(height, width, *faces):

@@ -163,7 +163,7 @@ def browser_like(address, **options):
 def workloads(monkeypatch):
     """The Workload of each console that is served in this test."""
     made = []
-    monkeypatch.setattr("rkface.runtime.web.serve.Workload", lambda: made.append(Workload()) or made[-1])
+    monkeypatch.setattr("rkface.runtime.web.server.Workload", lambda: made.append(Workload()) or made[-1])
     return made
 
 

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from rkface.runtime.cli.run import _open_console as open_console
+from rkface.runtime.cli.run import _open_entry as open_entry
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.service.config import read_settings
 from rkface.runtime.web.access import MAX_PHOTO_BODY, SECURITY_HEADERS, Access
@@ -126,7 +126,7 @@ def test_the_configuration_sets_the_token_file(tmp_path):
     (tmp_path / "rkface.toml").write_text('gallery = "g.sqlite"\n[web]\nport = 0\ntoken_file = "token"\n')
     settings = read_settings(tmp_path / "rkface.toml")
     with ExitStack() as opened, pytest.raises(InputError, match="chmod 600"):
-        open_console(settings, opened)
+        open_entry(settings.web, opened)
 
 
 def test_signing_in_and_out(locked):

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 from argparse import ArgumentParser
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 from rkface.runtime.cli.run import run, run_settings
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.web import listening
+from rkface.runtime.web.entry import open_entry
 from rkface.runtime.web.listening import CONNECTIONS, FEWEST_CONNECTIONS, listen, most_connections
 from rkface.runtime.web.serve import open_console
 
@@ -27,6 +29,13 @@ def options(*arguments):
     parser = ArgumentParser()
     run(parser)
     return parser.parse_args(arguments)
+
+
+@contextmanager
+def serve_later(**place):
+    """A console whose service is not shown yet."""
+    with open_entry(**place) as entry, open_console(entry) as console:
+        yield console
 
 
 @pytest.fixture
@@ -100,7 +109,7 @@ def test_run_has_an_option_for_the_port(tmp_path, capsys):
 
 
 def test_until_the_service_has_started_clients_hear_that_it_is_starting():
-    with open_console(port=0) as console, httpx.Client(base_url=console.address, trust_env=False, timeout=30) as client:
+    with serve_later(port=0) as console, httpx.Client(base_url=console.address, trust_env=False, timeout=30) as client:
         assert client.get("/").status_code == 200, "the page itself is there, and tries again"
         assert client.get("/v1/session").json()["signed_in"]
         for path in ("/v1/health", "/metrics", "/v1/people", "/v1/events", "/v1/cameras/door/picture"):
@@ -116,7 +125,7 @@ def test_until_the_service_has_started_clients_hear_that_it_is_starting():
 
 
 def test_a_failed_start_leaves_the_port_free():
-    with pytest.raises(KeyError), open_console(port=0) as console:
+    with pytest.raises(KeyError), serve_later(port=0) as console:
         port = int(console.address.rpartition(":")[2])
         raise KeyError
     listen("127.0.0.1", port).close()
@@ -135,7 +144,7 @@ def test_cameras_and_files_keep_file_descriptors(monkeypatch):
 
 def test_a_failed_handshake_is_one_line_in_the_log(certificate, caplog):
     files = (certificate / "ca", certificate / "key")
-    with open_console(port=0, tls=files) as console, console.show(FakeService()):
+    with serve_later(port=0, tls=files) as console, console.show(FakeService()):
         place = ("127.0.0.1", int(console.address.rpartition(":")[2]))
         for _ in range(5):
             with socket.create_connection(place, timeout=30) as plain:
@@ -147,3 +156,51 @@ def test_a_failed_handshake_is_one_line_in_the_log(certificate, caplog):
             httpx.get(f"{console.address}/v1/health", verify=trusting, trust_env=False, timeout=30).status_code == 200
         )
     assert len(caplog.messages) < 6 and not any(record.exc_info for record in caplog.records)
+
+
+# What `rkface run` has imported when its cameras run, and what a client hears who connected while the models loaded.
+STARTED = """
+import socket, sys, threading
+from rkface.runtime.cli import main, parser, run
+from rkface.runtime.service.service import Service
+from rkface.runtime.web import entry
+
+clients, enter, listen = [], Service.__enter__, entry.listen
+
+def listening_port(*place):
+    place = listen(*place)
+    clients.append(socket.create_connection(place.getsockname(), timeout=30))
+    clients[0].sendall(b"GET /v1/health HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nConnection: close\\r\\n\\r\\n")
+    return place
+
+def entered(service):
+    enter(service)
+    print([one.name for one in threading.enumerate() if "camera" in one.name], file=sys.stderr)
+    print(sorted({"fastapi", "starlette", "uvicorn", "pydantic"} & sys.modules.keys()), file=sys.stderr)
+    threading.Thread(target=answered, args=(service,)).start()
+    return service
+
+def answered(service):
+    print(clients[0].makefile("rb").readline().decode().strip(), file=sys.stderr)
+    service.stop()
+
+Service.__enter__ = entered
+entry.listen = listening_port
+parser.entry_points = lambda group: [type("E", (), {"name": "run", "load": lambda: run.run})]
+sys.exit(main.main(["run", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.slow
+def test_cameras_run_before_the_web_framework_is_imported_and_early_clients_are_answered(bundle, tmp_path):
+    command = [sys.executable, "-c", STARTED, "--bundle", bundle, "--backend", "reference", "--web-port", "0",
+               "--gallery", tmp_path / "g.sqlite", "--camera", "-", "--quiet"]  # fmt: skip
+    pictures, end = os.pipe()  # a camera that delivers nothing
+    ended = subprocess.run(command, stdin=pictures, capture_output=True, text=True, check=False, timeout=120)
+    os.close(pictures)
+    os.close(end)
+    assert ended.returncode == 0, ended.stderr
+    cameras, frameworks, answer = ended.stderr.splitlines()
+    assert "rkface-camera-" in cameras
+    assert frameworks == "[]"
+    assert answer == "HTTP/1.1 200 OK"

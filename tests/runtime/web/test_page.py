@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rkface.runtime.web.entry import open_entry
 from rkface.runtime.web.password import write_password
 from rkface.runtime.web.serve import open_console, serve
 
@@ -367,7 +368,7 @@ def test_signing_in_and_out(page, service, tmp_path, shot):
 
 
 def test_the_page_waits_for_the_service_to_start(page, service):
-    with open_console(port=0) as console:
+    with open_entry(port=0) as entry, open_console(entry) as console:
         page.open(console.address)
         page.shows("The service is starting. Trying again")
         with console.show(service):

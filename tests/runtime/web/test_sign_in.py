@@ -50,7 +50,7 @@ def app(check):
 @pytest.fixture
 def held(monkeypatch, tmp_path, check):
     """The address of a console whose passwords are compared when ``check.go`` is set."""
-    monkeypatch.setattr("rkface.runtime.web.serve.PasswordCheck", lambda _: check)
+    monkeypatch.setattr("rkface.runtime.web.entry.PasswordCheck", lambda _: check)
     write_password(tmp_path / "password", PASSWORD)
     with serve(FakeService(), port=0, password_file=tmp_path / "password") as address:
         yield address
