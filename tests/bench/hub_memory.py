@@ -1,7 +1,7 @@
 """Print by how many megabytes a process with the modules of the service grows when it begins to follow a hub.
 
 hub_sync.py runs it, as ``hub_memory.py ADDRESS FOLDER [console]``, because what it measures must not be loaded before.
-It prints all, and the part that is no file of a library (which the kernel can read again).
+It prints the whole growth, and the growth without files of libraries, which the kernel can read again.
 """
 
 from __future__ import annotations
