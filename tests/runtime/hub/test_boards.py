@@ -55,6 +55,9 @@ def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hu
         assert one.enrollment.enroll_photo("Ada", scene((0, 3)), "photo.png").status == "enrolled"
         wait_for(lambda: two.gallery.has_person("Ada"))
         assert wait_for(lambda: who(two)) == "Ada"
+        state = "SELECT state FROM rkface.heartbeat WHERE board = 'two' AND state ? 'running'"
+        (told,) = wait_for(lambda: hub.execute(state).fetchone())
+        assert told["running"] > 0 and told["lost"] == 0 and told["blind"] == []
         two.forget("Ada")
         wait_for(lambda: not one.gallery.people())
         wait_for(lambda: list_erased(hub) and not list_erased(hub)[0].missing)
