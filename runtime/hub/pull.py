@@ -79,7 +79,9 @@ def sync(
             backup.finish(gallery)  # the bytes, here and in the backups
         if not pulled.more:
             break
-    waiting = _read_unconfirmed(hub)
+    # Somebody may have been erased since the last batch: that is for the next call.
+    here = backup.forgotten(gallery)
+    waiting = tuple(person for person in _read_unconfirmed(hub) if person in here)
     left = [*after()] if waiting else []  # an earlier call may have stopped between the gallery and the rest
     left += [f"{copy.path}: {copy.reason}" for copy in backup.finish(gallery)] if waiting else []
     if waiting and not left:

@@ -55,6 +55,9 @@ def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hu
         assert one.enrollment.enroll_photo("Ada", scene((0, 3)), "photo.png").status == "enrolled"
         wait_for(lambda: two.gallery.has_person("Ada"))
         assert wait_for(lambda: who(two)) == "Ada"
+        state = "SELECT state FROM rkface.heartbeat WHERE board = 'two' AND state ? 'running'"
+        (told,) = wait_for(lambda: hub.execute(state).fetchone())
+        assert told["running"] > 0 and told["lost"] == 0 and told["blind"] == []
         two.forget("Ada")
         wait_for(lambda: not one.gallery.people())
         wait_for(lambda: list_erased(hub) and not list_erased(hub)[0].missing)
@@ -76,10 +79,11 @@ def test_a_board_without_its_hub_says_so_and_names_nobody_when_the_lease_has_end
         assert "Nobody is named" in "".join(one.health().problems)
 
 
-def test_a_board_tells_the_hub_its_release_and_that_all_is_well_as_soon_as_it_has_started(hub, door):
-    with Service(door("one")):
-        wait_for(lambda: read_fleet(hub)[0].release and read_fleet(hub)[0].standing == "ok")
-        assert read_fleet(hub)[0].queue == 0
+def test_a_board_tells_the_hub_its_release_and_a_problem_at_once(hub, door):
+    with Service(door("one")) as one:
+        wait_for(lambda: (board := read_fleet(hub)[0]).release and board.standing == "ok" and board.queue == 0)
+        one.problems.note("tests", "something broke")
+        wait_for(lambda: read_fleet(hub)[0].standing == "trouble")
 
 
 def test_a_board_confirms_an_erasure_only_when_the_events_that_wait_are_rewritten(hub, door, monkeypatch):

@@ -120,6 +120,24 @@ def test_a_board_with_something_left_outside_the_gallery_confirms_nothing(hub, b
         assert list_erased(hub)[0].confirmed == ("door-1",)
 
 
+def test_who_is_erased_during_a_sync_is_confirmed_by_the_next_one(hub, board, monkeypatch):
+    with board("door-1", "east") as (own, gallery):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        read = pull.pull
+
+        def erase_meanwhile(*arguments):
+            pulled = read(*arguments)
+            erase_person(hub, ada)
+            return pulled
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pull, "pull", erase_meanwhile)
+            sync(own, gallery)
+        assert names(gallery) == ["Ada"] and list_erased(hub)[0].missing == ("door-1",)
+        sync(own, gallery)
+        assert names(gallery) == [] and list_erased(hub)[0].confirmed == ("door-1",)
+
+
 def test_a_sync_that_is_interrupted_goes_on_and_renews_the_lease_only_at_its_end(hub, board, monkeypatch):
     monkeypatch.setattr(pull, "BATCH", 2)
     with board("door-1", "east") as (own, gallery):
