@@ -97,6 +97,10 @@ def do_it_in_the_console(page, address, service, ntfy, shot):
     page.open(f"{address}/#/rules")
     page.click("[aria-label='Send a test message to notify.phone']")
     page.shows("It has the message", "[aria-label=Receivers]")
+    for width, dark in ((360, True), (1280, True), (1280, False), (360, False)):
+        page.look(width, 740, phone=width < 500, dark=dark)
+        assert page.run("document.documentElement.scrollWidth") <= width
+        shot(f"receivers-{width}-{'dark' if dark else 'light'}")
     assert json.loads(ntfy.messages.entries[0]["body"])["title"] == "rkface: test message"
     page.click("a.button", "New rule…")
     page.until("Boolean(document.getElementById('rule-name'))")
