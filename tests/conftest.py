@@ -16,6 +16,7 @@ from .cpu_seconds import CpuSeconds
 from .memory_folder import use_memory
 
 use_memory()
+os.environ["LANGUAGE"] = "C"  # argparse would look for the translation of each word, in half of the time of a command
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of `make test` share the cores. With a thread for each core in each process and in each program that
     # it starts, most of the time is spent on waiting for one another.

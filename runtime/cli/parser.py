@@ -12,6 +12,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.abc import InspectLoader
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -211,6 +212,12 @@ class _PrintVersion(argparse.Action):
         parser.exit()
 
 
+@cache  # it reads a file of each installed package, and the tests run hundreds of commands in a process
+def installed_commands() -> tuple[EntryPoint, ...]:
+    """The commands of all installed parts of rkface."""
+    return tuple(entry_points(group="rkface.commands"))
+
+
 def build_parser() -> CommandParser:
     """The parser of ``rkface`` with all installed commands. The result has ``run``, a function of the options."""
     top = _TopParser(
@@ -222,7 +229,7 @@ def build_parser() -> CommandParser:
     commands = top.add_subparsers(
         prog="rkface", metavar="COMMAND", required=True, help=argparse.SUPPRESS, parser_class=CommandParser
     )
-    for entry in entry_points(group="rkface.commands"):
+    for entry in installed_commands():
         commands.add_parser(entry.name, entry=entry)
     top.set_defaults(quiet=False, verbose=False)
     _add_detail(top)

@@ -12,7 +12,7 @@ from typing import Any
 from ..core.errors import InputError
 from .bound_values import bind_to, is_encrypted
 from .gallery import Gallery
-from .people import Sample, clean_name
+from .people import Person, Sample, clean_name
 from .rows import embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples
 from .schema import SCRUB
 
@@ -64,11 +64,6 @@ def apply_changes(
     gallery.update_index()
 
 
-def read_settings(gallery: Gallery, prefix: str) -> dict[str, str]:
-    """The rows of the table ``setting`` whose names begin with ``prefix``."""
-    return dict(gallery.read("SELECT name, value FROM setting WHERE substr(name, 1, ?) = ?", [len(prefix), prefix]))
-
-
 def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
     """The numbers of the samples that were added here and that the hub did not get yet, by person (id)."""
     found: dict[str, set[int]] = {}
@@ -78,6 +73,12 @@ def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
             if sample in numbers:
                 found.setdefault(person, set()).add(sample)
     return found
+
+
+def list_people_of_hub(gallery: Gallery) -> list[Person]:
+    """All people but those whom only this gallery has, because the hub did not take them yet."""
+    unsent = read_unsent(gallery)
+    return [one for one in gallery.people() if not one.samples or len(unsent.get(one.id, ())) < one.samples]
 
 
 def note_sent(gallery: Gallery, samples: Collection[int]) -> None:

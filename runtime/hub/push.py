@@ -14,7 +14,6 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import note_sent, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
-from .lease import Lease
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
@@ -65,13 +64,13 @@ def _enroll(hub: Hub, person: Person, samples: Collection[Sample], embeddings: P
     return bool(row and row[0])
 
 
-def send_heartbeat(hub: Hub, lease: Lease, state: Mapping[str, Any]) -> None:
+def send_heartbeat(hub: Hub, gallery: Gallery, state: Mapping[str, Any]) -> None:
     """Tell the hub that this board is here, which changes it has, and its ``state`` (values for JSON)."""
     with hub_errors(), hub.transaction():
         hub.execute(
             "INSERT INTO rkface.heartbeat VALUES (rkface.my_board(), now(), %s, %s) ON CONFLICT (board) DO UPDATE "
             "SET seen = excluded.seen, revision = excluded.revision, state = excluded.state",
-            [lease.revision, json.dumps(dict(state))],
+            [gallery.lease.revision, json.dumps(dict(state))],
         )
 
 

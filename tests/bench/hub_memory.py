@@ -12,7 +12,6 @@ from pathlib import Path
 import rkface.runtime.service.service  # noqa: F401 - what the service loads anyway
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.hub.client import HubClient
-from rkface.runtime.hub.lease import Lease
 
 IDENTITY, PATIENCE = "1" * 32, 60.0  # seconds
 
@@ -24,9 +23,8 @@ def main(address: str, folder: str) -> int:
         client = HubClient(
             address,
             gallery,
-            Lease(gallery),
             before_erasing=lambda person: None,
-            on_erased=lambda: None,
+            on_erased=lambda: (),
             describe=lambda: {"version": "bench"},
         )
         with client:

@@ -37,7 +37,6 @@ from rkface.runtime.gallery.people import Sample
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.client import HubClient
 from rkface.runtime.hub.connection import connect
-from rkface.runtime.hub.lease import Lease
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.vision.embed import unit
 
@@ -114,7 +113,7 @@ def new_board(hub: Hub, address: str, name: str) -> str:
 def measure_first_sync(address: str, path: Path, people: int) -> float:
     with connect(address) as hub, Gallery(path, IDENTITY, create=True) as gallery:
         start = time.perf_counter()
-        sync(hub, gallery, Lease(gallery))
+        sync(hub, gallery)
         seconds = time.perf_counter() - start
         assert len(gallery.people()) == people
         return seconds
@@ -130,9 +129,8 @@ def follow(boards: list[str], folder: Path) -> Iterator[list[Gallery]]:
             client = HubClient(
                 address,
                 gallery,
-                Lease(gallery),
                 before_erasing=lambda person: None,
-                on_erased=lambda: None,
+                on_erased=lambda: (),
                 describe=lambda: {"version": "bench"},
             )
             opened.enter_context(client)

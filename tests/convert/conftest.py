@@ -44,3 +44,12 @@ def calibration(folder, images):
         cv2.imwrite(str(folder / f"{index}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     (folder / "dataset.txt").write_text("".join(f"{index}.png\n" for index in range(len(images))))
     return folder / "dataset.txt"
+
+
+@pytest.fixture(scope="session")
+def iresnet50(make_once):
+    """A generated IResNet-50 of the size of w600k_r50, as ONNX. Only its graph and the size of its file count."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from rkface.convert.demo.models import export_iresnet50
+
+    return make_once("iresnet50", lambda folder: export_iresnet50(folder / "r50.onnx", seed=1, samples=2)) / "r50.onnx"

@@ -163,11 +163,8 @@ def test_macs_and_weights_of_published_models(shared, tmp_path, file, gmac, weig
     assert sum(layer.weights for layer in found) / 1e6 == pytest.approx(weights, rel=0.01)
 
 
-def test_iresnet50_has_the_macs_of_w600k_r50(tmp_path):
-    from rkface.convert.demo.models import IRESNET50, export_recognizer, iresnet
-
-    export_recognizer(iresnet(*IRESNET50), tmp_path / "r50.onnx")
-    found = read_layers(tmp_path / "r50.onnx")
+def test_iresnet50_has_the_macs_of_w600k_r50(iresnet50):
+    found = read_layers(iresnet50)
     # InsightFace: 6.3 GFLOPs (a multiplication and an addition count as one), 174 MB at 4 bytes per weight.
     assert estimate_cost(found, RK3588).macs / 1e9 == pytest.approx(6.3, rel=0.01)
     assert sum(layer.weights for layer in found) * 4 / 1e6 == pytest.approx(174.3, rel=0.01)

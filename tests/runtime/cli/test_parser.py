@@ -184,7 +184,7 @@ def working(monkeypatch):
         raise WorkError("the disk is full") from OSError("no space")
 
     entry = type("Entry", (), {"name": "work", "load": lambda: work})
-    monkeypatch.setattr("rkface.runtime.cli.parser.entry_points", lambda group: [entry])
+    monkeypatch.setattr("rkface.runtime.cli.parser.installed_commands", lambda: [entry])
     yield
     set_detail("normal")
 
