@@ -166,7 +166,7 @@ def correct_a_wrong_match(page, address, service, grace, postman):
     page.until("/unlike/i.test(document.querySelector('form [aria-live]').innerText)")
     # With several samples of Grace, the page asks first.
     page.run("document.querySelector('form [aria-live] button')?.click()")
-    page.until("[...document.querySelectorAll('[aria-label=Samples] li')].some((one) => one.innerText.includes('photo.jpg'))")
+    page.shows("photo.jpg", "[aria-label=Samples]")
     samples = service.gallery.samples(grace)
 
     def wrong():
