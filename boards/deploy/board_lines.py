@@ -43,7 +43,7 @@ class BoardLines:
     @contextmanager
     def step(self, board: str, name: str) -> Iterator[Shown]:
         """Show that ``board`` is in the step ``name`` while the block runs."""
-        self.show(board, name)
+        self.show(board, name, at_once=True)
         shown = _Step(self, board, name)
         start = time.monotonic()
         yield shown
@@ -51,12 +51,11 @@ class BoardLines:
             note = f"  {in_a_line(shown.note)}" if shown.note else ""
             self._write(f"  {board:{WIDTH}} {name} {time.monotonic() - start:.1f} s{note}\n")
 
-    def show(self, board: str, text: str) -> None:
-        """Show ``text`` behind the name of ``board``, which is in work; not on every call."""
+    def show(self, board: str, text: str, *, at_once: bool = False) -> None:
+        """Show ``text`` behind the name of ``board``, which is in work; unless ``at_once``, not on every call."""
         with self._lock:
-            begins = board not in self._working
             self._working[board] = in_a_line(text)
-            if self._live and (begins or time.monotonic() - self._drawn_at >= REDRAW_SECONDS):
+            if self._live and (at_once or time.monotonic() - self._drawn_at >= REDRAW_SECONDS):
                 self._draw("")
 
     def finish(self, board: str, text: str) -> None:

@@ -144,12 +144,12 @@ def _run(options: Namespace) -> int:
     profile = find_profile(options.board) if options.board else None
     if profile and not profile.cores:
         raise InputError(f"{profile.title} can only be converted for: rknn-toolkit-lite2 does not run on it")
-    bundle = None if options.rollback or options.status else _read_bundle(options.bundle, profile)
     targets = read_targets(options.inventory, options.hosts, options.group)
     if options.status:
         return _report_status(options, targets)
-    if bundle is None:
+    if options.rollback:
         return _deploy_to_all(_make_plan(options, targets, None, profile), targets)
+    bundle = _read_bundle(options.bundle, profile)
     if options.config:
         from rkface.runtime.service.config import read_settings
 
@@ -162,8 +162,11 @@ def _run(options: Namespace) -> int:
         from rkface.boards.doctor.remote import bundle_needs
 
         from .provision import provision
+        from .sign_release import check_signers
 
         needs = bundle_needs(bundle.manifest)
+        if options.allowed_signers:
+            check_signers(options.allowed_signers, options.sign)
         provision(targets, options.root, options.librknnrt, options.allowed_signers, needs, ask=not options.yes)
     plan = _make_plan(options, targets, bundle, profile)
     try:
@@ -178,6 +181,8 @@ def _check_options(options: Namespace) -> None:
 
     if (options.librknnrt or options.yes or options.allowed_signers) and not options.prepare:
         raise InputError("--librknnrt, --allowed-signers and --yes only work with --prepare")
+    if options.allowed_signers and not options.sign:
+        raise InputError("--allowed-signers: the boards then take only signed releases, so give --sign KEY too")
     if options.json and options.prepare:
         raise InputError("--prepare asks questions and --json is for programs: prepare the board first, without --json")
     check_root(options.root)

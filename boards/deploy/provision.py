@@ -23,7 +23,6 @@ from rkface.runtime.core.installed import library_version
 
 from .release_files import SIGNERS
 from .session import AgentSession
-from .sign_release import check_signers
 from .target_board import TargetBoard
 
 # The deploying user owns the folder; the service (user rkface) may read it; other users may not, because a bundle
@@ -52,12 +51,10 @@ def provision(
 
     ``librknnrt``: a copy of Rockchip's library to install too; the old file stays beside it as librknnrt.so~.
     ``signers``: the list of those who may sign releases from now on. Raises InputError if the library does not fit
-    these boards and ``needs``, or the list is wrong, and WorkError if a board could not be prepared.
+    these boards and ``needs``, and WorkError if a board could not be prepared.
     """
     if librknnrt:
         print(check_library_copy(librknnrt, needs))
-    if signers:
-        check_signers(signers)
     for target in targets:
         with AgentSession(target.host, root, target.options) as board:
             user = parse_facts(board.request("describe")).user

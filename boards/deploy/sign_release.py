@@ -48,23 +48,34 @@ def check_key(key: Path) -> None:
         sign_file(key, probe)
 
 
-def check_signers(path: Path) -> None:
-    """Raise InputError if ``path`` is not a list of signers that a board can use (ssh-keygen(1), ALLOWED SIGNERS)."""
+def check_signers(path: Path, key: Path) -> None:
+    """Raise InputError if ``path`` is not a list of signers (ssh-keygen(1), ALLOWED SIGNERS), or refuses ``key``."""
     lines = [line for line in read_text(path, MOST_SIGNERS).splitlines() if line.strip() and not line.startswith("#")]
     if not lines:
         raise InputError(f"--allowed-signers {path} names nobody, so the board could never be deployed to again")
     with tempfile.TemporaryDirectory() as folder:
-        key, probe = Path(folder) / "key", Path(folder) / "probe"
-        _ssh_keygen(["-q", "-t", "ed25519", "-N", "", "-f", str(key)])
-        probe.touch()
-        sign_file(key, probe)
-        found = _ssh_keygen(["-Y", "find-principals", "-s", f"{probe}.sig", "-f", str(path)])
+        stranger = Path(folder) / "key"  # no line has it, so ssh-keygen reads all lines
+        _ssh_keygen(["-q", "-t", "ed25519", "-N", "", "-f", str(stranger)])
+        found = _find_signer(path, stranger, Path(folder) / "stranger")
+        accepted = _find_signer(path, key, Path(folder) / "signer")
     problems = [line.removeprefix(f"{path}:") for line in found.stderr.splitlines() if line.startswith(f"{path}:")]
     if problems:  # each starts with the number of its line
         raise InputError(
             f"--allowed-signers {path}, line {in_a_line(problems[0])[:300]}: write a name and a public key, such as "
             '`ada@example.org namespaces="rkface-release" ssh-ed25519 AAAA…`'
         )
+    if accepted.returncode:
+        raise InputError(
+            f"--allowed-signers {path} does not accept --sign {key}, so the board would refuse this release: add the "
+            "public half of the key to the list"
+        )
+
+
+def _find_signer(signers: Path, key: Path, probe: Path) -> subprocess.CompletedProcess[str]:
+    """Search in ``signers`` for who signed the new file ``probe`` with ``key``."""
+    probe.touch()
+    sign_file(key, probe)
+    return _ssh_keygen(["-Y", "find-principals", "-s", f"{probe}.sig", "-f", str(signers)])
 
 
 def _ssh_keygen(words: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from ..core.arguments import number_in
 from ..core.errors import InputError
 from ..core.text import in_a_line, in_lines
 from .config_rules import explain_rules
+from .config_secrets import find_secret_problems
 from .options import add_json, counted, print_json
 from .parser import add_actions
 from .run import CONFIG
@@ -38,6 +39,9 @@ def check(parser: ArgumentParser) -> None:
 
     It also says in words what each rule for alerts does and, with --days, how many alerts it would have sent in the
     last days, from the log of appearances beside the gallery.
+
+    Secrets that the configuration names (env:NAME, file:PATH, keys, passwords) are looked at, too: a note says which
+    are missing here, cannot be what they should be, or can be read by other users.
 
     With --json, prints one object: {"file", "valid", "problems", "notes", "cameras", "rules": [{"name", "enabled",
     "words", "notes", "dry_run"}]}. Exit code: 2 if something is wrong. Notes, such as a bundle that does not exist on
@@ -116,18 +120,10 @@ def _check(options: Namespace) -> int:
 
 def _notes(settings: Settings) -> list[str]:
     """What may be a mistake, or may be right on another machine."""
-    from ..events import read_secret
-
     notes = [] if settings.bundle.is_dir() else [f"there is no bundle at {settings.bundle}"]
     if settings.liveness.require and not settings.liveness.enabled:
         notes.append("[liveness] require = true also needs enabled = true, or `rkface run --liveness`")
-    webhook, mqtt = settings.events.webhook, settings.events.mqtt
-    for secret in (webhook.secret if webhook else "", mqtt.password if mqtt else ""):
-        try:
-            if secret:
-                read_secret(secret)
-        except InputError as error:
-            notes.append(str(error))
+    notes += find_secret_problems(settings)
     if not settings.camera:
         notes.append("no camera is configured: `rkface run` takes the first USB camera")
     return notes

@@ -27,15 +27,19 @@ def frigate(parser: ArgumentParser) -> None:
     It listens to Frigate's events at its MQTT broker, takes the pictures over Frigate's API, and searches the gallery.
     Nothing of a picture is kept. With a board's NPU, this takes the work of recognizing faces off Frigate's machine.
 
-    Frigate's port 5000 asks for no password: use it inside your network. On port 8971, give a user with the role admin.
+    Frigate's port 5000 asks for no password: use it inside your network. On port 8971, give a user with the role admin,
+    and with --ca the certificate that Frigate made for itself (tls/ in its configuration).
 
     examples:
       rkface frigate --url http://frigate:5000 --broker mosquitto
-      rkface frigate --url https://nvr:8971 --user rkface --password env:FRIGATE_PASSWORD --broker 10.0.0.2
+      rkface frigate --url https://nvr:8971 --ca nvr.pem --user rkface --password env:FRIGATE_PASSWORD --broker 10.0.0.2
     """
     parser.add_argument("--url", required=True, metavar="URL", help="Frigate, such as http://frigate:5000")
     parser.add_argument("--user", default="", metavar="NAME", help="a user of Frigate, for port 8971")
     parser.add_argument("--password", default="", metavar="WHERE", help="the user's password: env:NAME or file:PATH")
+    parser.add_argument(
+        "--ca", type=Path, metavar="FILE", help="certificates to trust for Frigate, instead of the system's"
+    )
     parser.add_argument("--broker", required=True, metavar="HOST", help="Frigate's MQTT broker")
     parser.add_argument("--broker-port", type=int, default=0, metavar="PORT", help="default: 1883, or 8883 with TLS")
     parser.add_argument("--broker-user", default="", metavar="NAME", help="user name at the broker")
@@ -71,7 +75,7 @@ def _frigate(options: Namespace) -> int:
         raise InputError(f"--broker-port {options.broker_port}: a port is a number from 1 to 65535")
     password = read_secret(options.password) if options.password else ""
     secret = read_secret(options.broker_password) if options.broker_password else ""
-    api = FrigateApi(options.url, options.user, password)
+    api = FrigateApi(options.url, options.user, password, options.ca)
     broker = Broker(
         options.broker, options.broker_port, options.broker_user, secret, options.broker_tls, options.broker_ca
     )

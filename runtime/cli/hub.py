@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from .hub_boards import add_board, boards, init, revoke
 from .hub_encrypt import encrypt
 from .hub_journeys import attendance, journeys
+from .hub_leave import leave
 from .hub_people import erase, erased, move, people
 from .hub_search import index, search
 from .hub_serve import serve
@@ -44,6 +45,7 @@ def hub(parser: ArgumentParser) -> None:
             move,
             erase,
             erased,
+            leave,
             search,
             index,
             encrypt,

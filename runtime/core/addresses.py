@@ -96,6 +96,11 @@ def check_host(host: str) -> None:
         raise InputError(f"{shown} is not a host name or an IP address: write it without scheme, port and password")
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether ``host`` always means the machine itself, so that what is sent there is on no network."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def is_secret_name(name: str) -> bool:
     """Return whether a value of this name in a query or a pipeline is a secret, or the user that belongs to one."""
     plain = unquote(name).lower()

@@ -59,11 +59,21 @@ def export_people(
         writer.writeheader()
     for person in people:
         samples = [_describe_sample(sample, person, embeddings, crops) for sample in gallery.samples(person)]
+        reviews = [asdict(review) for review in list_reviews(gallery, person.id)]
         if table:
             metadata = json.dumps(person.metadata, ensure_ascii=False)
             groups = json.dumps(person.groups, ensure_ascii=False) if person.groups else ""
-            about = {"name": person.name, "metadata": metadata, "groups": groups}
-            writer.writerows(about | sample for sample in samples or [{}])
+            threshold = "" if person.threshold is None else person.threshold
+            about: dict[str, Any] = {
+                "name": person.name,
+                "metadata": metadata,
+                "groups": groups,
+                "threshold": threshold,
+            }
+            rows = [about | sample for sample in samples or [{}]]
+            if reviews:
+                rows[0]["reviews"] = json.dumps(reviews, ensure_ascii=False)  # once for each person
+            writer.writerows(rows)
         else:
             line = {
                 "schema": SCHEMA,
@@ -75,7 +85,7 @@ def export_people(
                 "created": person.created,
                 "changed": person.changed,
                 "threshold": person.threshold,
-                "reviews": [asdict(review) for review in list_reviews(gallery, person.id)],
+                "reviews": reviews,
                 "samples": samples,
             }
             out.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -106,7 +106,7 @@ def _read_record(fields: Any, crops: Path, line: int, first_lines: dict[str, Gal
         except ValueError as error:
             raise ValueError(f"sample {number}: {error}") from None
         samples += [sample] if sample is not None else []
-    threshold = None if fields.get("threshold") is None else _number(fields, "threshold", 1)
+    threshold = None if fields.get("threshold") is None else read_number(fields, "threshold", 1)
     record = GalleryRecord(name, metadata, samples, [], line, threshold, read_groups(fields.get("groups", [])))
     if "id" in fields:
         first = first_lines.setdefault(_text(fields, "id"), record)
@@ -144,7 +144,7 @@ def read_sample(fields: Any, crops: Path) -> Sample | None:
     source, identity = in_a_line(_text(fields, "source", "")), _text(fields, "identity", "")
     if len(source) > MOST_SOURCE or len(identity) > MOST_IDENTITY or in_a_line(identity) != identity:
         raise ValueError("the source or the identity of the model is too long, or contains invalid characters")
-    quality, created = _number(fields, "quality", 1), _number(fields, "created", LATEST)
+    quality, created = read_number(fields, "quality", 1), read_number(fields, "created", LATEST)
     return Sample(vector, picture, quality, source, created, identity)
 
 
@@ -172,7 +172,7 @@ def _text(fields: Mapping[str, Any], name: str, default: str | None = None) -> s
     return value
 
 
-def _number(fields: Mapping[str, Any], name: str, most: float) -> float:
+def read_number(fields: Mapping[str, Any], name: str, most: float) -> float:
     """The number ``name``, 0 to ``most``; 0 if it is missing, null or an empty text. Raises ValueError."""
     value = fields.get(name)
     if value is None or value == "":

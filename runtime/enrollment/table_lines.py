@@ -12,9 +12,12 @@ from ..core.files import parse_json
 from ..core.tables import check_width, column_letter, find_columns, read_rows_and_errors
 from ..core.text import show_value
 from ..gallery.people import clean_name
-from .json_lines import GalleryRecord, read_groups, read_sample
+from .json_lines import GalleryRecord, read_groups, read_number, read_sample
 
-COLUMNS = ("name", "metadata", "groups", "source", "quality", "created", "identity", "embedding", "crop")
+COLUMNS = (
+    "name", "metadata", "groups", "threshold", "reviews",
+    "source", "quality", "created", "identity", "embedding", "crop",
+)  # fmt: skip
 TABLE_SUFFIXES = (".csv", ".tsv")
 OTHER_NAMES = {
     **dict.fromkeys(COLUMNS, ()),
@@ -84,7 +87,8 @@ def _read_csv_row(cells: dict[str, str], source: Path, crops: Path) -> GalleryRe
     photos = [_find_photo(source.parent, filled["photo"])] if "photo" in filled else []
     if sample is None and not photos:
         raise _CellError("photo", f"{name} has no photo, embedding or crop in this line: nobody is added without one")
-    return GalleryRecord(name, metadata, [sample] if sample else [], photos, groups=groups)
+    threshold = read_number(filled, "threshold", 1) if "threshold" in filled else None
+    return GalleryRecord(name, metadata, [sample] if sample else [], photos, threshold=threshold, groups=groups)
 
 
 def _find_photo(folder: Path, written: str) -> Path:

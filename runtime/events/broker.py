@@ -14,6 +14,7 @@ from typing import Literal
 from ..core.atomic import write_atomically
 from ..core.errors import InputError, RkfaceError
 from ..core.files import parse_json, read_file
+from ..core.trust import trust_only
 
 MOST_BYTES = 1 << 20  # of the list of topics: thousands of cameras
 
@@ -45,10 +46,7 @@ class Broker:
         """The TLS context; None without ``tls``. Raises InputError if a certificate or key cannot be used."""
         if not self.tls:
             return None
-        try:
-            context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
-        except (OSError, ssl.SSLError) as error:
-            raise InputError(f"{self.ca}: no certificates in PEM format: {error}") from error
+        context = trust_only(self.ca)
         try:
             if self.certificate:
                 context.load_cert_chain(self.certificate, self.key)

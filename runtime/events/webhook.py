@@ -13,7 +13,6 @@ import hmac
 import http.client
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from ..core.addresses import check_http_address
 from ..core.errors import InputError
+from ..core.trust import trust_only
 from .alert_picture import write_picture
 from .channel import ReceiverGoneError, RefusedError, UndeliveredError
 from .event import OutgoingEvent
@@ -72,7 +72,7 @@ class Webhook:
                 raise InputError(f"the webhook's header {name!r} contains characters that are not allowed in a header")
         self._pictures, self._links = pictures, links
         self._wall = wall
-        self._tls = _context(ca) if parts.scheme == "https" else None
+        self._tls = trust_only(ca) if parts.scheme == "https" else None
 
     def maintain(self, wake: Callable[[], None]) -> None:
         return None
@@ -165,10 +165,3 @@ def _key(secret: str) -> bytes:
             f'echo "{PREFIX}$(head -c 32 /dev/urandom | base64)"'
         )
     return key
-
-
-def _context(ca: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{ca}: not a file of certificates in PEM format: {error}") from error

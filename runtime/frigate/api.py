@@ -12,15 +12,20 @@ import threading
 import urllib.error
 import urllib.request
 from http.cookies import CookieError, SimpleCookie
+from logging import getLogger
+from pathlib import Path
 from typing import Any
 
-from ..core.addresses import split_address
+from ..core.addresses import is_this_machine, split_address
 from ..core.errors import InputError, WorkError
+from ..core.trust import trust_only
 
 MOST_BYTES = 32 << 20  # of an answer
 TIMEOUT = 10.0  # seconds
 COOKIE = "frigate_token"
 LONGEST_NAME = 100  # characters of a sub label
+
+log = getLogger("rkface.frigate")
 
 
 class NotThereYetError(Exception):
@@ -33,9 +38,10 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class FrigateApi:
-    """Frigate at ``url``, such as http://frigate:5000. Thread-safe. Raises InputError for a wrong URL."""
+    """Frigate at ``url``, such as http://frigate:5000. Thread-safe. ``ca``: certificates to trust instead of the
+    system's. Raises InputError for a wrong URL, and for certificates that cannot be read."""
 
-    def __init__(self, url: str, user: str = "", password: str = "") -> None:
+    def __init__(self, url: str, user: str = "", password: str = "", ca: Path | None = None) -> None:
         parts = split_address(url, "the address of Frigate", ("http", "https"))
         if parts.username or parts.password:
             raise InputError("write the user and the password of Frigate with --user and --password, not into the URL")
@@ -43,7 +49,17 @@ class FrigateApi:
         self._user, self._password = user, password
         self._token = ""
         self._lock = threading.Lock()
-        self._opener = urllib.request.build_opener(_NoRedirects())
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
+        if ca is not None:
+            if parts.scheme != "https":
+                raise InputError("certificates are for https only: write --url https://…, or leave out --ca")
+            handlers.append(urllib.request.HTTPSHandler(context=trust_only(ca)))
+        self._opener = urllib.request.build_opener(*handlers)
+        if password and parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+            log.warning(
+                "the password of Frigate goes over the network unencrypted: use https and port 8971, with --ca if "
+                "Frigate's certificate is its own"
+            )
 
     def snapshot(self, event: str, *, ended: bool) -> bytes:
         """The best picture of ``event``, without boxes and times drawn into it if Frigate has it so. Raises

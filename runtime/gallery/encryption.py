@@ -108,10 +108,11 @@ def read_key(path: Path) -> Key:
     return read_private_file(path, "the key", parse)
 
 
-def key_from_environment() -> Key | None:
-    """The key in the file named by the environment variable RKFACE_GALLERY_KEY, or None if it is not set."""
-    path = os.environ.get(ENVIRONMENT)
-    return read_key(Path(path)) if path else None
+def find_key(path: Path | None) -> Key | None:
+    """The key in the file ``path``, else in the one that the environment variable RKFACE_GALLERY_KEY names; None if
+    there is neither. Errors are those of ``read_key``."""
+    named = path or os.environ.get(ENVIRONMENT)
+    return read_key(Path(named)) if named else None
 
 
 def make_key(path: Path) -> Key:

@@ -24,6 +24,7 @@ from .blocks import Precision
 from .bound_values import bind_to, is_encrypted
 from .database import GalleryDatabase
 from .encryption import Key
+from .lease import Lease
 from .match import Match
 from .people import GalleryState, Person, PersonName, Sample, check_person, check_probes, check_sample, clean_name
 from .rows import (
@@ -87,7 +88,7 @@ class Gallery(GalleryDatabase):
             raise InputError(f"there is no precision {precision!r}: choose one of {', '.join(get_args(Precision))}")
         super().__init__(path, identity, create=create, key=key)
         self.searches = 0
-        self.may_name: Callable[[str], bool] = lambda person: True  # False: nobody is found to be this person (id)
+        self.lease = Lease(self)
         self._precision = precision
         self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
 
@@ -241,7 +242,8 @@ class Gallery(GalleryDatabase):
         """Find the people who are most similar to each probe.
 
         Samples of another model (``state().ignored``) are left out, and so are people who are less similar to the probe
-        than a face on the ignore list is: such a probe is nobody.
+        than a face on the ignore list is: such a probe is nobody. A replica of a hub names nobody after the end of its
+        lease.
 
         Args:
             probes: N×D float32, embeddings of unit length.
@@ -285,7 +287,7 @@ class Gallery(GalleryDatabase):
         return snapshot.anchor_cosines(check_probes(probes, snapshot.dimensions))
 
     def refresh(self) -> bool:
-        """Load the changes that other processes made; takes microseconds without changes.
+        """Load the changes that other processes made; takes microseconds without changes. Call it once a second.
 
         Searches in other threads continue with the old state in the meantime.
 
@@ -293,10 +295,11 @@ class Gallery(GalleryDatabase):
             True if another process changed something.
         """
         with self.lock:
-            if self._current is not None and self.version() == self._current.version:
-                return False
-            self._current = self._read()
-            return True
+            changed = self._current is None or self.version() != self._current.version
+            if changed:
+                self._current = self._read()
+            self.lease.save_clock()
+            return changed
 
     def state(self) -> GalleryState:
         """Numbers of people, samples and searches."""
@@ -333,9 +336,9 @@ class Gallery(GalleryDatabase):
     def _named(self, matches: Iterable[Match]) -> list[Match]:
         """Those who may be named. If the most similar person may not be, the probe is nobody, and not the next one."""
         found = list(matches)
-        if found and not self.may_name(found[0].person):
+        if found and not self.lease.may_name(found[0].person):
             return []
-        return [match for match in found if self.may_name(match.person)]
+        return [match for match in found if self.lease.may_name(match.person)]
 
     def _snapshot(self) -> Snapshot:
         current = self._current
@@ -347,6 +350,7 @@ class Gallery(GalleryDatabase):
     def _read(self) -> Snapshot:
         version = self.version()
         with self.consistent_read():
+            self.lease.read()
             people, own = select_names(self), self.identity
             searched = own if self.expected_identity in (None, own) else None
             open_embedding = embedding_opener(self) if searched is not None else lambda row: row[-1]

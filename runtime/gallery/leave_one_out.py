@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.text import in_a_line
 from .gallery import Gallery
 from .neighbors import NOTHING, Neighbors, find_neighbors
 from .people import Person
 from .quality_report import (
     CheckedSample,
     GalleryQuality,
+    PersonLikeIgnored,
     PersonQuality,
     SampleFinding,
     SampleProblem,
@@ -94,25 +94,22 @@ def check_quality(gallery: Gallery, threshold: float) -> GalleryQuality:
         findings=findings,
         similar=tuple(_find_similar_people(compared, summaries, findings)),
         people=summaries,
+        like_ignored=_find_people_like_ignored(compared),
     )
 
 
-def find_people_like_ignored(gallery: Gallery, threshold: float) -> tuple[str, ...]:
-    """A sentence for each person with a sample that reaches ``threshold`` with a face on the ignore list: cameras may
-    report nothing about this person. The first 200. Raises as ``check_quality``."""
-    if not gallery.read("SELECT 1 FROM anchor LIMIT 1"):
+def _find_people_like_ignored(compared: _Compared) -> tuple[PersonLikeIgnored, ...]:
+    gallery, samples = compared.gallery, compared.samples
+    if not len(samples.ids) or not gallery.read("SELECT 1 FROM anchor LIMIT 1"):
         return ()
-    samples = _read_samples(gallery)
-    cosines = gallery.anchor_cosines(samples.vectors) if len(samples.ids) else np.zeros(0, np.float32)
-    names = {person.id: person.name for person in gallery.people()}
+    cosines = gallery.anchor_cosines(samples.vectors)
     highest: dict[str, float] = {}
     for owner, cosine in zip(samples.owners.tolist(), cosines.tolist(), strict=True):
         person = samples.people[owner]
-        if cosine >= threshold and person in names:
+        if cosine >= compared.threshold and person in compared.people:
             highest[person] = max(cosine, highest.get(person, cosine))
     return tuple(
-        f"{in_a_line(names[person])} looks like a face on the ignore list (cosine {cosine:.3f}), so cameras may report "
-        "nothing about this person: `rkface strangers ignored` lists it, `rkface strangers restore ID` removes an entry"
+        PersonLikeIgnored(person, compared.people[person].name, cosine)
         for person, cosine in list(highest.items())[:MOST_FINDINGS]
     )
 

@@ -95,6 +95,15 @@ class PersonQuality:
 
 
 @dataclass(frozen=True)
+class PersonLikeIgnored:
+    """``cosine``: the highest one of this person's samples with a face on the ignore list."""
+
+    person: str
+    name: str
+    cosine: float
+
+
+@dataclass(frozen=True)
 class GalleryQuality:
     """The result of ``check_quality``.
 
@@ -108,6 +117,8 @@ class GalleryQuality:
         findings: Samples that are probably wrong, the worst first, at most 200.
         similar: People who look alike, the most similar first.
         people: Each person, the one with the smallest distance from the others first.
+        like_ignored: People with a sample that reaches ``threshold`` with a face on the ignore list, so that cameras
+            may report nothing about them; at most 200.
     """
 
     threshold: float
@@ -119,17 +130,27 @@ class GalleryQuality:
     findings: tuple[SampleFinding, ...]
     similar: tuple[SimilarPeople, ...]
     people: tuple[PersonQuality, ...]
+    like_ignored: tuple[PersonLikeIgnored, ...] = ()
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """A sentence for each finding, and for each two people who may be taken for each other."""
+        """A sentence for each finding, for each two people who may be taken for each other, and for each person who
+        looks like an ignored face."""
         alike = (describe_similar(pair) for pair in self.similar if pair.confused)
-        return (*map(describe_finding, self.findings), *alike)
+        return (*map(describe_finding, self.findings), *alike, *map(describe_like_ignored, self.like_ignored))
 
 
 def suggest_threshold(cosine: float) -> float:
     """A threshold for people whose samples have this ``cosine``: a little above, with two digits, at most 1."""
     return min(1.0, math.ceil((cosine + ABOVE) * 100) / 100)
+
+
+def describe_like_ignored(one: PersonLikeIgnored) -> str:
+    """One sentence: who looks like a face on the ignore list, and what to do."""
+    return (
+        f"{in_a_line(one.name)} looks like a face on the ignore list (cosine {one.cosine:.3f}), so cameras may report "
+        "nothing about this person: `rkface strangers ignored` lists it, `rkface strangers restore ID` removes an entry"
+    )
 
 
 def describe_finding(finding: SampleFinding) -> str:

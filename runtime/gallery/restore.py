@@ -16,6 +16,7 @@ from .backup_registry import adopt_registry, last_number
 from .bound_values import encrypt_all, is_encrypted
 from .encryption import Key
 from .gallery import Gallery
+from .lease import CLOCK, stop_naming
 from .schema import BACKUPS, gallery_errors, open_gallery_database
 from .stored_values import find_row_damage
 
@@ -53,6 +54,7 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
                     raise WorkError(f"{source} is damaged ({problem}). Nothing was changed. Use an older backup")
                 with transaction(restored):
                     adopt_registry(restored, path)
+                    stop_naming(restored)
                 replaced = _save_current(path, key)
                 if replaced.gallery is None:
                     _delete_forgotten(restored)
@@ -110,6 +112,8 @@ def _copy_history(gallery: Gallery, restored: sqlite3.Connection) -> None:
                 f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * columns)})",
                 gallery.read(f"SELECT * FROM {table}"),
             )
+        if clock := gallery.read("SELECT * FROM setting WHERE name = ?", [CLOCK]):  # a replica stays one
+            restored.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", clock[0])
         number = max(last_number(restored), last_number(gallery.database))
         restored.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [BACKUPS, str(number)])
         # People who were merged since the backup was made exist again.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -102,10 +102,14 @@ def remove_reviews(gallery: Gallery, appearances: Iterable[str]) -> int:
         ).rowcount
 
 
-def list_reviews(gallery: GalleryDatabase, person: str | None = None) -> list[Review]:
-    """All reviews, newest first, or those about ``person`` (an id)."""
+def list_reviews(
+    gallery: GalleryDatabase, person: str | None = None, appearances: Collection[str] | None = None
+) -> list[Review]:
+    """All reviews, newest first; only those about ``person`` (an id), and those of these ``appearances``, if given."""
     rows = gallery.read(
-        f"{SELECT_REVIEWS} WHERE ?1 IS NULL OR ?1 IN (named, person) ORDER BY created DESC, appearance", [person]
+        f"{SELECT_REVIEWS} WHERE (?1 IS NULL OR ?1 IN (named, person)) "
+        "AND (?2 IS NULL OR appearance IN (SELECT value FROM json_each(?2))) ORDER BY created DESC, appearance",
+        [person, None if appearances is None else json.dumps([*appearances])],
     )
     with gallery_errors(gallery.path):
         for row in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from ..gallery.encryption import Key
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person
 from .connection import connect, hub_errors
-from .lease import Lease
 from .migrations import check_version
 from .pull import sync
 from .push import push_people, send_heartbeat
@@ -42,6 +41,7 @@ class HubState:
     left       seconds until this board names nobody; 0: it names nobody
     revision   the last change that it has
     review     how many people who were enrolled here wait for a decision at the hub
+    unerased   sentences: what this board still has of people whom the hub erased
     """
 
     connected: bool = False
@@ -49,13 +49,14 @@ class HubState:
     left: float = 0.0
     revision: int = 0
     review: int = 0
+    unerased: tuple[str, ...] = ()
 
 
 class HubClient:
     """Syncs ``gallery`` with the hub at ``address`` from ``with`` to the end of the block, in a thread of its own.
 
     ``before_erasing`` is called with each person whom the hub has erased, while the gallery still has the samples, and
-    ``on_erased`` when they are gone. ``describe`` returns what the heartbeat tells.
+    ``on_erased`` when they are gone from it (see ``sync``). ``describe`` returns what the heartbeat tells.
     ``key``: of an encrypted hub.
     """
 
@@ -63,14 +64,13 @@ class HubClient:
         self,
         address: str,
         gallery: Gallery,
-        lease: Lease,
         *,
         before_erasing: Callable[[Person], None],
-        on_erased: Callable[[], None],
+        on_erased: Callable[[], Sequence[str]],
         describe: Callable[[], Mapping[str, Any]],
         key: Key | None = None,
     ) -> None:
-        self._address, self._gallery, self._lease = address, gallery, lease
+        self._address, self._gallery = address, gallery
         self._before_erasing, self._on_erased, self._describe = before_erasing, on_erased, describe
         self._key = key
         self._backoff = Backoff()
@@ -90,7 +90,7 @@ class HubClient:
 
     def state(self) -> HubState:
         """The state now."""
-        return replace(self._state, left=self._lease.left(), revision=self._lease.revision)
+        return replace(self._state, left=self._gallery.lease.left(), revision=self._gallery.lease.revision)
 
     def _run(self) -> None:
         failures = 0
@@ -110,7 +110,7 @@ class HubClient:
                 log.error("the hub: unexpected error", exc_info=error)
                 self._note_failure(error, failures)
             failures += 1
-            self._pause(self._backoff.seconds(failures))
+            self._stopping.wait(self._backoff.seconds(failures))
 
     def _note_failure(self, error: Exception, failures: int) -> None:
         if not failures:
@@ -127,16 +127,15 @@ class HubClient:
             if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
                 content = self._content()  # before: what somebody adds meanwhile is the next round's
                 review = push_people(hub, self._gallery, embeddings)
-                sync(
-                    hub, self._gallery, self._lease,
+                unerased = sync(
+                    hub, self._gallery,
                     before=self._before_erasing, after=self._on_erased, embeddings=embeddings,
                 )  # fmt: skip
                 state = self._describe()
-                send_heartbeat(hub, self._lease, state)
+                send_heartbeat(hub, self._gallery, state)
                 ok = state.get("ok")
                 beat = time.monotonic()
-                self._state = replace(self._state, connected=True, review=len(review))
-            self._lease.save_clock()
+                self._state = replace(self._state, connected=True, review=len(review), unerased=tuple(unerased))
 
     def _is_told(self, hub: Hub) -> bool:
         """Wait up to ``LOCAL`` seconds. Returns whether the hub said that something changed."""
@@ -151,8 +150,3 @@ class HubClient:
                 "(SELECT max(id) FROM sample), (SELECT count(*) FROM sample), (SELECT count(*) FROM former)"
             )[0]
         )
-
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._stopping.wait(min(LOCAL, max(0.0, until - time.monotonic()))) and time.monotonic() < until:
-            self._lease.save_clock()

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+# Seconds. A store looks for an earlier appearance that reaches a later one among those that began not much longer than
+# this before, and among those that are longer, which have an index of their own: otherwise among all of a person.
+LONG = 3600
 PAUSE = 1800.0  # seconds: longer than a meeting in a room without a camera; a lunch break ends a journey
 
 

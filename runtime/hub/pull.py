@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import ReplicatedPerson, apply_changes
 from .connection import hub_errors, import_psycopg
-from .lease import Lease
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
@@ -45,23 +44,26 @@ class Pulled:
 def sync(
     hub: Hub,
     gallery: Gallery,
-    lease: Lease,
     *,
     before: Callable[[Person], None] = lambda person: None,
-    after: Callable[[], None] = lambda: None,
+    after: Callable[[], Sequence[str]] = lambda: (),
     embeddings: PlainEmbeddings = PLAIN,
-) -> None:
+) -> list[str]:
     """Bring ``gallery`` up to date with the hub, batch by batch; a batch that is applied stays applied.
 
     ``before`` is called with each person who is about to be erased, ``after`` when people were erased from the gallery:
-    they erase what this machine has of them outside it, and may be called again for the same people. Then the hub is
-    told that nothing of them is left, unless a backup cannot be reached; that is tried again at each call.
+    they erase what this machine has of them outside it, and may be called again for the same people. ``after`` returns
+    sentences that say what is left, and so does ``sync``. If nothing is left, here and in the backups, the hub is told
+    so; otherwise that is tried again at the next call.
 
     ``embeddings``: how those of the hub are read (``open_embeddings``).
 
     The lease is renewed with the last batch only: a board that has half of the changes has not heard of the others.
     Raises WorkError if the hub cannot be reached, InputError if its embeddings are of another model.
     """
+    lease = gallery.lease
+    if not lease.is_replica:
+        lease.begin()
     while True:
         pulled = pull(hub, lease.revision, embeddings)
         _check_identity(gallery, pulled)
@@ -72,15 +74,19 @@ def sync(
             if person.id in pulled.erased:
                 before(person)
         apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
-        lease.confirm(settings)
+        lease.read()
         if pulled.gone or pulled.erased:
             backup.finish(gallery)  # the bytes, here and in the backups
         if not pulled.more:
             break
-    if waiting := _read_unconfirmed(hub):
-        after()  # an earlier call may have stopped between the gallery and the rest
-        if not backup.finish(gallery):
-            confirm_erased(hub, waiting)
+    # Somebody may have been erased since the last batch: that is for the next call.
+    here = backup.forgotten(gallery)
+    waiting = tuple(person for person in _read_unconfirmed(hub) if person in here)
+    left = [*after()] if waiting else []  # an earlier call may have stopped between the gallery and the rest
+    left += [f"{copy.path}: {copy.reason}" for copy in backup.finish(gallery)] if waiting else []
+    if waiting and not left:
+        confirm_erased(hub, waiting)
+    return left
 
 
 def pull(hub: Hub, revision: int, embeddings: PlainEmbeddings = PLAIN) -> Pulled:

@@ -6,24 +6,33 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .attendance import Days, Silence, Watch, find_seen_days, write_attendance
 from .connection import hub_errors
-from .journeys import Start, Stop
+from .journeys import LONG, Start, Stop
 
 if TYPE_CHECKING:
     import psycopg
 
     Hub = psycopg.Connection[Any]
 
-BATCH = 50  # appearances of one person in one answer: few journeys have more
+BATCH = (
+    8  # appearances of one person in the first answer: few journeys have more. Each further answer has twice as many
+)
 STREAMED = 2000  # rows that travel at once when all of a time are read
 STOP = (
     "appearance.id, board.site, board.id, appearance.source, appearance.person, "
-    "coalesce(person.name, event.body #>> '{match,name}', ''), appearance.started, appearance.last, appearance.lasts "
-    "FROM rkface.appearance JOIN rkface.board ON board.id = appearance.board JOIN rkface.event ON event.id = event "
+    "coalesce(person.name, (SELECT body #>> '{match,name}' FROM rkface.event WHERE id = event), ''), "
+    "appearance.started, appearance.last, appearance.lasts "
+    "FROM rkface.appearance JOIN rkface.board ON board.id = appearance.board "
     "LEFT JOIN rkface.person ON person.id = appearance.person"
+)
+BEFORE = (
+    "FROM rkface.appearance other JOIN rkface.board ON board.id = other.board WHERE other.person = one.person "
+    "AND other.started < one.started AND other.last + %(pause)s >= one.started "
+    "AND (%(site)s::text IS NULL OR board.site = %(site)s)"
 )
 
 
@@ -54,7 +63,7 @@ class HubStops:
     def starts(self, limit: int, before: Start | None, pause: float) -> list[Start]:
         """See ``StoredStops``."""
         rows = self._hub.execute(
-            """
+            f"""
             SELECT DISTINCT one.started, one.person
             FROM rkface.appearance one JOIN rkface.board ON board.id = one.board
             WHERE one.person IS NOT NULL AND (%(person)s::text IS NULL OR one.person = %(person)s)
@@ -63,12 +72,11 @@ class HubStops:
                 AND (%(until)s::float8 IS NULL OR one.started < %(until)s)
                 AND (%(before)s::float8 IS NULL OR (one.started, one.person) < (%(before)s, %(who)s))
                 AND NOT EXISTS (
-                    SELECT 1 FROM rkface.appearance other JOIN rkface.board ON board.id = other.board
-                    WHERE other.person = one.person AND other.started < one.started
-                        AND other.last + %(pause)s >= one.started
-                        AND (%(site)s::text IS NULL OR board.site = %(site)s))
+                    SELECT 1 {BEFORE} AND other.started >= one.started - %(pause)s - {LONG} - 1)
+                AND NOT EXISTS (
+                    SELECT 1 {BEFORE} AND other.last - other.started > {LONG})
             ORDER BY one.started DESC, one.person DESC LIMIT %(limit)s
-            """,
+            """.encode(),
             {
                 "person": self._selection.person, "site": self._selection.site, "since": self._since,
                 "until": self._until, "before": before.started if before else None,
@@ -80,16 +88,16 @@ class HubStops:
     def stops(self, start: Start) -> Iterator[Stop]:
         """See ``StoredStops``."""
         after: tuple[Any, ...] = (start.started, "", "")
-        while True:
+        for batch in (BATCH << number for number in count()):
             rows = self._hub.execute(
                 f"SELECT {STOP} WHERE appearance.person = %s AND (%s::text IS NULL OR board.site = %s) "
                 "AND (appearance.started, appearance.board, appearance.id) > (%s, %s, %s) "
                 "ORDER BY appearance.started, appearance.board, appearance.id LIMIT %s".encode(),
-                [start.person, self._selection.site, self._selection.site, *after, BATCH],
+                [start.person, self._selection.site, self._selection.site, *after, batch],
             ).fetchall()
             found = [Stop(*row) for row in rows]
             yield from found
-            if len(found) < BATCH:
+            if len(found) < batch:
                 return
             after = (found[-1].started, found[-1].board, found[-1].appearance)
 

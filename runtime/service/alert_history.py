@@ -20,13 +20,13 @@ class AlertHistory:
     def __init__(self, log: AppearanceLog) -> None:
         self._log = log
 
-    def add(self, alert: Alert) -> None:
-        """Note that ``alert`` was sent."""
+    def add(self, alert: Alert, receivers: int) -> None:
+        """Note that ``alert`` was sent to so many ``receivers``; also to none, because it starts the cool-down."""
         person, _ = cooldown_key(alert.appearance)
         with self._log.writing() as database:
             now = self._log.clock.advance(database)
-            row = [alert.rule, alert.appearance.id, person or None, alert.appearance.source, now]
-            database.execute("INSERT OR REPLACE INTO alert VALUES (?, ?, ?, ?, ?)", row)
+            row = [alert.rule, alert.appearance.id, person or None, alert.appearance.source, now, receivers]
+            database.execute("INSERT OR REPLACE INTO alert VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def was_sent(self, alert: Alert) -> bool:
         """Whether this rule has sent an alert about this appearance."""
@@ -46,8 +46,8 @@ class AlertHistory:
         return None if last is None else max(0.0, now - last)
 
     def counts(self) -> dict[str, int]:
-        """How many alerts each rule has sent, as far back as the log goes."""
-        return dict(self._log.read("SELECT rule, count(*) FROM alert GROUP BY rule"))
+        """How many alerts each rule has sent to somebody, as far back as the log goes."""
+        return dict(self._log.read("SELECT rule, count(*) FROM alert WHERE receivers > 0 GROUP BY rule"))
 
 
 def read_last_days(log: AppearanceLog, days: float, wall: float | None = None) -> Iterator[tuple[float, Appearance]]:

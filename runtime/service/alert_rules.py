@@ -31,7 +31,7 @@ class RuleState:
     source      "console" if it was made or changed there, otherwise "configuration"
     configured  whether the configuration has a rule with this name
     notes       what may be wrong, such as a group without members
-    sent        alerts that it has sent, as far back as the log of appearances goes
+    sent        alerts that it has sent to somebody, as far back as the log of appearances goes
     """
 
     name: str

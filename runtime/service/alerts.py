@@ -32,7 +32,7 @@ class Alerts:
     stage, or later, when its hours begin. An appearance that began to match during the cool-down causes none.
 
     rules     returns the rules that are in effect, by name
-    send      hands an alert to its receivers
+    send      hands an alert to its receivers, and returns how many there are
     history   keeps cool-downs over restarts. While it cannot be used, they are kept in memory
     clock     the monotonic clock, ``wall`` the wall clock, in seconds
     """
@@ -43,7 +43,7 @@ class Alerts:
         gallery: Gallery,
         history: AlertHistory,
         problems: Problems,
-        send: Callable[[Alert], None],
+        send: Callable[[Alert], int],
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -111,10 +111,12 @@ class Alerts:
         return False
 
     def _fire(self, alert: Alert) -> None:
-        self._send(alert)
+        receivers = self._send(alert)
         now = self._clock()
         self._last = {key: when for key, when in self._last.items() if now - when < LONGEST_COOLDOWN}
         self._last[alert.rule, cooldown_key(alert.appearance)] = now
-        log.info("an alert was sent to %s", ", ".join(alert.receivers) or "nobody")  # a rule's name may name somebody
+        log.info(
+            "an alert was sent to %s", ", ".join(alert.receivers) if receivers else "nobody"
+        )  # a rule's name may name somebody
         with self._problems.of("alerts"):
-            self._history.add(alert)
+            self._history.add(alert, receivers)

@@ -46,7 +46,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ifnull(json_extract(event, '$.ended'), 0))",
         "DROP INDEX appearance_person",
         "CREATE INDEX appearance_person ON appearance (person, started, source, last)",
+        # Long ones are few, and are looked up apart (LONG in runtime/hub/journeys.py).
+        "CREATE INDEX appearance_long ON appearance (person, started, source, last) WHERE last - started > 3600",
     ),
+    # How many receivers got it; 1 is a guess for alerts of before.
+    ("ALTER TABLE alert ADD COLUMN receivers INTEGER NOT NULL DEFAULT 1",),
 )
 
 

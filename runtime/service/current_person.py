@@ -22,7 +22,7 @@ def refresh_match(gallery: Gallery, match: Match) -> Match | None:
     """Return ``match`` with the current id and name; None if the person was deleted, whose name must not be published
     again, or if this board was without its hub for too long. Raises RkfaceError if the gallery cannot be read."""
     current = find_current(gallery, match.person)
-    if current is None or not gallery.may_name(current[0]):
+    if current is None or not gallery.lease.may_name(current[0]):
         return None
     return replace(match, person=current[0], name=current[1])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..gallery.gallery import Gallery
-from ..gallery.leave_one_out import check_quality, find_people_like_ignored
+from ..gallery.leave_one_out import check_quality
 from ..gallery.people import Sample
 from ..gallery.quality_report import GalleryQuality
 from ..gallery.review_figures import ReviewFigures, count_reviews
@@ -87,7 +87,7 @@ def read_gallery_health(
     reviews = list_reviews(gallery)
     figures = count_reviews(reviews, count_by_threshold(log) if log else Counter())
     drift = (sentence for camera in cameras for sentence in describe_drift(camera))
-    problems = (*quality.problems, *find_people_like_ignored(gallery, threshold), *drift)
+    problems = (*quality.problems, *drift)
     return GalleryHealth(now, quality, cameras, figures, _replay(gallery, reviews, threshold), problems)
 
 

@@ -96,6 +96,8 @@ def _hub_problems(state: HubState) -> Iterator[str]:
         yield f"The hub cannot be reached; people are named for {state.left / DAY:.1f} more days: {state.error}."
     if state.review:
         yield f"{state.review} people who were enrolled here have names that the hub knows: decide at the hub."
+    if state.unerased:
+        yield f"People whom the hub erased are not gone from this board yet: {'; '.join(state.unerased)}."
 
 
 def _sink(state: SinkState) -> SinkHealth:

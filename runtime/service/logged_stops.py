@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..gallery.gallery import Gallery
-from ..hub.journeys import Start, Stop
+from ..hub.journeys import LONG, Start, Stop
 from .appearance_log import AppearanceLog
 from .current_person import find_current
 
 BATCH = 50  # appearances of one person in one answer: few journeys have more
 # Which appearances of a table count.
 COUNTS = "(?1 IS NULL OR {0}.person = ?1) AND (?2 IS NULL OR {0}.source = ?2)"
+BEFORE = (
+    "FROM appearance other WHERE other.person = one.person AND other.started < one.started "
+    f"AND other.last + ?7 >= one.started AND {COUNTS.format('other')}"
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class LoggedStops:
             "SELECT DISTINCT one.started, one.person FROM appearance one WHERE one.person IS NOT NULL "
             f"AND {COUNTS.format('one')} AND one.started >= ifnull(?3, -1e308) AND one.started < ifnull(?4, 1e308) "
             "AND (?5 IS NULL OR (one.started, one.person) < (?5, ?6)) "
-            "AND NOT EXISTS (SELECT 1 FROM appearance other WHERE other.person = one.person "
-            f"AND other.started < one.started AND other.last + ?7 >= one.started AND {COUNTS.format('other')}) "
+            f"AND NOT EXISTS (SELECT 1 {BEFORE} AND other.started >= one.started - ?7 - {LONG} - 1) "
+            f"AND NOT EXISTS (SELECT 1 {BEFORE} AND other.last - other.started > {LONG}) "
             "ORDER BY one.started DESC, one.person DESC LIMIT ?8",
             [
                 self.person, self.source, self.since, self.until, before.started if before else None,

@@ -108,9 +108,10 @@ class Publisher:
         with self._publishing:
             self._alerts.tick(visible)
 
-    def _send_alert(self, alert: Alert) -> None:
+    def _send_alert(self, alert: Alert) -> int:
         named = [sink for sink in self._all_sinks if sink.name in alert.receivers]
         self._pictures.send(alert.as_event(), alert.appearance, named)
+        return len(named)
 
     def _refresh_match(self, match: Match) -> Match | None:
         with self._problems.of("names"):  # housekeeping has its own part, whose problem this must not clear

@@ -21,8 +21,8 @@ from ..events import (
     read_secret,
 )
 from ..events.homeassistant import Message, Topics
+from .receivers import find_broker
 from .settings import Settings
-from .startup import find_broker
 
 
 def testable_receivers(settings: Settings) -> list[str]:

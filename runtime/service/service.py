@@ -24,34 +24,25 @@ from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
 from ..tracking.visit import RecognitionRules
-from . import erasure, old_files
+from . import erasure
 from .alert_pictures import AlertPictures
-from .appearance_log import AppearanceLog, LoggedAppearance
+from .appearance_log import LoggedAppearance
 from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
 from .current_settings import CurrentSettings
 from .enrollment_requests import EnrollmentRequests
 from .health import Parts, read_health, report_board, write_metrics
+from .hub_erasure import finish_erasure
 from .known_people import KnownPeople
-from .log_files import log_path
 from .logged_stops import LoggedStops
 from .photo_requests import PhotoRequests
 from .problems import Problems
 from .publisher import Publisher
+from .receivers import HUB_SINK
 from .review_requests import ReviewRequests
 from .rule_requests import RuleRequests
 from .settings import CameraSettings, Settings
-from .startup import (
-    HUB_SINK,
-    check_library,
-    follow_hub,
-    lock_gallery,
-    open_gallery,
-    open_links,
-    open_pictures,
-    open_service_scheduler,
-    open_sinks,
-)
+from .startup import follow_hub, lock_gallery, open_resources, open_service_scheduler
 from .states import CameraHealth, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
@@ -93,109 +84,20 @@ class Service:
         self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
         self._last_prune = -math.inf
+        self._naming = True  # whether the lease of a replica lasted, at the last look
         self._ready = False
         self.started = time.time()
         self._begun = time.monotonic()
 
     def __enter__(self) -> Service:
-        settings = self._settings
         with self._opened as opened:
-            opened.enter_context(lock_gallery(settings.gallery))
+            opened.enter_context(lock_gallery(self._settings.gallery))
             self._current.start()
-            with self.problems.of("old files"):
-                old_files.take_over(settings)
-            forgotten = erasure.read_forgotten(settings.gallery)  # also people who were deleted while no service ran
-            self._pictures = open_pictures(settings, opened)
-            if self._pictures is not None:
-                self._pictures.erase(forgotten)
-            self._links = open_links(settings, self._pictures)
-            self.sinks = open_sinks(settings, opened, forgotten, self._report, self._pictures, switches=self._switches)
-            self.workers = {name: self._open_camera_worker(name, camera) for name, camera in settings.camera.items()}
-            self.scheduler = opened.enter_context(self._open_scheduler(settings))
-            self.pipeline = self.scheduler.pipeline()  # for enrollment
-            check_library(self.pipeline)
-            for worker in self.workers.values():
-                worker.note_detector(self.pipeline.manifest.longest_side)
-            self._watch_pipeline = self.scheduler.pipeline()
-            self._identity = embedding_identity(self.pipeline.manifest)
-            self.gallery = opened.enter_context(open_gallery(settings, self.pipeline))
-            if self._pictures is not None:
-                self._pictures.use_cipher(lambda: self.gallery.cipher)  # it may be encrypted at any time
-            self._log = opened.enter_context(AppearanceLog(log_path(settings.gallery), lambda: self.gallery.cipher))
-            with self.problems.of("appearances"):
-                self._log.encrypt()
-            self.watchers = Watchers(
-                self.workers,
-                self._watch_pipeline,
-                self.gallery,
-                self.problems,
-                rules=self._rules,
-                settings=lambda camera: self._settings.camera[camera],
-            )
-            self._alert_pictures = AlertPictures(
-                self._pictures,
-                self._log,
-                self.watchers,
-                self.watchers.shots,
-                self.problems,
-                frame_side=self.pipeline.manifest.longest_side,
-            )
-            photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
-            self.photos = PhotoRequests(photo_pipeline, self.gallery, lambda: self._rules().match)
-            self.rules = RuleRequests(self._current, self.gallery, self._log)
-            self._publisher = Publisher(
-                self.gallery,
-                self._log,
-                self.sinks,
-                self.problems,
-                pictures=self._alert_pictures,
-                rules=lambda: self._settings.rules,
-            )
-            self._visits = VisitControl(
-                self.workers,
-                self.watchers,
-                self._publisher,
-                self._alert_pictures,
-                keep=lambda: self._settings.keep,
-                crop=self.pipeline.crop,
-                identity=self._identity,
-            )
-            self.camera_control = CameraControl(
-                self.workers,
-                self.watchers,
-                self._current,
-                self.problems,
-                requests=self._switches,
-                end_visits=self._visits.end,
-            )
-            self.camera_control.start()
-            self._people = KnownPeople(self.gallery, self._forget_deleted)
-            self.enrollment = EnrollmentRequests(
-                self.gallery,
-                self.pipeline,
-                self._log,
-                workers=self.workers,
-                watchers=self.watchers,
-                people=self._people,
-                threshold=lambda: self._rules().match,
-            )
-            self.reviews = ReviewRequests(
-                self.gallery,
-                self._log,
-                threshold=lambda: self._rules().match,
-                lock=self.enrollment.lock,
-                changed=self._note_new_faces,
-            )
-            self.strangers = StrangerRequests(
-                self.gallery,
-                self._log,
-                self._identity,
-                threshold=lambda: self._rules().match,
-                lock=self.enrollment.lock,
-                changed=self._note_new_faces,
-            )
+            self._open(opened)
+            self._watch_cameras()
+            self._take_requests()
             self.hub = opened.enter_context(
-                follow_hub(settings, self.gallery, self._erase_unnamed, self._people.notice_deleted, self._describe)
+                follow_hub(self._settings, self.gallery, self._erase_unnamed, self._finish_erasure, self._describe)
             )
             self._parts = Parts(
                 started=self.started,
@@ -320,6 +222,100 @@ class Service:
             self._visits.restart()
         log.info("settings changed: %s", ", ".join(sorted(values)))
 
+    # The parts.
+
+    def _open(self, opened: ExitStack) -> None:
+        resources = open_resources(
+            self._settings,
+            opened,
+            self.problems,
+            open_scheduler=self._open_scheduler,
+            open_camera_worker=self._open_camera_worker,
+            report=self._report,
+            switches=self._switches,
+        )
+        self._pictures, self._links, self.sinks = resources.pictures, resources.links, resources.sinks
+        self.workers, self.scheduler, self.pipeline = resources.workers, resources.scheduler, resources.pipeline
+        self.gallery, self._log = resources.gallery, resources.log
+
+    def _watch_cameras(self) -> None:
+        """Make what turns the results of frames into appearances."""
+        self._watch_pipeline = self.scheduler.pipeline()
+        self._identity = embedding_identity(self.pipeline.manifest)
+        self.watchers = Watchers(
+            self.workers,
+            self._watch_pipeline,
+            self.gallery,
+            self.problems,
+            rules=self._rules,
+            settings=lambda camera: self._settings.camera[camera],
+        )
+        self._alert_pictures = AlertPictures(
+            self._pictures,
+            self._log,
+            self.watchers,
+            self.watchers.shots,
+            self.problems,
+            frame_side=self.pipeline.manifest.longest_side,
+        )
+        self._publisher = Publisher(
+            self.gallery,
+            self._log,
+            self.sinks,
+            self.problems,
+            pictures=self._alert_pictures,
+            rules=lambda: self._settings.rules,
+        )
+        self._visits = VisitControl(
+            self.workers,
+            self.watchers,
+            self._publisher,
+            self._alert_pictures,
+            keep=lambda: self._settings.keep,
+            crop=self.pipeline.crop,
+            identity=self._identity,
+        )
+        self.camera_control = CameraControl(
+            self.workers,
+            self.watchers,
+            self._current,
+            self.problems,
+            requests=self._switches,
+            end_visits=self._visits.end,
+        )
+        self.camera_control.start()
+
+    def _take_requests(self) -> None:
+        """Make what answers the requests of the console and of programs."""
+        self._people = KnownPeople(self.gallery, self._forget_deleted)
+        photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
+        self.photos = PhotoRequests(photo_pipeline, self.gallery, lambda: self._rules().match)
+        self.rules = RuleRequests(self._current, self.gallery, self._log)
+        self.enrollment = EnrollmentRequests(
+            self.gallery,
+            self.pipeline,
+            self._log,
+            workers=self.workers,
+            watchers=self.watchers,
+            people=self._people,
+            threshold=lambda: self._rules().match,
+        )
+        self.reviews = ReviewRequests(
+            self.gallery,
+            self._log,
+            threshold=lambda: self._rules().match,
+            lock=self.enrollment.lock,
+            changed=self._note_new_faces,
+        )
+        self.strangers = StrangerRequests(
+            self.gallery,
+            self._log,
+            self._identity,
+            threshold=lambda: self._rules().match,
+            lock=self.enrollment.lock,
+            changed=self._note_new_faces,
+        )
+
     # The threads.
 
     def _run_camera(self, worker: CameraWorker) -> None:
@@ -345,7 +341,8 @@ class Service:
             self._publisher.tick(self.watchers.visible_appearances())
             with self.problems.of("gallery"):
                 self.gallery.refresh()  # False does not mean that nothing changed: our own writes refresh it, too
-                if self._people.poll():
+                before, self._naming = self._naming, self.gallery.lease.left() > 0
+                if self._people.poll() or self._naming != before:
                     self.watchers.search_again()
             if time.monotonic() - self._last_prune >= PRUNE_INTERVAL:
                 self._last_prune = time.monotonic()
@@ -403,6 +400,11 @@ class Service:
         """Erase what is kept of ``person``, whom the hub has erased, without the name. What is left is logged."""
         for sentence in erase_unnamed(self.gallery, self._log, self._pictures, person):
             log.warning("the hub erased somebody: %s", sentence)
+
+    def _finish_erasure(self) -> list[str]:
+        """Erase people whom the hub has erased. Returns sentences that say what is left."""
+        self._people.notice_deleted()
+        return finish_erasure(self.gallery, self._log, self._pictures, self.sinks)
 
     def _forget_deleted(self) -> None:
         """Make deleted people unknown in the sinks, in the log, and in the visits to the cameras."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..alerts.rule import Rule
-from ..core.addresses import mask_address
+from ..core.addresses import is_this_machine, mask_address
 from ..core.text import in_a_line
 from ..core.toml import Range
 from ..core.turns import Turn
@@ -96,7 +96,9 @@ class Recognition:
     """When a face counts as a known person."""
 
     match: Annotated[
-        Share, "minimum cosine for a match; 0: the threshold of the bundle (`rkface evaluate` finds a good one)"
+        Share,
+        "minimum cosine for a match; 0: the threshold of the bundle. The console's view Gallery shows what answers "
+        "about appearances measured; `rkface evaluate` finds a good value from photos",
     ] = 0.0
     hysteresis: Annotated[
         Share, "a person who was recognized stays recognized until the cosine is this far below match"
@@ -225,7 +227,7 @@ class Settings:
 def console_address(web: Web) -> str:
     """The address of the web console for other machines; "" if it is not served to them."""
     installed = all(find_spec(name) for name in ("fastapi", "uvicorn"))
-    if not web.enabled or not installed or not web.port or web.host in ("localhost", "::1") or web.host[:4] == "127.":
+    if not web.enabled or not installed or not web.port or is_this_machine(web.host):
         return ""
     host = platform.node() if web.host in ("0.0.0.0", "::", "") else web.host
     return f"http{'s' if web.certificate else ''}://{f'[{host}]' if ':' in host else host}:{web.port}/"

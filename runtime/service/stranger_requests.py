@@ -111,8 +111,8 @@ class StrangerRequests:
         if known:
             raise InputError(
                 f"this face is recognized as {known[0].name!r} (cosine {known[0].cosine:.3f}), and a person of the "
-                "gallery cannot be ignored: if it is somebody else, say so about each appearance, with `rkface gallery "
-                "review APPEARANCE --nobody --ignore`"
+                "gallery cannot be ignored: if it is somebody else, say of each appearance that it was nobody who is "
+                "enrolled, and ignore the face together with that answer"
             )
 
     def _choose(self, id: str, appearances: Sequence[str]) -> Sequence[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..service.photo_requests import DetectedPhoto, IdentifiedPhoto, PhotoComparison
 from ..vision.image import decode_image
 from .dependencies import BUSY, UNAUTHORIZED, ServiceDependency, WorkloadDependency
@@ -22,7 +23,9 @@ MinCosine = Annotated[
     float | None, Query(ge=-1, le=1, description="minimum cosine of a match; without it, that of the service")
 ]
 
-router = APIRouter(prefix="/v1", tags=["photos"], responses=UNAUTHORIZED | BUSY | UPLOAD)
+UNUSABLE: dict[int | str, dict[str, Any]] = {422: {"description": "the photo cannot be used, or a wrong request"}}
+
+router = APIRouter(prefix="/v1", tags=["photos"], responses=UNAUTHORIZED | BUSY | UPLOAD | UNUSABLE)
 
 
 @router.post("/detect", openapi_extra=photo_body("photo"))
@@ -75,12 +78,16 @@ async def answer_photos(
     names: tuple[str, ...],
     answer: Callable[[list[NDArray[np.uint8]]], Answer],
 ) -> Answer:
-    """Read the photos ``names`` of the request, decode them and return the ``answer`` about them."""
+    """Read the photos ``names`` of the request, decode them and return the ``answer`` about them. A body that cannot be
+    read is refused by ``read_photos``; a photo that cannot be used, with 422, as everywhere."""
     content_type = request.headers.get("content-type", "")
 
     def work(body: bytes) -> Answer:
         photos = read_photos(body, content_type, names)
-        return answer([decode_image(data, name, MAX_PIXELS) for data, name in zip(photos, names, strict=True)])
+        try:
+            return answer([decode_image(data, name, MAX_PIXELS) for data, name in zip(photos, names, strict=True)])
+        except InputError as error:
+            raise HTTPException(422, str(error)) from error
 
     async with workload.uploads.place():  # before the body is read: as many as have a place are in memory
         body = await read_upload(request)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, HTTPException
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
 
 from ..core.errors import InputError
 from ..gallery.people import Person
@@ -14,6 +16,12 @@ from .schemas import NewReview, OwnThreshold, ReviewedAppearance, ReviewResult
 from .wire import Cursor, Limit, Page, page_of
 
 MOST_PEOPLE = 100  # in an answer about the gallery
+MOST_APPEARANCES = 200  # in the address of a request
+
+Appearances = Annotated[
+    list[Annotated[str, Query(max_length=100)]] | None,
+    Query(max_length=MOST_APPEARANCES, description="only those of these appearances (ids); may be repeated"),
+]
 
 router = APIRouter(prefix="/v1", responses=UNAUTHORIZED)
 
@@ -34,10 +42,12 @@ def set_person_threshold(service: ServiceDependency, id: str, body: OwnThreshold
 
 @router.get("/reviews", tags=["appearances"])
 def list_appearance_reviews(
-    service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None
+    service: ServiceDependency, limit: Limit = 100, cursor: Cursor = None, appearance: Appearances = None
 ) -> Page[ReviewedAppearance]:
     """What users said about appearances, newest first."""
-    page = page_of(list_reviews(service.gallery), lambda one: (-one.created, one.appearance), limit, cursor)
+    page = page_of(
+        list_reviews(service.gallery, appearances=appearance), lambda one: (-one.created, one.appearance), limit, cursor
+    )
     return Page(items=[ReviewedAppearance(one, one.outcome) for one in page.items], next=page.next)
 
 

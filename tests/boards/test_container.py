@@ -70,7 +70,7 @@ def test_the_default_configuration_keeps_names_out_of_dockers_log(tmp_path):
 
 def test_the_image_has_what_the_console_and_its_health_check_need():
     installed = re.search(r"pip install .+?&&", (BOARDS / "Dockerfile").read_text(), re.S)[0].split()
-    assert f'"rkface[{",".join(SERVICE_EXTRAS)}]"' in installed
+    assert f'"rkface[{",".join((*SERVICE_EXTRAS, "notify", "hub"))}]"' in installed
     check = compose()["healthcheck"]
     program = check["test"][-1]
     compile(program, "healthcheck", "exec")

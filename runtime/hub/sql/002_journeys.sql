@@ -10,6 +10,8 @@ CREATE INDEX appearance_event ON appearance (event);
 CREATE INDEX appearance_started ON appearance (started, person) WHERE person IS NOT NULL;
 CREATE INDEX appearance_last ON appearance (last) WHERE person IS NOT NULL;
 CREATE INDEX appearance_person ON appearance (person, started, board, id, last) WHERE person IS NOT NULL;
+-- Long appearances are few, and are looked up apart (LONG in journeys.py).
+CREATE INDEX appearance_long ON appearance (person, started, last) WHERE last - started > 3600;
 -- When a board ('' as camera) or one camera of it did not look, or could not tell. NULL: until now.
 CREATE TABLE silence (
     board text NOT NULL REFERENCES board, camera text NOT NULL, started timestamptz NOT NULL, ended timestamptz

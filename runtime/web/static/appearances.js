@@ -45,7 +45,7 @@ export async function show(main, person, given) {
       limit: PAGE, cursor: filters.before, person: filters.who === UNKNOWN ? "" : filters.who || null, source: filters.camera || null,
       since: midnight(filters.from), until: midnight(filters.to, 1),
     })}`);
-    const reviews = await getReviews();
+    const reviews = await getReviews(items.map((one) => one.id));
     if (mine !== turn) return;  // meanwhile the user made another choice
     chosen.clear();
     list.replaceChildren(...items.map((one) => row(one, chosen, reviews.get(one.id), reload)));

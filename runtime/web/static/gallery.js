@@ -4,15 +4,15 @@ import { addressOf } from "./address.js";
 import { call, get } from "./api.js";
 import { confirm, count, dateTime, h, percent, showMessage } from "./dom.js";
 import { portrait } from "./person_choice.js";
-import { getReviews, outcomes, withdraw } from "./review.js";
+import { outcomes, withdraw } from "./review.js";
 
 const SHOWN = 20;  // people and answers
 
 export async function show(main) {
   const body = h("div", {}, h("p", { class: "card", role: "status" }, "Comparing all samples…"));
   const load = async () => {
-    const [health, reviews] = await Promise.all([get("/gallery/health"), getReviews()]);
-    body.replaceChildren(...sections(health, [...reviews.values()], load));
+    const [health, reviews] = await Promise.all([get("/gallery/health"), get(`/reviews?limit=${SHOWN}`)]);
+    body.replaceChildren(...sections(health, reviews.items, load));
   };
   main.replaceChildren(h("h1", {}, "Health of the gallery"), body);
   load().catch((error) => body.replaceChildren(h("p", { class: "problem" }, error.message)));
@@ -52,7 +52,7 @@ function sections({ quality, cameras, reviews, replay, created }, answers, load)
     table("Measured by your answers", ["Camera", "Threshold", "Answers", "Right", "False", "Missed", "Highest false", "Lowest right"],
       reviews.map((one) => [one.camera, cosine(one.threshold), `${one.reviewed} (log: ${one.appearances})`, one.right, one.false_matches, one.missed_matches, cosine(one.highest_false), cosine(one.lowest_right)]),
       replay.faces ? `With the gallery of today, ${replay.right} of ${count(replay.faces, "answered face", "answered faces")} would be recognized rightly.` : null),
-    list("Your last answers", answers.slice(0, SHOWN).map(({ review, outcome }) => h("li", {},
+    list("Your last answers", answers.map(({ review, outcome }) => h("li", {},
       h("span", { class: "grow" }, `${outcomes[outcome]}, ${review.source}`, h("br"), h("span", { class: "faint" }, dateTime(review.started))),
       action("Take back", load, () => withdraw(review.appearance), "quiet")))),
   ].filter(Boolean);

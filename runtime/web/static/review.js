@@ -1,12 +1,19 @@
 // "This was Ada" and "This was somebody else": what a user says about an appearance, and the evidence that this is.
 
-import { call, getAll } from "./api.js";
+import { call, get } from "./api.js";
 import { dialog, h, showMessage } from "./dom.js";
 import { choosePerson } from "./person_choice.js";
 
-// All reviews, by the id of the appearance.
-export async function getReviews() {
-  return new Map((await getAll("/reviews")).map((one) => [one.review.appearance, one]));
+const MOST = 100;  // ids in an address
+
+// The reviews of these appearances (ids), by the id of the appearance.
+export async function getReviews(appearances) {
+  const found = new Map();
+  for (let start = 0; start < appearances.length; start += MOST) {
+    const some = appearances.slice(start, start + MOST).map((one) => `appearance=${encodeURIComponent(one)}`).join("&");
+    for (const one of (await get(`/reviews?limit=${MOST}&${some}`)).items) found.set(one.review.appearance, one);
+  }
+  return found;
 }
 
 export const outcomes = {

@@ -64,6 +64,7 @@ def test_the_table_says_what_was_not_reached(fleet, capsys):
         (["--status", "--service"], "--status changes nothing"),
         (["--status", "--wave", "1"], "--status changes nothing"),
         (["--allowed-signers", "x"], "only work with --prepare"),
+        (["--allowed-signers", "x", "--prepare"], "give --sign KEY too"),
         (["--sign", "/none"], "no such key"),
         (["--rollback", "--sign", "x"], "leave out"),
     ],

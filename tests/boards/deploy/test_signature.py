@@ -239,14 +239,16 @@ def test_keys_that_cannot_sign_are_refused_before_any_connection(tmp_path, keys)
     [("", "names nobody"), ("# comment\n", "names nobody"), ("ada@example.org\n", "line 1: missing key"),
      ("ada ssh-ed25519 AAAA\n", "line 1"), ("ada valid-before=x ssh-ed25519 AAAA", "line 1")],
 )  # fmt: skip
-def test_a_list_that_would_refuse_every_release_is_not_sent_to_a_board(tmp_path, text, says):
+def test_a_wrong_list_is_not_sent_to_a_board(tmp_path, keys, text, says):
     (tmp_path / "signers").write_text(text)
     with pytest.raises(InputError, match=says):
-        check_signers(tmp_path / "signers")
+        check_signers(tmp_path / "signers", keys[0])
 
 
-def test_a_list_of_signers_is_accepted(board):
-    check_signers(board.signers)
+def test_a_list_must_accept_the_key_that_signs(board):
+    check_signers(board.signers, board.ada)
+    with pytest.raises(InputError, match="does not accept --sign"):
+        check_signers(board.signers, board.bob)
 
 
 def test_releases_with_the_same_files_have_the_same_contents(board, tmp_path):

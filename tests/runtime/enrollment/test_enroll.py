@@ -17,6 +17,7 @@ from rkface.runtime.enrollment.stored_crop import decode_crop
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.people import Sample, embedding_identity
+from rkface.runtime.gallery.reviews import Review, add_review, set_threshold
 from rkface.runtime.inference.pipeline import open_bundle
 
 from ..conftest import make_bundle, write_sums
@@ -361,6 +362,20 @@ def test_an_export_contains_biometric_data_only_on_request(rkface, staff):
         else:
             samples = [sample for line in out.splitlines() for sample in json.loads(line)["samples"]]
             assert {tuple(sample) for sample in samples} == {("source", "quality", "created", "identity")}
+
+
+def test_a_table_has_the_thresholds_and_reviews_too(rkface, staff, here):
+    with Gallery(staff) as gallery:
+        hedy = set_threshold(gallery, gallery.person("Hedy"), 0.625)
+        add_review(gallery, Review("a-1", "door", 1.0, hedy.id, hedy.id, 0.7, 0.4, 0.9))
+    assert rkface("gallery", "export", "--csv", "--embeddings", "--out", here / "people.csv")[0] == 0
+    with (here / "people.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["name"] == "Hedy"]
+    assert {row["threshold"] for row in rows} == {"0.625"}
+    assert json.loads(rows[0]["reviews"])[0]["appearance"] == "a-1" and not any(row["reviews"] for row in rows[1:])
+    assert rkface("gallery", "import", "--gallery", here / "new.sqlite", here / "people.csv")[0] == 0
+    with Gallery(here / "new.sqlite") as gallery:
+        assert gallery.person("Hedy").threshold == 0.625
 
 
 def test_import_reports_bad_lines_and_imports_the_others(rkface, staff, bundle, here):

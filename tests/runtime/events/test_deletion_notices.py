@@ -15,8 +15,8 @@ from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, Undel
 from rkface.runtime.events.deletion_notices import as_event
 from rkface.runtime.events.event import encode
 from rkface.runtime.service.receiver_settings import Events
+from rkface.runtime.service.receivers import open_sinks
 from rkface.runtime.service.settings import Settings
-from rkface.runtime.service.startup import open_sinks
 
 from .mosquitto import Listener
 from .test_delivery import AT_ONCE

@@ -77,6 +77,7 @@ def board(hub, database, tmp_path):
         user, password = add_board(hub, name, site, lease)
         address = database.replace("//postgres:@", f"//{user}:{password}@")
         with connect(address) as own, Gallery(tmp_path / f"{name}.sqlite", ONE, create=True) as gallery:
+            gallery.lease.begin()
             yield own, gallery
 
     return open_board

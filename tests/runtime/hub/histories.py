@@ -15,10 +15,10 @@ import numpy as np
 from rkface.runtime.core.errors import RkfaceError
 from rkface.runtime.core.steady_clock import SETTLED
 from rkface.runtime.gallery import backup
+from rkface.runtime.gallery.lease import SAVE_EVERY
 from rkface.runtime.hub import people, pull
 from rkface.runtime.hub.boards import revoke_board
 from rkface.runtime.hub.embedded import start_embedded
-from rkface.runtime.hub.lease import SAVE_EVERY
 
 from .world import MODEL, PEOPLE, Board, Hub, Interruption, add, open_hub, sample, save_fsyncs
 
@@ -241,7 +241,7 @@ def wait(history, seconds, running):
         history.hub.now += seconds / steps
         for board in running:
             board.on += seconds / steps
-            board.lease.save_clock()
+            board.gallery.lease.save_clock()
 
 
 def check_names(history, board):

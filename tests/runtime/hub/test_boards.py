@@ -1,13 +1,19 @@
 """Services that follow a hub: who is enrolled at one door is recognized at the other, and forgotten at both."""
 
+import errno
 import time
+from dataclasses import replace
 
 import pytest
 
+from rkface.runtime.events import pending
+from rkface.runtime.events.outbox import Outbox
+from rkface.runtime.gallery.companions import Companion, companion_path
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.fleet import read_fleet
-from rkface.runtime.hub.people import list_erased
-from rkface.runtime.service.receiver_settings import Events
+from rkface.runtime.hub.people import add_person, erase_person, list_erased, list_people
+from rkface.runtime.service import hub_erasure
+from rkface.runtime.service.receiver_settings import Events, WebhookSettings
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import HubSettings, Settings
 
@@ -49,6 +55,9 @@ def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hu
         assert one.enrollment.enroll_photo("Ada", scene((0, 3)), "photo.png").status == "enrolled"
         wait_for(lambda: two.gallery.has_person("Ada"))
         assert wait_for(lambda: who(two)) == "Ada"
+        state = "SELECT state FROM rkface.heartbeat WHERE board = 'two' AND state ? 'running'"
+        (told,) = wait_for(lambda: hub.execute(state).fetchone())
+        assert told["running"] > 0 and told["lost"] == 0 and told["blind"] == []
         two.forget("Ada")
         wait_for(lambda: not one.gallery.people())
         wait_for(lambda: list_erased(hub) and not list_erased(hub)[0].missing)
@@ -65,12 +74,53 @@ def test_a_board_without_its_hub_says_so_and_names_nobody_when_the_lease_has_end
         wait_for(lambda: "people are named for" in "".join(one.health().problems))
         assert "unexpected" not in caplog.text
         assert who(one) == "Ada"
-        one.gallery.may_name.__self__._seconds = 0.0  # the lease has ended
+        one.gallery.lease._terms = replace(one.gallery.lease._terms, seconds=0.0)  # the lease has ended
         assert who(one) is None
         assert "Nobody is named" in "".join(one.health().problems)
 
 
-def test_a_board_tells_the_hub_its_release_and_that_all_is_well_as_soon_as_it_has_started(hub, door):
-    with Service(door("one")):
-        wait_for(lambda: read_fleet(hub)[0].release and read_fleet(hub)[0].standing == "ok")
-        assert read_fleet(hub)[0].queue == 0
+def test_a_board_tells_the_hub_its_release_and_a_problem_at_once(hub, door):
+    with Service(door("one")) as one:
+        wait_for(lambda: (board := read_fleet(hub)[0]).release and board.standing == "ok" and board.queue == 0)
+        one.problems.note("tests", "something broke")
+        wait_for(lambda: read_fleet(hub)[0].standing == "trouble")
+
+
+def test_a_board_confirms_an_erasure_only_when_the_events_that_wait_are_rewritten(hub, door, monkeypatch):
+    monkeypatch.setattr(hub_erasure, "PATIENCE", 0.05)
+    monkeypatch.setattr(pending, "DISK_EVERY", 0.05)
+    erase, full = Outbox.erase, [True]
+
+    def erase_if_possible(outbox, people):
+        if full[0] and people:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        erase(outbox, people)
+
+    monkeypatch.setattr(Outbox, "erase", erase_if_possible)
+    settings = door("one")
+    webhook = WebhookSettings("http://127.0.0.1:9/")  # nobody listens there
+    with Service(replace(settings, events=replace(settings.events, webhook=webhook))) as one:
+        one.enrollment.enroll_photo("Ada Lovelace", scene((0, 3)), "photo.png")
+        (person,) = wait_for(lambda: list_people(hub))
+        sink = next(sink for sink in one.sinks if sink.state().name == "webhook")
+        match = {"person": person.id, "name": person.name, "cosine": 0.9}
+        sink.send({"schema": "rkface.appearance", "id": "1", "started": 1.0, "match": match})
+        assert sink.flush(WAIT)
+        folder = companion_path(settings.gallery, Companion.EVENTS, "webhook")
+
+        def stored():
+            return b"".join(path.read_bytes() for path in folder.iterdir())
+
+        assert b"Lovelace" in stored()
+        erase_person(hub, person.id)
+        wait_for(lambda: one.hub.state().unerased)
+        assert "not gone from this board yet: webhook" in "".join(one.health().problems)
+        assert list_erased(hub)[0].missing == ("one",)
+        full[0] = False
+
+        def confirmed():
+            add_person(hub, str(time.monotonic()), ["east"], [], one.gallery.identity)  # the hub says something
+            return not list_erased(hub)[0].missing
+
+        wait_for(confirmed)
+        assert b"Lovelace" not in stored()

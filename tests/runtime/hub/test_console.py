@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub import fleet
 from rkface.runtime.hub.boards import add_board, add_site, revoke_board
-from rkface.runtime.hub.lease import Lease
 from rkface.runtime.hub.people import add_person, erase_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import send_heartbeat
@@ -51,10 +50,9 @@ def boards_of(client):
 def test_a_board_is_listed_with_what_it_says_how_far_it_is_behind_and_what_it_must_confirm(hub, board, client):
     add_board(hub, "door-0", "west", 3600.0)
     with board("door-1", "east", lease=600.0) as (own, gallery):
-        lease = Lease(gallery)
         person = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
-        sync(own, gallery, lease)
-        send_heartbeat(own, lease, STATE)
+        sync(own, gallery)
+        send_heartbeat(own, gallery, STATE)
         add_person(hub, "Bela", ["east"], [sample(2)], ONE)
         erase_person(hub, person)
         found = boards_of(client)
@@ -74,7 +72,7 @@ def test_a_board_is_listed_with_what_it_says_how_far_it_is_behind_and_what_it_mu
 )
 def test_the_standing_of_a_board_depends_on_its_last_heartbeat(hub, board, client, ago, state, standing):  # noqa: PLR0917
     with board("door-1", "east", lease=600.0) as (own, gallery):
-        send_heartbeat(own, Lease(gallery), state)
+        send_heartbeat(own, gallery, state)
     hub.execute("UPDATE rkface.heartbeat SET seen = now() - make_interval(secs => %s)", [ago])
     assert boards_of(client)["door-1"]["standing"] == standing
     revoke_board(hub, "door-1")
@@ -101,7 +99,7 @@ def test_whatever_a_heartbeat_contains_is_shown_as_a_plain_value_or_not_at_all(v
 def test_a_heartbeat_of_a_hostile_board_does_not_break_the_list(hub, board, client):
     with board("door-1", "east") as (own, gallery):
         for state in ({"release": ["x"], "queue": "1e400", "celsius": {"a": {"b": 1}}}, {"celsius": "x" * 100_000}):
-            send_heartbeat(own, Lease(gallery), state)
+            send_heartbeat(own, gallery, state)
             assert boards_of(client)["door-1"]["celsius"] is None
 
 
@@ -165,7 +163,7 @@ def test_metrics_tell_of_every_board_and_name_nobody_and_need_the_token(hub, boa
     client = TestClient(create_app(connections, access, RareLog()), base_url="http://hub.local")
     add_person(hub, "Ada", [], [sample(1)], ONE)
     with board("door-1", "east", lease=600.0) as (own, gallery):
-        send_heartbeat(own, Lease(gallery), STATE)
+        send_heartbeat(own, gallery, STATE)
     add_board(hub, "door-0", "east", 600.0)
     assert client.get("/metrics").status_code == 401
     answer = client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
@@ -210,3 +208,10 @@ def test_a_database_that_is_not_a_hub_is_an_error_at_the_start(database):
     gone = database.replace("?", "x?")
     with pytest.raises(WorkError, match="there is no such database"), open_hub_console(gone, "127.0.0.1", 0):
         pass
+
+
+def test_a_taken_port_is_an_error_that_names_the_option(hub, database):
+    with open_hub_console(database, "127.0.0.1", 0) as server:
+        port = int(server.address.rpartition(":")[2])
+        with pytest.raises(InputError, match=r"in use.*another port with --port"):
+            open_hub_console(database, "127.0.0.1", port).__enter__()

@@ -9,10 +9,10 @@ from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.steady_clock import SETTLED
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.lease import Lease
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect, explain
 from rkface.runtime.hub.embedded import start_embedded
-from rkface.runtime.hub.lease import Lease
 from rkface.runtime.hub.migrations import check_version, find_migrations, latest_version, migrate
 from rkface.runtime.hub.people import add_person
 from rkface.runtime.hub.pull import sync
@@ -120,16 +120,16 @@ def test_a_hub_that_restarts_in_a_transaction_loses_nothing(hub, board, database
                 execute(hub, "SELECT pg_terminate_backend(%s)", [own.info.backend_pid])
             return execute(connection, query, *arguments)
 
-        lease = Lease(gallery)
+        lease = gallery.lease
         with monkeypatch.context() as patch:
             patch.setattr(psycopg.Connection, "execute", restart)
             with pytest.raises(WorkError, match="hub"):
                 push_people(own, gallery)
-                sync(own, gallery, lease)
+                sync(own, gallery)
         assert lease.left() == 0
         with connect(f"{own.info.dsn} password=") as again:
             push_people(again, gallery)
-            sync(again, gallery, lease)
+            sync(again, gallery)
         assert [person.name for person in gallery.people()] == ["Ada", "Bob"]
         assert hub.execute("SELECT count(*) FROM rkface.person").fetchone() == (2,)
 
@@ -153,14 +153,14 @@ def test_a_clock_that_is_a_year_off_does_not_lengthen_the_lease(hub, board, erro
     with board("door-1", "east", lease=3600.0) as (own, gallery):
         ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
         on, wrong = [0.0], [0.0]
-        lease = Lease(gallery, clock=lambda: on[0], wall=lambda: 1.8e9 + on[0] + wrong[0])
-        sync(own, gallery, lease)
+        lease = gallery.lease = Lease(gallery, clock=lambda: on[0], wall=lambda: 1.8e9 + on[0] + wrong[0])
+        sync(own, gallery)
         wrong[0] = error
         on[0] = 1.0
         assert lease.may_name(ada)
         on[0] = 3601.0
         assert not lease.may_name(ada)
-        sync(own, gallery, lease)
+        sync(own, gallery)
         assert lease.may_name(ada)
         wrong[0] = 0.0  # the clock is right again
         on[0] += 1.0
@@ -173,12 +173,12 @@ def test_time_for_which_a_board_was_off_counts_when_its_clock_is_right(hub, boar
     with board("door-1", "east", lease=7200.0) as (own, gallery):
         ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
         on, now = [0.0], [1.8e9]
-        lease = Lease(gallery, clock=lambda: on[0], wall=lambda: now[0])
+        lease = gallery.lease = Lease(gallery, clock=lambda: on[0], wall=lambda: now[0])
         for _ in range(3):
             lease.left()
             on[0] += SETTLED
             now[0] += SETTLED
-        sync(own, gallery, lease)
+        sync(own, gallery)
         now[0] += 7300.0
         on[0] = 0.0
         again = Lease(gallery, clock=lambda: on[0], wall=lambda: now[0])
@@ -204,7 +204,7 @@ def test_an_embedded_hub_needs_no_other_address(folder, tmp_path, capsys, monkey
     with connect(address) as own, Gallery(tmp_path / "gallery.sqlite", ONE, create=True) as gallery:
         gallery.add("Ada", [sample(1)])
         push_people(own, gallery)
-        sync(own, gallery, Lease(gallery))
+        sync(own, gallery)
     assert main(["hub", "people"]) == 0
     assert "Ada" in capsys.readouterr().out
     start_embedded(folder / "hub")[0].cleanup()

@@ -9,7 +9,6 @@ from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.hub.boards import add_site
 from rkface.runtime.hub.connection import connect
-from rkface.runtime.hub.lease import Lease
 from rkface.runtime.hub.people import add_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import push_people
@@ -46,7 +45,7 @@ def follow(board, key):
     own, gallery = board
     embeddings = open_embeddings(own, key)
     waiting = push_people(own, gallery, embeddings)
-    sync(own, gallery, Lease(gallery), embeddings=embeddings)
+    sync(own, gallery, embeddings=embeddings)
     return waiting
 
 
@@ -97,7 +96,7 @@ def test_a_board_without_the_key_or_with_another_one_gets_nothing_and_hears_why(
         with pytest.raises(InputError, match="have another key"):
             follow(one, make_key(tmp_path / "other.key"))
         with pytest.raises(InputError, match="encrypted meanwhile"):
-            sync(one[0], one[1], Lease(one[1]))
+            sync(one[0], one[1])
         assert one[1].people() == []
         one[1].add("Bob", [sample(3)])
         with pytest.raises(WorkError, match="takes only encrypted embeddings"):

@@ -13,11 +13,11 @@ from rkface.runtime.events.event import encode
 from rkface.runtime.events.outbox import Outbox
 from rkface.runtime.gallery import backup
 from rkface.runtime.gallery.gallery import Gallery
+from rkface.runtime.gallery.lease import Lease
 from rkface.runtime.gallery.people import Sample
 from rkface.runtime.hub import pull
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect
-from rkface.runtime.hub.lease import Lease
 from rkface.runtime.hub.migrations import migrate
 from rkface.runtime.hub.push import HubEvents, push_people, send_heartbeat
 
@@ -96,8 +96,8 @@ class Board:
         backup.resume(self.gallery)
         self.outbox = self.opened.enter_context(closing(Outbox(self.folder / "events")))
         self.outbox.erase(backup.forgotten(self.gallery))
-        self.lease = Lease(self.gallery, clock=lambda: self.on, wall=lambda: self.hub.now + self.error)
-        self.gallery.may_name = self.lease.may_name
+        self.gallery.lease = Lease(self.gallery, clock=lambda: self.on, wall=lambda: self.hub.now + self.error)
+        self.gallery.lease.begin()
         self.restarts += 1
 
     def stop(self):
@@ -107,12 +107,13 @@ class Board:
         """What ``HubClient`` does after it has connected. Raises Interruption or RkfaceError."""
         with connect(self.address) as own:
             push_people(own, self.gallery)
-            pull.sync(own, self.gallery, self.lease, after=self.erase_events)
+            pull.sync(own, self.gallery, after=self.erase_events)
             self.synced, self.restarts = self.on, 0
-            send_heartbeat(own, self.lease, {})
+            send_heartbeat(own, self.gallery, {})
 
     def erase_events(self):
         self.outbox.erase(backup.forgotten(self.gallery))
+        return ()
 
     def forget(self, person):
         backup.forget(self.gallery, person)

@@ -60,6 +60,7 @@ class House:
 
     def _send(self, alert):
         self.sent.append((alert.rule, alert.appearance.id))
+        return len(alert.receivers)
 
     def stage(self, id, stage="start", person=None, source="door", passed=1.0, **more):
         """The next stage of an appearance, ``passed`` seconds after the last one."""
@@ -190,6 +191,14 @@ def test_a_restart_neither_repeats_an_alert_nor_ends_the_cool_down(house):
     assert home.take() == [("each", "b")]
     home.stage("c", person=home.ada, passed=300)
     assert home.take() == [("all", "c"), ("each", "c")]
+
+
+def test_only_what_somebody_got_counts_as_sent(house):
+    home = house(silent=Rule(who=("anybody",)), loud=Rule(who=("anybody",), receivers=("mqtt",), cooldown=0))
+    for id in ("a", "b"):
+        home.stage(id)
+    assert len(home.sent) == 3, "the rule without a receiver has a cool-down, too"
+    assert AlertHistory(home.log).counts() == {"loud": 2}
 
 
 def test_a_person_who_stays_until_the_hours_begin_causes_an_alert_then(house):

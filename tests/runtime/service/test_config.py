@@ -22,8 +22,15 @@ from rkface.runtime.core.toml_writer import dump, list_keys
 from rkface.runtime.core.weekly import WeeklyHours
 from rkface.runtime.service import config
 from rkface.runtime.service.receiver_settings import Events, MqttSettings, WebhookSettings
-from rkface.runtime.service.settings import CameraSettings, Polygon, Recognition, Settings, Web, named_cameras
-from rkface.runtime.service.startup import console_address
+from rkface.runtime.service.settings import (
+    CameraSettings,
+    Polygon,
+    Recognition,
+    Settings,
+    Web,
+    console_address,
+    named_cameras,
+)
 
 FULL = Settings(
     bundle=Path("/opt/rkface/current/bundle"),

@@ -102,13 +102,14 @@ def test_an_aligned_face_is_not_searched_for_again(client, service, enrolled):
     assert face["person"]["person"] == enrolled and face["person"]["cosine"] > 0.99
     assert face["box"] == [0, 0, 112, 112]
     refused = client.post("/v1/identify?aligned=true", content=black(64, 64))
-    assert refused.status_code == 400 and "112×112 pixels, not 64×64" in refused.json()["detail"]
+    assert refused.status_code == 422 and "112×112 pixels, not 64×64" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
     ("request_body", "status", "word"),
     [
-        ({"content": b"no photo"}, 400, "photo"),
+        ({"content": b"no photo"}, 422, "photo"),
+        ({"json": {"photo": "AAAA"}}, 422, "photo"),
         ({"json": {"photo": "data:image/jpeg;base64,AAAA"}}, 422, "plain base64"),
         ({"json": {"picture": "AAAA"}}, 422, "no field 'photo'"),
         ({"json": ["AAAA"]}, 422, "JSON object"),
