@@ -1,6 +1,7 @@
 """Print by how many megabytes a process with the modules of the service grows when it begins to follow a hub.
 
-hub_sync.py runs it, as ``hub_memory.py ADDRESS FOLDER``, because what it measures must not be loaded before.
+hub_sync.py runs it, as ``hub_memory.py ADDRESS FOLDER [console]``, because what it measures must not be loaded before.
+It prints the whole growth, and the growth without files of libraries, which the kernel can read again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from rkface.runtime.hub.client import HubClient
 IDENTITY, PATIENCE = "1" * 32, 60.0  # seconds
 
 
-def main(address: str, folder: str) -> int:
+def main(address: str, folder: str, console: str = "") -> int:
+    if console:
+        import rkface.runtime.web.serve  # noqa: F401 - it has some of what psycopg needs
     assert "psycopg" not in sys.modules
     with Gallery(Path(folder) / "memory.sqlite", IDENTITY, create=True) as gallery:
-        before = resident()
+        before = measure()
         client = HubClient(
             address,
             gallery,
@@ -33,14 +36,15 @@ def main(address: str, folder: str) -> int:
                 assert time.perf_counter() < until, client.state().error
                 time.sleep(0.01)
             time.sleep(2)  # a round that finds nothing new
-            print(resident() - before)
+            print(*(now - then for now, then in zip(measure(), before, strict=True)))
     return 0
 
 
-def resident() -> float:
-    """Megabytes of this process in memory: its own, and what it has read of libraries."""
+def measure() -> tuple[float, float]:
+    """Megabytes of this process in memory: all, and without files."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(dict(line.split(":", 1) for line in lines)["VmRSS"].split()[0]) * 1024 / 1e6
+    fields = dict(line.split(":", 1) for line in lines)
+    return tuple(int(fields[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "RssAnon"))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Row:
     p95: float
     recall: float
     probes: int
+    server: str
 
 
 def main() -> int:
@@ -81,11 +82,8 @@ def main() -> int:
     rows = [
         row for kind in options.kinds for size in options.sizes for row in measure(kind, size, options.probes)
     ]  # fmt: skip
-    with temporary_hub() as address, connect(address) as hub:
-        version = hub.execute("SELECT current_setting('server_version'), extversion FROM pg_extension "
-                              "WHERE extname = 'vector'").fetchone()  # fmt: skip
     text = (
-        f"PostgreSQL {version[0]}, pgvector {version[1]}, faiss {faiss.__version__}, {cpu_model()}. HNSW of PostgreSQL "
+        f"{rows[0].server}, faiss {faiss.__version__}, {cpu_model()}. HNSW of PostgreSQL "
         f"and of faiss: {LINKS} links, {CONSTRUCTION} candidates to build and {BREADTH} to search.\n"
     )
     write_results(options.out, f"{text}\n{format_rows(rows)}", [asdict(row) for row in rows])
@@ -101,9 +99,13 @@ def measure(kind: Kind, size: int, probes: int) -> list[Row]:
         with stage(f"{kind}, {size:,}: write"):
             fill(hub, vectors, each)
         engines = [*engines_of_postgres(hub, address, size, opened), *engines_of_faiss(vectors, each)]
+        server = hub.execute(
+            "SELECT format('PostgreSQL %s, pgvector %s', current_setting('server_version'), extversion) "
+            "FROM pg_extension WHERE extname = 'vector'"
+        ).fetchone()[0]
         with stage(f"{kind}, {size:,}: search") as line:
             return [
-                Row(kind, size, engine.name, engine.seconds, engine.megabytes, *times, recall, count)
+                Row(kind, size, engine.name, engine.seconds, engine.megabytes, *times, recall, count, server)
                 for engine, (times, recall, count) in zip(
                     engines, alternate(engines, asked, right, line.advance), strict=True
                 )

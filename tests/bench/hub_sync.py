@@ -11,7 +11,8 @@ boards with real galleries.
                board has the person: 20 boards that follow the hub in threads, as `rkface run` does
   idle         statements that a board sends in a minute in which nothing happens, with its heartbeat
   memory       growth of a process with all modules of the service and a gallery, when it begins to follow the hub: the
-               packages of the extra are loaded, and a connection is open
+               packages of the extra are loaded, and a connection is open. The console of a service (rkface[web])
+               already loads a part of what they need
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ SAMPLES = 3  # of each person
 
 @dataclass(frozen=True)
 class Figures:
-    """``visible``: p50 and p95. Seconds, statements a second of one board, and megabytes."""
+    """``visible``: p50 and p95. Seconds, statements a second of one board, and megabytes (``measure_memory``)."""
 
     people: int
     first_sync: float
     boards: int
     visible: tuple[float, float]
     idle: float
-    memory: float
+    memory: tuple[float, float]
+    memory_with_console: tuple[float, float]
 
 
 def main() -> int:
@@ -68,11 +70,16 @@ def main() -> int:
         [f"one enrollment visible on {figures.boards} boards, p50", f"{figures.visible[0]:.2f} s", ""],
         [f"one enrollment visible on {figures.boards} boards, p95", f"{figures.visible[1]:.2f} s", "2 s"],
         ["statements of an idle board", f"{figures.idle:.2f} a second", "1 a second"],
-        ["memory of a board's service", f"{figures.memory:+.1f} MB", "+10 MB"],
+        ["memory of a service without console", words_of(figures.memory), "+10 MB"],
+        ["memory of a service with console", words_of(figures.memory_with_console), "+10 MB"],
     ]
     text = "\n".join(format_table(["", "measured", "goal"], rows))
     write_results(options.out, f"{cpu_model()}\n\n{text}\n", asdict(figures))
     return 0
+
+
+def words_of(memory: tuple[float, float]) -> str:
+    return f"{memory[0]:+.1f} MB, {memory[1]:+.1f} MB without files of libraries"
 
 
 def measure(options: Namespace) -> Figures:
@@ -89,14 +96,15 @@ def measure(options: Namespace) -> Figures:
         with connect(address) as hub:
             boards = [new_board(hub, address, f"door-{number}") for number in range(options.boards)]
         with stage("memory"):
-            memory = measure_memory(new_address(address, "memory"), folder)
+            memory = measure_memory(new_address(address, "bare"), folder)
+            beside = measure_memory(new_address(address, "console"), folder, "console")
         with follow(boards, Path(folder)) as galleries:
             with stage("visible") as line:
                 times = measure_visible(galleries, options.enrolled, line.advance)
             with stage("idle"):
                 idle = count_idle_statements(address) / options.boards / MINUTE
     visible = float(np.percentile(times, 50)), float(np.percentile(times, 95))
-    return Figures(options.people, first, options.boards, visible, idle, memory)
+    return Figures(options.people, first, options.boards, visible, idle, memory, beside)
 
 
 def new_address(address: str, name: str) -> str:
@@ -171,10 +179,12 @@ def count_idle_statements(address: str) -> int:
     return sum(line.startswith("rkface_board_") and " LOG:  " in line for line in lines)
 
 
-def measure_memory(address: str, folder: str) -> float:
-    """MB by which a process like the service grows when it follows the hub."""
-    program = [sys.executable, str(Path(__file__).with_name("hub_memory.py")), address, folder]
-    return float(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
+def measure_memory(address: str, folder: str, *console: str) -> tuple[float, float]:
+    """MB by which a process like the service grows when it follows the hub: all, and without files of libraries."""
+    program = [sys.executable, str(Path(__file__).with_name("hub_memory.py")), address, folder, *console]
+    said = subprocess.run(program, check=True, capture_output=True, text=True).stdout
+    whole, own = map(float, said.split())
+    return whole, own
 
 
 def wait_until(condition) -> None:
