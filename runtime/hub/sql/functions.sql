@@ -226,10 +226,10 @@ BEGIN
     IF jsonb_typeof(NEW.state -> 'blind') = 'array' THEN
         UPDATE silence SET ended = NEW.seen WHERE board = NEW.board AND camera <> '' AND ended IS NULL
             AND NOT NEW.state -> 'blind' ? camera;
-        INSERT INTO silence SELECT NEW.board, name, CASE WHEN is_pause THEN NEW.seen ELSE heard END, NULL
+        INSERT INTO silence SELECT DISTINCT NEW.board, name, CASE WHEN is_pause THEN NEW.seen ELSE heard END, NULL::timestamptz
             FROM jsonb_array_elements_text(NEW.state -> 'blind') AS blind (name)
-            WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM silence
-                WHERE silence.board = NEW.board AND camera = name AND ended IS NULL);
+            WHERE length(name) BETWEEN 1 AND 300 AND NOT EXISTS (SELECT 1 FROM silence
+                WHERE silence.board = NEW.board AND camera = name AND ended IS NULL) LIMIT 100;
     END IF;
     RETURN NULL;
 END $$;
