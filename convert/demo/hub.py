@@ -66,8 +66,8 @@ class DemoBoard:
     address: str
 
 
-class Stopped(Exception):
-    """Somebody wants the demo to end."""
+class Stopped(BaseException):
+    """Somebody wants the demo to end. Not an Exception: no library may take it for an error of its own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
