@@ -40,7 +40,7 @@ class FrameGate:
         self.skipped = 0  # frames
         self.side = 0  # pixels of the longest side of the detector's input; 0: not known
         self._rate, self._idle_rate, self._calm, self._motion = rate, idle_rate, calm, motion
-        self._tracking = False
+        self._tracking = self._confirming = False
         self._busy_until = -np.inf
         self._due = -np.inf  # when the last detection was due
         self._last = -np.inf  # time of the last frame
@@ -71,9 +71,10 @@ class FrameGate:
         """
         return self.side if self.state == "idle" else 0
 
-    def set_tracked_faces(self, count: int) -> None:
-        """Report how many faces are tracked now (``Watcher.tracked_faces``)."""
-        self._tracking = count > 0
+    def set_tracked_faces(self, count: int, new: int = 0) -> None:
+        """Report how many faces are tracked now (``Watcher.tracked_faces``), and how many of the last frame are not yet
+        known to be faces (``Watcher.new_faces``): the next look at these comes as early as at tracked ones."""
+        self._tracking, self._confirming = count > 0, new > 0
 
     def is_due(self, now: float) -> bool:
         """Return whether a frame captured at ``now`` (seconds) is wanted: only then must it be decoded. Times must come
@@ -83,7 +84,7 @@ class FrameGate:
         self._last = now
         if self._tracking:
             self._busy_until = now + self._calm
-        interval = 1 / (self._rate if now < self._busy_until else self._idle_rate)
+        interval = 1 / (self._rate if self._confirming or now < self._busy_until else self._idle_rate)
         # Half a frame of a fast camera too early is on time. Otherwise 30 frames per second would become 10, not 15.
         if self._due + interval - now > min(interval / 2, 0.02):
             self.skipped += 1

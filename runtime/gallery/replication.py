@@ -37,16 +37,18 @@ def apply_changes(
     settings: Mapping[str, str],
 ) -> None:
     """Write the people ``put``, delete those who are ``gone`` from this site, and delete and remember those who were
-    ``erased`` (ids), all in one transaction with ``settings`` (rows of the table ``setting``).
+    ``erased`` (ids; also those into whom they were merged here), all in one transaction with ``settings`` (rows of the
+    table ``setting``).
 
-    Somebody whom this gallery has forgotten is not brought back: the hub is about to hear of it. Samples that were
-    added here and that the hub did not get yet (``read_unsent``) stay. A local person with
+    Somebody whom this gallery has forgotten or merged is not brought back: the hub is about to hear of it. Samples that
+    were added here and that the hub did not get yet (``read_unsent``) stay. A local person with
     the name of another one from the hub gets a number behind the name: two people are never merged silently. Call
     ``backup.finish`` afterwards if somebody was deleted. Raises InputError for embeddings of another model; nothing was
     written then.
     """
     now = time.time()
     with gallery.transaction() as database:
+        erased = {*erased, *_targets(database, erased)}
         for id in (*gone, *erased):
             deleted = database.execute("DELETE FROM person WHERE id = ?", [id]).rowcount
             if id in erased:
@@ -54,7 +56,7 @@ def apply_changes(
                 database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, id])
             if deleted:
                 database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
-        here = {id for (id,) in database.execute("SELECT id FROM former WHERE person IS NULL")}
+        here = {id for (id,) in database.execute("SELECT id FROM former")}
         unsent = _read_unsent(database)
         for person in put:
             if person.id not in here:
@@ -73,6 +75,12 @@ def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
             if sample in numbers:
                 found.setdefault(person, set()).add(sample)
     return found
+
+
+def _targets(database: sqlite3.Connection, people: Collection[str]) -> set[str]:
+    """The ids into whom some of ``people`` were merged here: they are the same people."""
+    merged = database.execute("SELECT id, person FROM former WHERE person IS NOT NULL").fetchall()
+    return {target for id, target in merged if id in people}
 
 
 def list_people_of_hub(gallery: Gallery) -> list[Person]:
@@ -114,8 +122,8 @@ def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collect
         "changed = ?4",
         [person.id, name, text, now],
     )
-    wanted = {_content(sample): sample for sample in person.samples}
-    own = {sample.id: _content(sample) for sample in (select_samples(gallery, person.id) if known else ())}
+    wanted = {sample_content(sample): sample for sample in person.samples}
+    own = {sample.id: sample_content(sample) for sample in (select_samples(gallery, person.id) if known else ())}
     for id, content in own.items():
         if content not in wanted and id not in unsent:
             database.execute("DELETE FROM sample WHERE id = ?", [id])
@@ -142,6 +150,6 @@ def _make_room(gallery: Gallery, id: str, name: str, now: float) -> None:
         gallery.database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [free, now, other.id])
 
 
-def _content(sample: Sample) -> tuple[object, ...]:
+def sample_content(sample: Sample) -> tuple[object, ...]:
     """What makes two samples the same one."""
     return embedding_to_bytes(sample.embedding), sample.identity

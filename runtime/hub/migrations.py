@@ -4,7 +4,7 @@ All of them are in the schema ``rkface``, so that the database can have tables o
 a program that writes people with SQL, and knows nothing of rkface, has told all boards.
 
 The folder ``sql`` has the statements. ``NNN_NAME.sql`` migrates the tables to version NNN; a released file never
-changes. ``functions.sql`` and ``rights.sql`` are written again by each ``rkface hub init``; a change there that other
+changes. The files without a number are written again by each ``rkface hub init``; a change there that other
 programs need goes with a new number.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OLDEST_SERVER, OLDEST_VECTOR = 150_000, (0, 7)
 LOCK = 0x726B6661  # of the migrations, as an advisory lock
 ADMIN, BOARD = "rkface_admin", "rkface_board"
-REPEATED = ("functions.sql", "rights.sql")
+REPEATED = ("functions.sql", "changes_of_boards.sql", "rights.sql")
 
 
 def migrate(connection: psycopg.Connection[Any]) -> int:

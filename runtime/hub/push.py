@@ -14,6 +14,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import note_sent, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
+from .push_changes import notice_restored, push_merged, push_name, push_removed, read_known
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
@@ -25,28 +26,44 @@ NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a l
 
 
 def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN) -> list[str]:
-    """Enroll at the hub whom this gallery has and the hub does not, add samples that were added here, and forget there
-    whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must decide.
+    """Enroll at the hub whom this gallery has and the hub does not, add and remove samples, rename and merge people as
+    here, and forget there whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must
+    decide.
     ``embeddings``: how those of the hub are written (``open_embeddings``).
 
     Call it before ``sync``, which makes this gallery equal to the hub.
     """
+    notice_restored(hub, gallery)
     with hub_errors(), hub.transaction():
         erased = {person for (person,) in hub.execute("SELECT person FROM rkface.change WHERE kind = 'erased'")}
         for person in backup.forgotten(gallery).keys() - erased:  # also somebody of whom only events told the hub
             hub.execute("SELECT rkface.forget(%s)", [person])
-        known = {person for (person,) in hub.execute("SELECT id FROM rkface.person")}
+    known = read_known(hub, gallery)
     unsent, sent, waiting = read_unsent(gallery), set[int](), list[str]()
     for one in gallery.people():
-        if one.id in known and one.id not in unsent:
+        there = known.get(one.id)
+        if there is not None and not there.seen and one.id not in unsent:
             continue
-        samples = [found for found in gallery.samples(one) if one.id not in known or found.id in unsent[one.id]]
+        if there is None:
+            samples = gallery.samples(one)
+        else:
+            new = unsent.get(one.id, set[int]())
+            samples = [found for found in gallery.samples(one) if found.id in new] if new else []
+            if there.seen and there.samples != one.samples - len(samples):
+                kept = [found for found in gallery.samples(one) if found.id not in new]
+                samples += push_removed(hub, one, kept, embeddings, gallery.identity)
+            if there.seen and there.name != one.name and not push_name(hub, one, there):
+                waiting.append(one.id)
+            if not samples:
+                continue
         if _enroll(hub, one, samples, embeddings):
             sent |= {found.id for found in samples}
         else:
             waiting.append(one.id)
+    push_merged(hub, gallery)
     if sent:
         note_sent(gallery, sent)
+    gallery.lease.note_told()
     return sorted(waiting)
 
 

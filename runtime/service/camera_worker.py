@@ -124,7 +124,7 @@ class CameraWorker:
         self.processed += 1
         self.dropped += result.dropped
         if self._gate is not None:
-            self._gate.set_tracked_faces(watcher.tracked_faces)
+            self._gate.set_tracked_faces(watcher.tracked_faces, watcher.new_faces)
         since_capture = self._clock() - result.frame.time
         self._latencies.append(result.waited + result.took if self._every else since_capture)
         with self._result_noted:

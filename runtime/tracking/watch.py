@@ -91,7 +91,8 @@ def watch_results(
         else:
             yield from watchers[frame.source].update(frame, result.faces)
             if gates and frame.source in gates:
-                gates[frame.source].set_tracked_faces(watchers[frame.source].tracked_faces)
+                watcher = watchers[frame.source]
+                gates[frame.source].set_tracked_faces(watcher.tracked_faces, watcher.new_faces)
         for source, watcher in watchers.items():
             if source != frame.source:
                 yield from watcher.tick()

@@ -204,6 +204,12 @@ class Watcher:
         tracks = self._tracks
         return 0 if tracks is None else int(tracks.confirmed.sum())
 
+    @property
+    def new_faces(self) -> int:
+        """The number of faces that were seen too rarely to be tracked: some of them are false detections."""
+        tracks = self._tracks
+        return 0 if tracks is None else int((~tracks.confirmed).sum())
+
     def visible_faces(self) -> tuple[VisibleFace, ...]:
         """Return the faces that are tracked now."""
         with self._lock:

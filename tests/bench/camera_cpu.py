@@ -143,7 +143,7 @@ def measure_stages(
         timed("check", lambda: (is_black(image), check.note(image, moment)))  # noqa: B023
         found = timed("detect", lambda: pipeline.detect(image, rules.doubtful))  # noqa: B023
         timed("track", lambda: watcher.update(frame, found))  # noqa: B023
-        gate.set_tracked_faces(watcher.tracked_faces)
+        gate.set_tracked_faces(watcher.tracked_faces, watcher.new_faces)
         if watched:
             timed("console", lambda: jpegs.jpeg(frame))  # noqa: B023
     stream.close()

@@ -33,19 +33,27 @@ CREATE OR REPLACE TRIGGER changed AFTER UPDATE ON person FOR EACH ROW EXECUTE FU
 CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON sample FOR EACH ROW EXECUTE FUNCTION sample_changed();
 CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON stay FOR EACH ROW EXECUTE FUNCTION stay_changed();
 
--- A person who is deleted with SQL is erased, too.
+-- A person who is deleted with SQL is erased, too, with all who were merged into this one: backups may have them. Who
+-- was just merged into somebody else is not.
 CREATE OR REPLACE FUNCTION person_erased() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO rkface.tombstone VALUES (OLD.id) ON CONFLICT DO NOTHING;
-    PERFORM rkface.note_change(OLD.id, site, 'erased') FROM rkface.change WHERE person = OLD.id ORDER BY site;
+    IF EXISTS (SELECT 1 FROM rkface.merged WHERE person = OLD.id) THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO rkface.tombstone SELECT OLD.id UNION SELECT person FROM rkface.merged WHERE target = OLD.id
+        ON CONFLICT DO NOTHING;
+    PERFORM rkface.note_change(person, site, 'erased') FROM rkface.change
+        WHERE person = OLD.id OR person IN (SELECT merged.person FROM rkface.merged WHERE target = OLD.id)
+        ORDER BY site, person;
     UPDATE rkface.event SET body = rkface.without_match(body) WHERE rkface.named_person(body) = OLD.id;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER erased AFTER DELETE ON person FOR EACH ROW EXECUTE FUNCTION person_erased();
 CREATE OR REPLACE FUNCTION refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM rkface.tombstone WHERE person = NEW.id) THEN
-        RAISE EXCEPTION 'this person was erased: an erased id is never used again' USING ERRCODE = '23505';
+    IF EXISTS (SELECT 1 FROM rkface.tombstone WHERE person = NEW.id)
+            OR EXISTS (SELECT 1 FROM rkface.merged WHERE person = NEW.id) THEN
+        RAISE EXCEPTION 'this person was erased or merged: the id is never used again' USING ERRCODE = '23505';
     END IF;
     RETURN NEW;
 END $$;
@@ -73,8 +81,13 @@ CREATE OR REPLACE TRIGGER sealed BEFORE INSERT OR UPDATE OF embedding, sealed ON
 CREATE OR REPLACE FUNCTION anonymize_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = rkface, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
+    IF octet_length(NEW.body::text) > 262144 OR octet_length(NEW.id) > 1000 THEN
+        RAISE EXCEPTION 'an event has at most 256 KiB' USING ERRCODE = '22023';
+    ELSIF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
         NEW.body := rkface.without_match(NEW.body);
+    ELSIF EXISTS (SELECT 1 FROM merged WHERE person = rkface.named_person(NEW.body)) THEN
+        NEW.body := rkface.with_person(NEW.body,
+            (SELECT target FROM merged WHERE person = rkface.named_person(NEW.body)));
     END IF;
     RETURN NEW;
 END $$;
@@ -105,6 +118,7 @@ BEGIN
     IF EXISTS (SELECT 1 FROM tombstone WHERE person = person_id) THEN
         RETURN true;  -- erased meanwhile; the board hears of it at its next sync
     END IF;
+    person_id := coalesce((SELECT target FROM merged WHERE merged.person = person_id), person_id);
     -- The board put a number behind the name of somebody who waits for a decision. Another name is a decision.
     SELECT name INTO waiting FROM review WHERE review.person = person_id AND board = my_board();
     IF starts_with(person_name, waiting || ' (') THEN
@@ -145,6 +159,9 @@ BEGIN
     ELSIF my_site() IS NULL THEN
         RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
     END IF;
+    -- Who was merged into somebody else is that person, unless the board was told to forget somebody of another site.
+    person_id := coalesce((SELECT target FROM merged WHERE merged.person = person_id
+        AND EXISTS (SELECT 1 FROM change WHERE change.person = person_id AND change.site = my_site())), person_id);
     DELETE FROM review WHERE review.person = person_id AND board = my_board();
     -- Also somebody who has moved away since the board was told to forget.
     DELETE FROM person WHERE id = person_id
@@ -166,12 +183,14 @@ SET search_path = rkface, pg_temp AS $$
 DECLARE now_here double precision := extract(epoch FROM now());
 BEGIN
     IF TG_OP = 'UPDATE' THEN  -- somebody was erased
-        UPDATE appearance SET person = NEW.body #>> '{match,person}' WHERE event = NEW.id;
-    ELSIF NEW.body ->> 'schema' = 'rkface.appearance' AND NEW.body ->> 'id' <> ''
-            AND NEW.body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(NEW.body -> 'started') = 'number'
+        UPDATE appearance SET person = substring(NEW.body #>> '{match,person}' FROM '^[0-9a-f]{32}$')
+            WHERE event = NEW.id;
+    ELSIF NEW.body ->> 'schema' = 'rkface.appearance' AND length(NEW.body ->> 'id') BETWEEN 1 AND 100
+            AND (NEW.body ->> 'started')::float8 >= 0 AND NEW.body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(NEW.body -> 'started') = 'number'
             AND jsonb_typeof(NEW.body -> 'best') = 'number' AND jsonb_typeof(NEW.body -> 'ended') = 'number' THEN
         INSERT INTO appearance VALUES (
-            NEW.board, NEW.body ->> 'id', NEW.id, coalesce(NEW.body ->> 'source', ''), NEW.body #>> '{match,person}',
+            NEW.board, NEW.body ->> 'id', NEW.id, left(coalesce(NEW.body ->> 'source', ''), 300),
+            substring(NEW.body #>> '{match,person}' FROM '^[0-9a-f]{32}$'),
             least((NEW.body ->> 'started')::float8, now_here),
             least(greatest((NEW.body ->> 'started')::float8, (NEW.body ->> 'best')::float8,
                 (NEW.body ->> 'ended')::float8), now_here),
@@ -209,10 +228,10 @@ BEGIN
     IF jsonb_typeof(NEW.state -> 'blind') = 'array' THEN
         UPDATE silence SET ended = NEW.seen WHERE board = NEW.board AND camera <> '' AND ended IS NULL
             AND NOT NEW.state -> 'blind' ? camera;
-        INSERT INTO silence SELECT NEW.board, name, CASE WHEN is_pause THEN NEW.seen ELSE heard END, NULL
+        INSERT INTO silence SELECT DISTINCT NEW.board, name, CASE WHEN is_pause THEN NEW.seen ELSE heard END, NULL::timestamptz
             FROM jsonb_array_elements_text(NEW.state -> 'blind') AS blind (name)
-            WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM silence
-                WHERE silence.board = NEW.board AND camera = name AND ended IS NULL);
+            WHERE length(name) BETWEEN 1 AND 300 AND NOT EXISTS (SELECT 1 FROM silence
+                WHERE silence.board = NEW.board AND camera = name AND ended IS NULL) LIMIT 100;
     END IF;
     RETURN NULL;
 END $$;

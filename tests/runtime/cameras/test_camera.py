@@ -465,6 +465,16 @@ def test_a_gate_is_slower_while_nobody_is_there_and_speeds_up_at_once():
     assert count_accepted(gate, 10, start=14) == pytest.approx(20, abs=2)
 
 
+def test_a_face_that_was_seen_once_is_looked_at_again_soon_and_only_once_if_it_is_not_a_face():
+    gate, looks, image = FrameGate(rate=15, idle_rate=5), [], picture(3)
+    for number in range(60):
+        if passes(gate, Frame(image, number, number / 30)):
+            looks.append(number)
+            gate.set_tracked_faces(0, new=int(len(looks) == 4))  # a false detection
+    assert np.diff(looks[3:6]).tolist() == [2, 6] and gate.state == "idle"
+    assert set(np.diff(looks[5:])) == {6}
+
+
 def test_a_picture_without_motion_is_accepted_every_few_seconds():
     random = np.random.default_rng(0)
     noisy = [(picture(5, 640, 360) + random.integers(0, 9, (360, 640, 3))).astype(np.uint8) for _ in range(30)]

@@ -37,7 +37,7 @@ class Simulation:
 
     def run(self, seconds):
         until = self.now + seconds
-        watcher = SimpleNamespace(tracked_faces=self.faces, visible_faces=lambda: ())
+        watcher = SimpleNamespace(tracked_faces=self.faces, new_faces=0, visible_faces=lambda: ())
 
         def submit(frame):
             if self.now >= self.free:
