@@ -48,7 +48,7 @@ def apply_changes(
     """
     now = time.time()
     with gallery.transaction() as database:
-        erased = {*erased, *_targets(database, erased)}
+        erased = with_targets(gallery, erased)
         for id in (*gone, *erased):
             deleted = database.execute("DELETE FROM person WHERE id = ?", [id]).rowcount
             if id in erased:
@@ -77,10 +77,10 @@ def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
     return found
 
 
-def _targets(database: sqlite3.Connection, people: Collection[str]) -> set[str]:
-    """The ids into whom some of ``people`` were merged here: they are the same people."""
-    merged = database.execute("SELECT id, person FROM former WHERE person IS NOT NULL").fetchall()
-    return {target for id, target in merged if id in people}
+def with_targets(gallery: Gallery, people: Collection[str]) -> set[str]:
+    """The ids of ``people``, and of those into whom some of them were merged here: they are the same people."""
+    merged = gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL") if people else ()
+    return {*people, *(target for id, target in merged if id in people)}
 
 
 def list_people_of_hub(gallery: Gallery) -> list[Person]:

@@ -10,7 +10,7 @@ from ..core.errors import InputError
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
-from ..gallery.replication import ReplicatedPerson, apply_changes
+from ..gallery.replication import ReplicatedPerson, apply_changes, with_targets
 from .connection import hub_errors, import_psycopg
 from .sealed import PLAIN, PlainEmbeddings
 
@@ -72,8 +72,9 @@ def sync(
         settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits, pulled.epoch)
         if pulled.more:
             settings = lease.advanced(pulled.revision, pulled.limits)
-        for person in gallery.people() if pulled.erased else ():
-            if person.id in pulled.erased:
+        erased = with_targets(gallery, pulled.erased)
+        for person in gallery.people() if erased else ():
+            if person.id in erased:
                 before(person)
         apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
         lease.read()

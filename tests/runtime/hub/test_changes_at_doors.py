@@ -119,7 +119,9 @@ def test_who_is_erased_at_the_hub_before_it_heard_of_a_merge_is_gone_with_the_ot
     bob = one.person("Bob").id
     one.merge(one.person("Bob"), one.person("Ada"))
     erase_person(hub, bob)
-    exchange(*doors)
+    told = []
+    sync(*doors[0], before=lambda person: told.append(person.name))
+    assert told == ["Ada"]  # while the samples are still there
     check(hub, doors, {})
 
 
