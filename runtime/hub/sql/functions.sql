@@ -33,6 +33,10 @@ CREATE OR REPLACE TRIGGER changed AFTER UPDATE ON person FOR EACH ROW EXECUTE FU
 CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON sample FOR EACH ROW EXECUTE FUNCTION sample_changed();
 CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON stay FOR EACH ROW EXECUTE FUNCTION stay_changed();
 
+-- Nobody writes an event about a person who is being erased or merged: it would not see yet that the person is gone, and
+-- would not be seen by who changes the events. ``anonymize_event`` has the other half.
+CREATE OR REPLACE FUNCTION wait_for_events(person_id text) RETURNS void LANGUAGE sql AS
+    'SELECT pg_advisory_xact_lock(hashtextextended(person_id, 0))';
 -- A person who is deleted with SQL is erased, too, with all who were merged into this one: backups may have them. Who
 -- was just merged into somebody else is not.
 CREATE OR REPLACE FUNCTION person_erased() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -40,6 +44,7 @@ BEGIN
     IF EXISTS (SELECT 1 FROM rkface.merged WHERE person = OLD.id) THEN
         RETURN NULL;
     END IF;
+    PERFORM rkface.wait_for_events(OLD.id);
     INSERT INTO rkface.tombstone SELECT OLD.id UNION SELECT person FROM rkface.merged WHERE target = OLD.id
         ON CONFLICT DO NOTHING;
     PERFORM rkface.note_change(person, site, 'erased') FROM rkface.change
@@ -81,6 +86,7 @@ CREATE OR REPLACE TRIGGER sealed BEFORE INSERT OR UPDATE OF embedding, sealed ON
 CREATE OR REPLACE FUNCTION anonymize_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = rkface, pg_temp AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(rkface.named_person(NEW.body), 0));  -- without a person: nothing
     IF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
         NEW.body := rkface.without_match(NEW.body);
     ELSIF EXISTS (SELECT 1 FROM merged WHERE person = rkface.named_person(NEW.body)) THEN
@@ -102,7 +108,7 @@ SET search_path = rkface, pg_temp AS
 -- Samples are (identity, embedding or sealed, quality, source). Returns whether the hub took the person; if not, see review.
 CREATE OR REPLACE FUNCTION enroll(person_id text, person_name text, details jsonb, samples jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
-DECLARE at_site text := my_site(); own text; waiting text;
+DECLARE at_site text := my_site(); own text; waiting text; numbers int;
 BEGIN
     IF at_site IS NULL THEN
         RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
@@ -112,6 +118,12 @@ BEGIN
     SELECT value INTO own FROM setting WHERE name = 'identity';
     IF EXISTS (SELECT 1 FROM jsonb_array_elements(samples) one WHERE one ->> 'identity' <> own) THEN
         RAISE EXCEPTION 'the embeddings are of another model than those of the hub' USING ERRCODE = '22023';
+    END IF;
+    -- One embedding that cannot be compared would end each search, of everybody.
+    SELECT vector_dims(embedding) INTO numbers FROM sample WHERE identity = own AND embedding IS NOT NULL LIMIT 1;
+    IF EXISTS (SELECT 1 FROM jsonb_array_elements(samples) one WHERE vector_dims((one ->> 'embedding')::vector) <> numbers
+            OR vector_norm((one ->> 'embedding')::vector) = 0) THEN
+        RAISE EXCEPTION 'an embedding cannot be compared with those of the hub' USING ERRCODE = '22023';
     END IF;
     IF EXISTS (SELECT 1 FROM tombstone WHERE person = person_id) THEN
         RETURN true;  -- erased meanwhile; the board hears of it at its next sync
@@ -164,6 +176,7 @@ BEGIN
     -- Also somebody who has moved away since the board was told to forget.
     DELETE FROM person WHERE id = person_id
         AND EXISTS (SELECT 1 FROM change WHERE change.person = person_id AND change.site = my_site());
+    PERFORM wait_for_events(person_id);  -- behind the deletion, as in ``person_erased``: no two wait for each other
     IF NOT EXISTS (SELECT 1 FROM person WHERE id = person_id) THEN  -- or the hub never took this person
         INSERT INTO tombstone VALUES (person_id) ON CONFLICT DO NOTHING;
         IF NOT EXISTS (SELECT 1 FROM change WHERE change.person = person_id AND change.site = my_site()) THEN
@@ -187,9 +200,9 @@ BEGIN
             AND jsonb_typeof(NEW.body -> 'best') = 'number' AND jsonb_typeof(NEW.body -> 'ended') = 'number' THEN
         INSERT INTO appearance VALUES (
             NEW.board, NEW.body ->> 'id', NEW.id, coalesce(NEW.body ->> 'source', ''), NEW.body #>> '{match,person}',
-            least((NEW.body ->> 'started')::float8, now_here),
-            least(greatest((NEW.body ->> 'started')::float8, (NEW.body ->> 'best')::float8,
-                (NEW.body ->> 'ended')::float8), now_here),
+            greatest(0, least((NEW.body ->> 'started')::float8, now_here)),  -- calendars end
+            greatest(0, least(greatest((NEW.body ->> 'started')::float8, (NEW.body ->> 'best')::float8,
+                (NEW.body ->> 'ended')::float8), now_here)),
             NEW.body ->> 'stage' <> 'end')
         ON CONFLICT (board, id) DO UPDATE SET event = excluded.event, source = excluded.source,
             person = excluded.person, started = excluded.started, last = excluded.last, lasts = excluded.lasts

@@ -121,6 +121,14 @@ def test_a_board_with_a_clock_a_year_ahead_makes_no_journey_of_the_future(doors)
     assert journey.started <= journey.last <= time.time() + 5
 
 
+@pytest.mark.parametrize("started", [-1e300, -1e12])
+def test_a_time_that_no_calendar_has_breaks_neither_the_command_nor_pages(doors, database, capsys, started):
+    send(doors, "door-1", *appearances([(PEOPLE[0], "door", started, 5.0, True)]))
+    assert main(["hub", "journeys", "--hub", database]) == 0
+    assert "Ada: 1970-01-01" in capsys.readouterr().out
+    assert [one.name for one in pages(doors)] == ["Ada"]
+
+
 def test_a_board_sees_and_writes_neither_appearances_nor_silences(hub, board):
     import psycopg
 
