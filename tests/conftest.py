@@ -14,6 +14,7 @@ import pytest
 
 from .cpu_seconds import CpuSeconds
 from .memory_folder import use_memory
+from .native_calls import patch_callers
 
 use_memory()
 os.environ["LANGUAGE"] = "C"  # argparse would look for the translation of each word, in half of the time of a command
@@ -72,6 +73,14 @@ def toolkit():
     """Skips the test if rknn-toolkit2 is not installed. It is not imported: that takes seconds."""
     if find_spec("rknn") is None:
         pytest.skip("rknn-toolkit2 is not installed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def native_calls_once():
+    """The same model goes through native code once in a process of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch_callers(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,10 +29,10 @@ from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.embedded import embedded_address
 from rkface.runtime.hub.migrations import migrate
-from rkface.runtime.hub_console.app import open_hub_console
 
 SITE, LEASE = "demo", 7 * 86_400.0
 STOP_SECONDS = 20.0  # until a board that does not stop is killed
+PORTS = "make demo-hub OPTIONS='--ports HUB DOOR1 DOOR2'"
 LOG_LINES = 15  # of a board that ended, which are shown
 
 GUIDE = """
@@ -66,8 +66,8 @@ class DemoBoard:
     address: str
 
 
-class Stopped(Exception):
-    """Somebody wants the demo to end."""
+class Stopped(BaseException):
+    """Somebody wants the demo to end. Not an Exception: no library may take it for an error of its own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, opened: ExitStack) -> None:
+    from rkface.runtime.hub_console.app import open_hub_console  # takes seconds: Ctrl-C must work meanwhile
+    from rkface.runtime.web.listening import WhereToSet, listen
+
+    for port in options.ports:
+        listen("127.0.0.1", port, WhereToSet(f"with {PORTS}", "", "")).close()
     folder = _make_folder()
     hub_port, *ports = options.ports
     with stage("starting the database"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from .hub_boards import add_board, boards, init, revoke
+from .hub_conflicts import conflicts, decide
 from .hub_encrypt import encrypt
 from .hub_journeys import attendance, journeys
 from .hub_leave import leave
@@ -45,6 +46,8 @@ def hub(parser: ArgumentParser) -> None:
             move,
             erase,
             erased,
+            conflicts,
+            decide,
             leave,
             search,
             index,

@@ -26,6 +26,7 @@ from .schema import gallery_errors
 # Rows of the table ``setting``. A gallery with a clock is a replica.
 PREFIX = "hub."
 REVISION, SYNCED, SECONDS, CLOCK, LIMITS = (PREFIX + name for name in ("revision", "synced", "lease", "clock", "stay"))
+EPOCH, OLDER = PREFIX + "epoch", PREFIX + "older"  # see ``notice_restored``
 LEAVING = PREFIX + "leaving"  # see ``leave_hub``
 SAVE_EVERY = 60.0  # seconds between two writes of the clock
 
@@ -38,12 +39,14 @@ log = logging.getLogger("rkface.gallery")
 @dataclass(frozen=True)
 class _Terms:
     """What is stored. ``revision``: the last change that the gallery has; ``synced`` (time of the steady clock) and
-    ``seconds``: when the lease began, and how long it is."""
+    ``seconds``: when the lease began, and how long it is; ``epoch`` and ``older``: see ``notice_restored``."""
 
     revision: int = 0
     synced: float = -math.inf
     seconds: float = 0.0
     limits: Limits = field(default_factory=dict)
+    epoch: str = ""
+    older: bool = False
 
 
 class Lease:
@@ -103,6 +106,31 @@ class Lease:
         """The last change that the gallery has; 0 before the first one."""
         return (self._read_terms() or _Terms()).revision
 
+    @property
+    def hub_is_older(self) -> bool:
+        """Whether the hub was restored to an older state, and does not know yet what this gallery knows."""
+        return (self._read_terms() or _Terms()).older
+
+    def notice_restored(self, epoch: str, last: int) -> None:
+        """Start again from the first change if the hub is another database than at the last sync (``epoch``), or if
+        its ``last`` change is older than one that this gallery has: the hub was restored from a backup."""
+        terms = self._read_terms() or _Terms()
+        ahead = terms.revision > last
+        if not ahead and terms.epoch in ("", epoch):
+            return
+        log.warning("%s: the hub was restored from a backup, or moved: comparing everybody", self._gallery.path)
+        with self._gallery.transaction() as database:
+            rows = [(REVISION, "0"), (EPOCH, epoch), *([(OLDER, "1")] if ahead else [])]
+            database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", rows)
+        self.read()
+
+    def note_told(self) -> None:
+        """The hub knows what this gallery knows."""
+        if self.hub_is_older:
+            with self._gallery.transaction() as database:
+                database.execute("DELETE FROM setting WHERE name = ?", [OLDER])
+            self.read()
+
     def may_name(self, person: str) -> bool:
         """Whether the gallery may say that somebody is ``person`` (an id)."""
         terms = self._read_terms()
@@ -128,13 +156,14 @@ class Lease:
                         self._gallery.path)  # fmt: skip
         return left
 
-    def renewed(self, revision: int, seconds: float, limits: Limits) -> dict[str, str]:
+    def renewed(self, revision: int, seconds: float, limits: Limits, epoch: str) -> dict[str, str]:
         """The settings to store in the transaction that applies the changes up to ``revision``. ``read`` follows."""
         self._read_terms()
         with self._lock:
             now = self._advance()
         return {
             **self.advanced(revision, limits),
+            EPOCH: epoch,
             SECONDS: repr(seconds),
             SYNCED: repr(now.now),
             CLOCK: json.dumps(asdict(now)),
@@ -191,8 +220,9 @@ def _parse(stored: Mapping[str, str]) -> _Terms | None:
         limits = {person: (start, end) for person, (start, end) in json.loads(stored.get(LIMITS, "{}")).items()}
         numbers = [one for pair in limits.values() for one in pair if one is not None]
         terms = _Terms(
-            int(stored.get(REVISION, "0")), float(stored.get(SYNCED, "-inf")), float(stored.get(SECONDS, "0")), limits
-        )
+            int(stored.get(REVISION, "0")), float(stored.get(SYNCED, "-inf")), float(stored.get(SECONDS, "0")), limits,
+            str(stored.get(EPOCH, "")), OLDER in stored,
+        )  # fmt: skip
         if read_clock(stored[CLOCK]) is None or any(type(one) not in (int, float) for one in numbers):
             raise ValueError
         if not terms.synced + terms.seconds < math.inf:  # also if it is no number

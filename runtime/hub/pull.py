@@ -32,6 +32,7 @@ class Pulled:
     revision  the last change in it
     more      whether there are later ones
     lease     seconds
+    epoch     which database it is (``Lease.notice_restored``)
     limits    when people of this site are valid, if not always: id → (from, until), seconds since 1970
     """
 
@@ -41,6 +42,7 @@ class Pulled:
     gone: tuple[str, ...]
     erased: tuple[str, ...]
     lease: float
+    epoch: str
     limits: dict[str, tuple[float | None, float | None]]
 
 
@@ -70,7 +72,7 @@ def sync(
     while True:
         pulled = pull(hub, lease.revision, embeddings)
         _check_identity(gallery, pulled)
-        settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits)
+        settings = lease.renewed(pulled.revision, pulled.lease, pulled.limits, pulled.epoch)
         if pulled.more:
             settings = lease.advanced(pulled.revision, pulled.limits)
         for person in gallery.people() if pulled.erased else ():
@@ -103,7 +105,7 @@ def pull(hub: Hub, revision: int, embeddings: PlainEmbeddings = PLAIN) -> Pulled
     psycopg = import_psycopg()
     with hub_errors(), hub.transaction():
         hub.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        row = hub.execute("SELECT rkface.my_lease()").fetchone()
+        row = hub.execute("SELECT rkface.my_lease(), epoch FROM rkface.standing()").fetchone()
         if row is None or row[0] is None:
             raise psycopg.errors.InvalidAuthorizationSpecification("the hub does not know this board, or revoked it")
         changes = hub.execute(
@@ -124,6 +126,7 @@ def pull(hub: Hub, revision: int, embeddings: PlainEmbeddings = PLAIN) -> Pulled
         tuple(ids["gone"]),
         tuple(ids["erased"]),
         float(row[0]),
+        str(row[1]),
         {person: (start, end) for person, start, end in limits},
     )
 

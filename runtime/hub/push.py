@@ -14,7 +14,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import note_sent, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
-from .push_changes import push_merged, push_name, push_removed, read_known
+from .push_changes import notice_restored, push_merged, push_name, push_removed, read_known
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
 
     Call it before ``sync``, which makes this gallery equal to the hub.
     """
+    notice_restored(hub, gallery)
     with hub_errors(), hub.transaction():
         erased = {person for (person,) in hub.execute("SELECT person FROM rkface.change WHERE kind = 'erased'")}
         for person in backup.forgotten(gallery).keys() - erased:  # also somebody of whom only events told the hub
@@ -62,6 +63,7 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
     push_merged(hub, gallery)
     if sent:
         note_sent(gallery, sent)
+    gallery.lease.note_told()
     return sorted(waiting)
 
 

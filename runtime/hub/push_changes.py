@@ -31,6 +31,19 @@ class KnownPerson:
     seen: bool
 
 
+def notice_restored(hub: Hub, gallery: Gallery) -> None:
+    """Notice that the hub was restored from a backup since the last sync. If it is older than this gallery, the
+    differences are what the hub has lost."""
+    with hub_errors(), hub.transaction():
+        row = hub.execute("SELECT epoch, last FROM rkface.standing()").fetchone()
+    assert row is not None
+    (epoch, last), known = row, gallery.lease.revision
+    gallery.lease.notice_restored(epoch, last)
+    if known > last:
+        with hub_errors(), hub.transaction():
+            hub.execute("SELECT rkface.notice_restored(%s)", [known])
+
+
 def read_known(hub: Hub, gallery: Gallery) -> dict[str, KnownPerson]:
     """The people of this site at the hub, by id."""
     with hub_errors(), hub.transaction():
@@ -38,7 +51,11 @@ def read_known(hub: Hub, gallery: Gallery) -> dict[str, KnownPerson]:
             "SELECT id, name, (SELECT count(*) FROM rkface.sample WHERE sample.person = person.id), change.revision "
             "FROM rkface.person JOIN rkface.change ON change.person = person.id",
         ).fetchall()
-    return {id: KnownPerson(name, samples, revision <= gallery.lease.revision) for id, name, samples, revision in rows}
+    lease = gallery.lease
+    return {
+        id: KnownPerson(name, samples, lease.hub_is_older or revision <= lease.revision)
+        for id, name, samples, revision in rows
+    }
 
 
 def push_merged(hub: Hub, gallery: Gallery) -> None:

@@ -24,7 +24,7 @@ BATCH = (
 STREAMED = 2000  # rows that travel at once when all of a time are read
 STOP = (
     "appearance.id, board.site, board.id, appearance.source, appearance.person, "
-    "coalesce(person.name, (SELECT body #>> '{match,name}' FROM rkface.event WHERE id = event), ''), "
+    "coalesce(person.name, (SELECT left(body #>> '{match,name}', 300) FROM rkface.event WHERE id = event), ''), "
     "appearance.started, appearance.last, appearance.lasts "
     "FROM rkface.appearance JOIN rkface.board ON board.id = appearance.board "
     "LEFT JOIN rkface.person ON person.id = appearance.person"

@@ -95,7 +95,7 @@ def _hub_problems(state: HubState) -> Iterator[str]:
     elif not state.connected and state.error:
         yield f"The hub cannot be reached; people are named for {state.left / DAY:.1f} more days: {state.error}."
     if state.review:
-        yield f"{state.review} people who were enrolled here have names that the hub knows: decide at the hub."
+        yield f"{state.review} people who were enrolled here have names that the hub knows: `rkface hub conflicts`."
     if state.unerased:
         yield f"People whom the hub erased are not gone from this board yet: {'; '.join(state.unerased)}."
 

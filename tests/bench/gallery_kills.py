@@ -1,8 +1,9 @@
 """`make bench-kills`: kill a process with `kill -9` while it changes a gallery, many times, and check what remains.
 
-The process adds, imports, renames, merges and forgets people, makes backups and encrypts the gallery, in random order.
-It reports each action before it starts and when it is acknowledged. After each kill, the gallery must have the content
-of all acknowledged actions, perhaps with the one that was interrupted, and no damage; so must every backup.
+The process adds, imports, renames, merges, reviews and forgets people, makes backups and encrypts the gallery, in
+random order. It reports each action before it starts and when it is acknowledged. After each kill, the gallery must
+have the content of all acknowledged actions, perhaps with the one that was interrupted, and no damage; so must every
+backup.
 
 A killed process loses nothing that it gave to the kernel. What a power cut can lose depends on the disk.
 """
@@ -31,14 +32,15 @@ from rkface.runtime.gallery.bound_values import is_encrypted
 from rkface.runtime.gallery.encryption import make_key, read_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.integrity import find_problems
-from rkface.runtime.gallery.people import Sample
+from rkface.runtime.gallery.people import Person, Sample
+from rkface.runtime.gallery.reviews import Review, add_review, list_reviews
 
 MODEL, NUMBERS, NAMES = "1" * 32, 64, [f"person {number}" for number in range(12)]
-ACTIONS = {"add": 8, "import": 4, "rename": 3, "merge": 2, "forget": 2, "backup": 1, "encrypt": 0.5}
+ACTIONS = {"add": 8, "import": 4, "rename": 3, "merge": 2, "review": 3, "forget": 2, "backup": 1, "encrypt": 0.5}
 LONGEST = 0.25  # seconds until the kill
 KILLS_PER_GALLERY = 25
 
-State = dict[str, set[str]]
+State = dict[str, set[str]]  # of each person: the sources of the samples, and "review" with the id of an appearance
 
 
 def sample(source: str) -> Sample:
@@ -57,6 +59,8 @@ def change(state: State, action: list[str]) -> State:
             after[new] = after.pop(name)
         case ["merge", name, into]:
             after[into] |= after.pop(name)
+        case ["review", name, appearance]:
+            after[name].add(f"review {appearance}")
         case ["forget", name]:
             del after[name]
     return after
@@ -73,6 +77,8 @@ def choose(state: State, encrypted: bool, dice: random.Random) -> list[str]:
             action = ["rename", dice.choice(known), dice.choice(free)]
         case "merge" if len(known) > 1:
             action = ["merge", *dice.sample(known, 2)]
+        case "review" if known:
+            action = ["review", dice.choice(known), new[0]]
         case "forget" if len(known) > 3:
             action = ["forget", dice.choice(known)]
         case "backup":
@@ -100,6 +106,10 @@ def act(gallery: Gallery, action: list[str]) -> None:
             gallery.rename(gallery.person(name), new)
         case ["merge", name, into]:
             gallery.merge(gallery.person(name), gallery.person(into))
+        case ["review", name, appearance]:
+            id = gallery.person(name).id
+            review = Review(appearance, "door", 1.0, id, id, 0.7, 0.4, 0.9)
+            add_review(gallery, review, sample(appearance).embedding, MODEL)
         case ["forget", name]:
             forget(gallery, gallery.person(name))
         case ["backup"]:
@@ -127,6 +137,11 @@ def open_gallery(path: Path) -> Gallery:
     return Gallery(path, MODEL, key=read_key(path.with_name("key")) if encrypted else None)
 
 
+def content(gallery: Gallery, person: Person) -> set[str]:
+    reviews = (f"review {one.appearance}" for one in list_reviews(gallery, person.id))
+    return {*(one.source for one in gallery.samples(person)), *reviews}
+
+
 def kill_once(path: Path, state: State, dice: random.Random) -> tuple[State, int, str]:
     """Let a process work, kill it, and check the gallery. Returns its content, the number of acknowledged actions, and
     the kind of the interrupted action. Raises AssertionError."""
@@ -152,7 +167,7 @@ def kill_once(path: Path, state: State, dice: random.Random) -> tuple[State, int
         state = change(state, action)
     interrupted = actions[acknowledged] if len(actions) > acknowledged else []
     with open_gallery(path) as gallery:
-        found = {person.name: {one.source for one in gallery.samples(person)} for person in gallery.people()}
+        found = {person.name: content(gallery, person) for person in gallery.people()}
         assert found in (state, change(state, interrupted)), f"after {interrupted}: {state} became {found}"
         assert find_problems(gallery) == []
     assert all(map(is_good, list_backups(path))), "a backup is damaged"

@@ -21,12 +21,12 @@ CREATE INDEX silence_board ON silence (board, camera, ended);
 INSERT INTO silence SELECT id, '', created, coalesce(seen, now())
     FROM board LEFT JOIN heartbeat ON heartbeat.board = board.id;
 INSERT INTO appearance
-    SELECT DISTINCT ON (board, body ->> 'id') board, body ->> 'id', id, coalesce(body ->> 'source', ''),
-        body #>> '{match,person}', least((body ->> 'started')::float8, extract(epoch FROM received)),
+    SELECT DISTINCT ON (board, body ->> 'id') board, body ->> 'id', id, left(coalesce(body ->> 'source', ''), 300),
+        substring(body #>> '{match,person}' FROM '^[0-9a-f]{32}$'), least((body ->> 'started')::float8, extract(epoch FROM received)),
         least(greatest((body ->> 'started')::float8, (body ->> 'best')::float8, (body ->> 'ended')::float8),
             extract(epoch FROM received)),
         body ->> 'stage' <> 'end'
-    FROM event WHERE body ->> 'schema' = 'rkface.appearance' AND body ->> 'id' <> ''
-        AND body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(body -> 'started') = 'number'
+    FROM event WHERE body ->> 'schema' = 'rkface.appearance' AND length(body ->> 'id') BETWEEN 1 AND 100
+        AND (body ->> 'started')::float8 >= 0 AND body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(body -> 'started') = 'number'
         AND jsonb_typeof(body -> 'best') = 'number' AND jsonb_typeof(body -> 'ended') = 'number'
     ORDER BY board, body ->> 'id', (body ->> 'stage' = 'end') DESC, received DESC;

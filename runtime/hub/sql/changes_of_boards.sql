@@ -27,6 +27,33 @@ BEGIN
     UPDATE event SET body = rkface.with_person(body, into_id) WHERE rkface.named_person(body) = person_id;
 END $$;
 
+-- Whether this is the database that a board knows: the epoch is another one after a dump was restored into another
+-- database, or a backup of the server up to some time; and ``last`` is less than what a board has after an older copy
+-- of the server's files was started.
+CREATE OR REPLACE FUNCTION standing(OUT epoch text, OUT last bigint) LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = rkface, pg_temp AS $$
+BEGIN
+    SELECT oid::text INTO epoch FROM pg_database WHERE datname = current_database();
+    SELECT revision.last INTO last FROM revision;
+    epoch := concat_ws('-', epoch, (SELECT value FROM setting WHERE name = 'epoch'));
+    epoch := concat_ws('-', epoch, (pg_control_system()).system_identifier, (pg_control_checkpoint()).timeline_id);
+EXCEPTION WHEN insufficient_privilege THEN  -- of the last statement: then the database alone must do
+    SELECT oid::text INTO epoch FROM pg_database WHERE datname = current_database();
+    SELECT revision.last INTO last FROM revision;
+END $$;
+-- A board has change ``known``, which this database does not have: it was restored. What changes from now on is newer
+-- than all that any board has, as far as this board knows, and the others hear that they must compare everybody.
+CREATE OR REPLACE FUNCTION notice_restored(known bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, pg_temp AS $$
+BEGIN
+    IF my_site() IS NOT NULL AND known < (SELECT last + 1000000000 FROM revision) THEN
+        UPDATE revision SET last = known WHERE last < known;
+        IF FOUND THEN
+            INSERT INTO setting VALUES ('epoch', gen_random_uuid())
+                ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+        END IF;
+    END IF;
+END $$;
 CREATE OR REPLACE FUNCTION is_mine(person_id text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = rkface, pg_temp AS
     'SELECT EXISTS (SELECT 1 FROM stay WHERE person = person_id AND site = my_site())';

@@ -194,15 +194,17 @@ SET search_path = rkface, pg_temp AS $$
 DECLARE now_here double precision := extract(epoch FROM now());
 BEGIN
     IF TG_OP = 'UPDATE' THEN  -- somebody was erased
-        UPDATE appearance SET person = NEW.body #>> '{match,person}' WHERE event = NEW.id;
-    ELSIF NEW.body ->> 'schema' = 'rkface.appearance' AND NEW.body ->> 'id' <> ''
-            AND NEW.body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(NEW.body -> 'started') = 'number'
+        UPDATE appearance SET person = substring(NEW.body #>> '{match,person}' FROM '^[0-9a-f]{32}$')
+            WHERE event = NEW.id;
+    ELSIF NEW.body ->> 'schema' = 'rkface.appearance' AND length(NEW.body ->> 'id') BETWEEN 1 AND 100
+            AND (NEW.body ->> 'started')::float8 >= 0 AND NEW.body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(NEW.body -> 'started') = 'number'
             AND jsonb_typeof(NEW.body -> 'best') = 'number' AND jsonb_typeof(NEW.body -> 'ended') = 'number' THEN
         INSERT INTO appearance VALUES (
-            NEW.board, NEW.body ->> 'id', NEW.id, coalesce(NEW.body ->> 'source', ''), NEW.body #>> '{match,person}',
-            greatest(0, least((NEW.body ->> 'started')::float8, now_here)),  -- calendars end
-            greatest(0, least(greatest((NEW.body ->> 'started')::float8, (NEW.body ->> 'best')::float8,
-                (NEW.body ->> 'ended')::float8), now_here)),
+            NEW.board, NEW.body ->> 'id', NEW.id, left(coalesce(NEW.body ->> 'source', ''), 300),
+            substring(NEW.body #>> '{match,person}' FROM '^[0-9a-f]{32}$'),
+            least((NEW.body ->> 'started')::float8, now_here),
+            least(greatest((NEW.body ->> 'started')::float8, (NEW.body ->> 'best')::float8,
+                (NEW.body ->> 'ended')::float8), now_here),
             NEW.body ->> 'stage' <> 'end')
         ON CONFLICT (board, id) DO UPDATE SET event = excluded.event, source = excluded.source,
             person = excluded.person, started = excluded.started, last = excluded.last, lasts = excluded.lasts
@@ -237,10 +239,10 @@ BEGIN
     IF jsonb_typeof(NEW.state -> 'blind') = 'array' THEN
         UPDATE silence SET ended = NEW.seen WHERE board = NEW.board AND camera <> '' AND ended IS NULL
             AND NOT NEW.state -> 'blind' ? camera;
-        INSERT INTO silence SELECT NEW.board, name, CASE WHEN is_pause THEN NEW.seen ELSE heard END, NULL
+        INSERT INTO silence SELECT DISTINCT NEW.board, name, CASE WHEN is_pause THEN NEW.seen ELSE heard END, NULL::timestamptz
             FROM jsonb_array_elements_text(NEW.state -> 'blind') AS blind (name)
-            WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM silence
-                WHERE silence.board = NEW.board AND camera = name AND ended IS NULL);
+            WHERE length(name) BETWEEN 1 AND 300 AND NOT EXISTS (SELECT 1 FROM silence
+                WHERE silence.board = NEW.board AND camera = name AND ended IS NULL) LIMIT 100;
     END IF;
     RETURN NULL;
 END $$;

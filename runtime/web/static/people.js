@@ -40,10 +40,10 @@ async function showAll(main, filters) {
     chosen.bar.hidden = !items.length;
     shown = new Map(items.map((person) => [person.id, person]));
     list.replaceChildren(...items.map((person) => h("li", { class: "card person" },
+      chosen.box(person, person.name),  // first: the focus goes from top to bottom
       h("a", { class: "person", href: addressOf("people", person.id) },
         portrait(person.id, { large: true }), h("strong", {}, person.name),
-        h("span", { class: "faint" }, [count(person.samples, "sample", "samples"), ...person.groups].join(", "))),
-      chosen.box(person, person.name))));
+        h("span", { class: "faint" }, [count(person.samples, "sample", "samples"), ...person.groups].join(", "))))));
     pages.replaceChildren(...[
       after && h("a", { class: "button", href: addressOf("people", undefined, { search: text }) }, "First page"),
       next && h("a", { class: "button", href: addressOf("people", undefined, { search: text, after: next }) }, "Next page")].filter(Boolean));

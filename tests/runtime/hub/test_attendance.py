@@ -196,11 +196,11 @@ def test_an_older_board_that_does_not_say_how_long_it_runs_was_silent(hub, beat)
 
 def test_a_camera_without_pictures_is_silent_until_it_has_some(hub, beat):
     beat(10.0, running=5.0, lost=0, blind=["yard"])
-    beat(70.0, running=65.0, lost=0, blind=["yard", "hall"])
+    beat(70.0, running=65.0, lost=0, blind=["yard", "hall", "hall"])
     beat(130.0)  # while it starts, it does not say
     beat(190.0, running=5.0, lost=0, blind=["hall"])
     assert silent(hub, 200.0) == [("hall", 10.0, 200.0), ("yard", 0.0, 190.0)]
-    for wrong in ("x", [1, None, {"a": []}, ""], {"hall": 1}, None):
+    for wrong in ("x", [1, None, {"a": []}, "", "x" * 10_000], {"hall": 1}, None):
         beat(250.0, running="long", lost=[], blind=wrong)
 
 

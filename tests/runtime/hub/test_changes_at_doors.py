@@ -2,6 +2,7 @@
 
 import pytest
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.gallery.backup import back_up, forget, forgotten
 from rkface.runtime.hub.boards import add_site
 from rkface.runtime.hub.people import add_person, erase_person, list_erased, move_person
@@ -17,6 +18,10 @@ def exchange(*boards):
         for own, gallery in boards:
             push_people(own, gallery)
             sync(own, gallery)
+
+
+def hub_address(hub):
+    return hub.info.dsn
 
 
 def content(gallery):
@@ -121,3 +126,80 @@ def test_somebody_who_was_merged_elsewhere_stays_out_of_reach_of_other_sites(hub
         move_person(hub, ada, ["east", "west"])
         own.execute("SELECT rkface.merge(%s, %s)", [bob, ada])  # it may change one of them, and not the other
         assert hub_content(hub) == {"Ada": photos(1, 2), "Bob": photos(3)}
+
+
+@pytest.fixture
+def conflict(hub, doors, capsys, database):
+    """Cleo was enrolled at both doors while they did not hear of the hub: ``conflict(*options)`` decides."""
+    (_, one), (_, two) = doors
+    one.add("Cleo", [sample(6)])
+    two.add("Cleo", [sample(7)])
+    exchange(*doors)
+    assert content(two).keys() == {"Ada", "Bob", "Cleo", "Cleo (2)"}
+    assert main(["hub", "conflicts", "--hub", database]) == 0
+    line = capsys.readouterr().out
+    assert "Cleo at door-2 (enrolled with 1 photo)" in line
+
+    def decide(*options):
+        assert main(["hub", "decide", line[:8], *options, "--hub", database]) == 0
+        exchange(*doors)
+        assert main(["hub", "conflicts", "--json", "--hub", database]) == 0
+        assert '"person"' not in capsys.readouterr().out
+        return line.partition(":")[0]
+
+    return decide
+
+
+OTHERS = {"Ada": photos(1, 2), "Bob": photos(3)}
+
+
+def test_two_people_with_one_name_become_one_if_a_human_says_so(hub, doors, conflict):
+    conflict("--same-person")
+    check(hub, doors, {**OTHERS, "Cleo": photos(6, 7)})
+    doors[1][1].add("Cleo", [sample(8)])
+    check(hub, doors, {**OTHERS, "Cleo": photos(6, 7, 8)})
+
+
+def test_two_people_with_one_name_get_two_names_if_a_human_says_so(hub, doors, conflict):
+    conflict("--name", "Cleo of Sales")
+    check(hub, doors, {**OTHERS, "Cleo": photos(6), "Cleo of Sales": photos(7)})
+
+
+def test_the_second_person_with_a_name_is_erased_if_a_human_says_so(hub, doors, conflict):
+    person = conflict("--erase")
+    check(hub, doors, {**OTHERS, "Cleo": photos(6)})
+    assert person in forgotten(doors[1][1])
+    (found,) = list_erased(hub)
+    assert (found.person, "door-2" in found.confirmed) == (person, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--same-person"], {"Zoe": photos(1, 2, 9), "Bob": photos(3)}),
+        (["--name", "Ada"], {**OTHERS, "Zoe": photos(9)}),
+        (["--name", "Ada of Sales"], {"Ada of Sales": photos(1, 2), "Bob": photos(3), "Zoe": photos(9)}),
+    ],
+)
+def test_a_new_name_that_somebody_elsewhere_has_waits_for_a_human(hub, doors, capsys, options, expected):
+    database = ["--hub", hub_address(hub)]
+    zoe = add_person(hub, "Zoe", ["west"], [sample(9)], ONE)
+    (own, one), _ = doors
+    one.rename(one.person("Ada"), "Zoe")
+    ada = one.person("Zoe").id
+    for _ in range(2):
+        assert push_people(own, one) == [ada]
+        sync(own, one)
+    assert hub_content(hub) == {**OTHERS, "Zoe": photos(9)}
+    assert main(["hub", "decide", ada, "--erase", *database]) == 2
+    assert "rkface hub erase" in capsys.readouterr().err
+    assert main(["hub", "decide", ada, "--name", "Bob", *database]) == 2
+    assert "choose another name" in capsys.readouterr().err
+    assert main(["hub", "decide", ada, *options, *database]) == 0
+    move_person(hub, zoe, ["east"])
+    check(hub, doors, expected)
+
+
+def test_who_is_not_in_conflict_cannot_be_decided_about(hub, database, capsys):
+    assert main(["hub", "decide", "abc", "--same-person", "--hub", database]) == 2
+    assert "rkface hub conflicts" in capsys.readouterr().err

@@ -103,6 +103,12 @@ def test_who_was_renamed_has_the_new_name_and_who_was_erased_no_journey(doors):
         {"stage": "later"},
         {"source": {"a": 1}, "match": {"person": {"a": 1}, "name": ["x"]}},
         {"match": "Ada"},
+        {"started": -1e300},
+        {"started": 1e300},
+        {"id": "x" * 10_000},
+        {"source": "x" * 1_000_000},
+        {"match": {"person": "x" * 1000, "name": "x"}},
+        {"match": {"person": "d" * 32, "name": "x" * 1_000_000}},
         {"schema": "rkface.alert"},
     ],
 )
@@ -111,7 +117,9 @@ def test_a_malformed_event_breaks_nothing(doors, wrong):
     event = json.dumps({**good.as_event(), "id": "f" * 32, **wrong})
     doors.execute("INSERT INTO rkface.event (id, board, body) VALUES ('x', 'door-1', %s)", [event])
     send(doors, "door-1", good)
-    assert good.id in [stop.appearance for one in pages(doors) for stop in one.stops]
+    journeys = pages(doors)
+    assert good.id in [stop.appearance for one in journeys for stop in one.stops]
+    assert len(str(journeys)) < 3000 and all(0 <= one.started <= one.last < 1e10 for one in journeys)
 
 
 def test_a_board_with_a_clock_a_year_ahead_makes_no_journey_of_the_future(doors):
@@ -119,14 +127,6 @@ def test_a_board_with_a_clock_a_year_ahead_makes_no_journey_of_the_future(doors)
     send(doors, "door-1", *appearances([(PEOPLE[0], "door", now + 3e7, 5.0, True)]))
     (journey,) = pages(doors)
     assert journey.started <= journey.last <= time.time() + 5
-
-
-@pytest.mark.parametrize("started", [-1e300, -1e12])
-def test_a_time_that_no_calendar_has_breaks_neither_the_command_nor_pages(doors, database, capsys, started):
-    send(doors, "door-1", *appearances([(PEOPLE[0], "door", started, 5.0, True)]))
-    assert main(["hub", "journeys", "--hub", database]) == 0
-    assert "Ada: 1970-01-01" in capsys.readouterr().out
-    assert [one.name for one in pages(doors)] == ["Ada"]
 
 
 def test_a_board_sees_and_writes_neither_appearances_nor_silences(hub, board):

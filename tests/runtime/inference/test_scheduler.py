@@ -106,6 +106,7 @@ def test_results_are_those_of_a_plain_pipeline(bundle, photo, cores):
             np.testing.assert_array_equal(getattr(faces, name), getattr(one, name))
 
 
+@pytest.mark.slow
 def test_real_models_give_what_a_plain_pipeline_gives(real_bundle, shared):
     images = [cv2.imread(str(path)) for path in sorted((shared / "data/people").glob("*.jpg"))[:6]]
     with open_bundle(real_bundle, "reference") as pipeline:

@@ -53,6 +53,7 @@ def test_a_face_is_kept_beside_another_one_but_not_where_that_covers_it(noise):
     assert (blurred[60:120, 140:160] != noise[60:120, 140:160]).any()
 
 
+@pytest.mark.slow
 def test_a_recognizer_that_knows_the_people_recognizes_no_blurred_face(real_bundle, shared):
     """The strongest case: it gets the landmarks of the sharp picture, and sharp photos of each person."""
     folder, sharp, blurred, who = shared / "data/people", [], [], {}

@@ -117,15 +117,13 @@ def test_the_letterbox_of_a_very_narrow_image_has_at_least_one_pixel():
 
 
 def naive_suppress(boxes, iou):
-    """Non-maximum suppression as defined, one pair at a time."""
+    """Non-maximum suppression as defined: a box against all that are kept."""
     kept = []
     for index, (x1, y1, x2, y2) in enumerate(boxes):
-        for other in kept:
-            a1, b1, a2, b2 = boxes[other]
-            shared = max(0, min(x2, a2) - max(x1, a1) + 1) * max(0, min(y2, b2) - max(y1, b1) + 1)
-            if shared / ((x2 - x1 + 1) * (y2 - y1 + 1) + (a2 - a1 + 1) * (b2 - b1 + 1) - shared) > iou:
-                break
-        else:
+        a1, b1, a2, b2 = boxes[np.array(kept, int)].T
+        wide, high = np.minimum(x2, a2) - np.maximum(x1, a1) + 1, np.minimum(y2, b2) - np.maximum(y1, b1) + 1
+        shared = np.maximum(0, wide) * np.maximum(0, high)
+        if not (shared / ((x2 - x1 + 1) * (y2 - y1 + 1) + (a2 - a1 + 1) * (b2 - b1 + 1) - shared) > iou).any():
             kept.append(index)
     return kept
 
