@@ -20,7 +20,6 @@ BEGIN
 END $$;
 CREATE OR REPLACE FUNCTION note_merged(person_id text, into_id text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM wait_for_events(person_id);
     INSERT INTO merged VALUES (person_id, into_id);
     UPDATE merged SET target = into_id WHERE target = person_id;
     DELETE FROM review WHERE review.person = person_id;

@@ -35,8 +35,13 @@ CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON stay FOR E
 
 -- Nobody writes an event about a person who is being erased or merged: it would not see yet that the person is gone, and
 -- would not be seen by who changes the events. ``anonymize_event`` has the other half.
-CREATE OR REPLACE FUNCTION wait_for_events(person_id text) RETURNS void LANGUAGE sql AS
-    'SELECT pg_advisory_xact_lock(hashtextextended(person_id, 0))';
+CREATE OR REPLACE FUNCTION wait_for_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(NEW.person, 0));
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER wait BEFORE INSERT ON tombstone FOR EACH ROW EXECUTE FUNCTION wait_for_events();
+CREATE OR REPLACE TRIGGER wait BEFORE INSERT ON merged FOR EACH ROW EXECUTE FUNCTION wait_for_events();
 -- A person who is deleted with SQL is erased, too, with all who were merged into this one: backups may have them. Who
 -- was just merged into somebody else is not.
 CREATE OR REPLACE FUNCTION person_erased() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -44,7 +49,6 @@ BEGIN
     IF EXISTS (SELECT 1 FROM rkface.merged WHERE person = OLD.id) THEN
         RETURN NULL;
     END IF;
-    PERFORM rkface.wait_for_events(OLD.id);
     INSERT INTO rkface.tombstone SELECT OLD.id UNION SELECT person FROM rkface.merged WHERE target = OLD.id
         ON CONFLICT DO NOTHING;
     PERFORM rkface.note_change(person, site, 'erased') FROM rkface.change
@@ -176,7 +180,6 @@ BEGIN
     -- Also somebody who has moved away since the board was told to forget.
     DELETE FROM person WHERE id = person_id
         AND EXISTS (SELECT 1 FROM change WHERE change.person = person_id AND change.site = my_site());
-    PERFORM wait_for_events(person_id);  -- behind the deletion, as in ``person_erased``: no two wait for each other
     IF NOT EXISTS (SELECT 1 FROM person WHERE id = person_id) THEN  -- or the hub never took this person
         INSERT INTO tombstone VALUES (person_id) ON CONFLICT DO NOTHING;
         IF NOT EXISTS (SELECT 1 FROM change WHERE change.person = person_id AND change.site = my_site()) THEN
