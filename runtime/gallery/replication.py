@@ -37,7 +37,8 @@ def apply_changes(
     settings: Mapping[str, str],
 ) -> list[str]:
     """Write the people ``put``, delete those who are ``gone`` from this site, and delete and remember those who were
-    ``erased`` (ids), all in one transaction with ``settings`` (rows of the table ``setting``).
+    ``erased`` (ids; also those into whom they were merged here), all in one transaction with ``settings`` (rows of the
+    table ``setting``).
 
     Somebody whom this gallery has forgotten or merged is not brought back: the hub is about to hear of it. Samples that
     were added here and that the hub did not get yet (``read_unsent``) stay. A local person with
@@ -50,6 +51,7 @@ def apply_changes(
     """
     now, refused = time.time(), list[str]()
     with gallery.transaction() as database:
+        erased = {*erased, *_targets(database, erased)}
         for id in (*gone, *erased):
             deleted = database.execute("DELETE FROM person WHERE id = ?", [id]).rowcount
             if id in erased:
@@ -79,6 +81,12 @@ def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
             if sample in numbers:
                 found.setdefault(person, set()).add(sample)
     return found
+
+
+def _targets(database: sqlite3.Connection, people: Collection[str]) -> set[str]:
+    """The ids into whom some of ``people`` were merged here: they are the same people."""
+    merged = database.execute("SELECT id, person FROM former WHERE person IS NOT NULL").fetchall()
+    return {target for id, target in merged if id in people}
 
 
 def list_people_of_hub(gallery: Gallery) -> list[Person]:

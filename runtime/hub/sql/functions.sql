@@ -90,8 +90,10 @@ CREATE OR REPLACE TRIGGER sealed BEFORE INSERT OR UPDATE OF embedding, sealed ON
 CREATE OR REPLACE FUNCTION anonymize_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = rkface, pg_temp AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended(rkface.named_person(NEW.body), 0));  -- without a person: nothing
-    IF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(rkface.named_person(NEW.body), 0));  -- NULL: nothing
+    IF octet_length(NEW.body::text) > 262144 OR octet_length(NEW.id) > 1000 THEN
+        RAISE EXCEPTION 'an event has at most 256 KiB' USING ERRCODE = '22023';
+    ELSIF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
         NEW.body := rkface.without_match(NEW.body);
     ELSIF EXISTS (SELECT 1 FROM merged WHERE person = rkface.named_person(NEW.body)) THEN
         NEW.body := rkface.with_person(NEW.body,

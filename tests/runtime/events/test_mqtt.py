@@ -489,7 +489,7 @@ def test_unusable_settings_are_wrong_input(tmp_path, monkeypatch, certificate):
     (tmp_path / "ca").write_text("hello")
     mine = Broker("localhost", tls=True, certificate=certificate / "ca", key=certificate / "key")
     for broker, named in (
-        (replace(mine, ca=tmp_path / "ca"), f"{tmp_path}/ca: no certificates in PEM format"),
+        (replace(mine, ca=tmp_path / "ca"), f"{tmp_path}/ca: not a file of certificates in PEM format"),
         (replace(mine, key=tmp_path / "ca"), f"{certificate}/ca and {tmp_path}/ca: not a certificate and its key"),
     ):
         with pytest.raises(InputError, match=f"^{named}"):

@@ -114,6 +114,15 @@ def test_who_is_forgotten_at_a_door_that_did_not_hear_of_the_merge_is_gone(hub, 
     check(hub, doors, {})
 
 
+def test_who_is_erased_at_the_hub_before_it_heard_of_a_merge_is_gone_with_the_other(hub, doors):
+    (_, one), _ = doors
+    bob = one.person("Bob").id
+    one.merge(one.person("Bob"), one.person("Ada"))
+    erase_person(hub, bob)
+    exchange(*doors)
+    check(hub, doors, {})
+
+
 def test_somebody_who_was_merged_elsewhere_stays_out_of_reach_of_other_sites(hub, board, doors):
     with board("door-3", "west") as (own, _):
         ((ada,),) = hub.execute("SELECT id FROM rkface.person WHERE name = 'Ada'").fetchall()

@@ -7,6 +7,7 @@ from threading import Thread
 import psycopg
 import pytest
 
+from rkface.runtime.events.channel import RefusedError
 from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.gallery.backup import forget
 from rkface.runtime.hub.boards import add_site
@@ -121,6 +122,16 @@ def test_events_lose_somebody_whom_the_hub_never_took(hub, board, events, pushed
         assert "Ada" not in stored(hub) and ada.id not in stored(hub)
         assert hub.execute("SELECT count(*) FROM rkface.review").fetchone() == (0,)
         assert hub.execute("SELECT name FROM rkface.person").fetchall() == [("Ada",)], "the other Ada stays"
+
+
+@pytest.mark.parametrize("field", ["note", "id"])
+def test_an_event_that_is_too_large_is_refused_for_good(hub, board, events, field):
+    with board("door-1", "east") as (own, _):
+        channel = events(own)
+        with pytest.raises(RefusedError, match="256 KiB"):
+            channel.deliver(OutgoingEvent(encode({**SIGHTING, field: "x" * 262_144})))
+        channel.deliver(OutgoingEvent(encode({**SIGHTING, "note": "x" * 200_000})))
+        assert hub.execute("SELECT count(*) FROM rkface.event").fetchone() == (1,)
 
 
 def test_the_server_never_sees_the_password_of_a_board(hub, board, monkeypatch):

@@ -136,7 +136,7 @@ def test_somebody_who_is_recognized_cannot_be_ignored_as_a_stranger(rkface, site
     with AppearanceLog(log_path(site)) as log:
         log.record(seen("ada", started=NOW + 200), Sighting(None, view(0, 1), MODEL))
     code, _, err = rkface("ignore", "ada")
-    assert code == 2 and "recognized as 'Ada'" in err and "--nobody --ignore" in err
+    assert code == 2 and "recognized as 'Ada'" in err and "it was nobody who is enrolled" in err
     with Gallery(site, MODEL) as gallery:
         assert not list_ignored(gallery) and gallery.search(view(0, 1)[None])[0][0].name == "Ada"
 
