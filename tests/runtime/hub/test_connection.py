@@ -1,12 +1,17 @@
 """Which connections to the hub are encrypted and checked."""
 
+import socket
+import ssl
+import threading
+from contextlib import suppress
+
 import pytest
 
 pytest.importorskip("psycopg", reason="the hub needs psycopg")
 from psycopg.conninfo import conninfo_to_dict
 
-from rkface.runtime.core.errors import InputError
-from rkface.runtime.hub.connection import secure
+from rkface.runtime.core.errors import InputError, WorkError
+from rkface.runtime.hub.connection import connect, secure
 
 REMOTE = [
     ("postgresql://rkface@db.example.org/rkface", {}),
@@ -35,3 +40,43 @@ def test_another_machine_must_prove_who_it_is(address, environment, monkeypatch)
 @pytest.mark.parametrize("address", ["dbname=rkface", "host=/run/postgresql", "postgresql://u@127.0.0.1/rkface"])
 def test_this_machine_needs_no_certificate(address):
     assert "sslmode" not in secure(conninfo_to_dict(address))
+
+
+@pytest.fixture
+def imposter(certificate):
+    """A server that answers as PostgreSQL does up to the TLS handshake, with a certificate of its own for 127.0.0.1.
+    Yields its port, and what it received after the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "ca", certificate / "key")
+    received = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    with client, suppress(OSError):
+                        if client.recv(8) == bytes.fromhex("0000000804d2162f"):  # SSLRequest
+                            client.sendall(b"S")
+                            with context.wrap_socket(client, server_side=True) as encrypted:
+                                received.append(encrypted.recv(1000))
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield server.getsockname()[1], received
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(timeout=10)
+
+
+def test_a_server_without_a_trusted_certificate_gets_nothing_and_the_user_hears_what_to_do(imposter, certificate):
+    port, received = imposter
+    address = f"postgresql://u:s3cretword@127.0.0.1:{port}/rkface?gssencmode=disable&sslmode=verify-full"
+    with pytest.raises(WorkError, match=r"certificate.*sslrootcert=FILE") as caught:
+        connect(f"{address}&sslrootcert=system")
+    assert "s3cretword" not in str(caught.value) and not received
+    trusted = f"{address}&sslrootcert={certificate / 'ca'}"
+    with pytest.raises(WorkError):  # the user gets as far as saying who it is
+        connect(trusted)
+    assert b"rkface" in received[0]
+    with pytest.raises(WorkError, match="localhost"):  # trusted, but of another name
+        connect(trusted.replace("127.0.0.1", "localhost") + "&hostaddr=127.0.0.1")

@@ -34,7 +34,7 @@ PEOPLE = [
     "review",
     "review_sample",
 ]  # tables with, or about, people
-TABLES = [*PEOPLE, "site", "board", "change", "tombstone", "receipt", "silence"]
+TABLES = [*PEOPLE, "site", "board", "change", "tombstone", "receipt", "silence", "merged"]
 
 
 class Interruption(Exception):
