@@ -13,7 +13,7 @@ from ..core.errors import InputError
 from .bound_values import bind_to, is_encrypted
 from .gallery import Gallery
 from .people import Person, Sample, clean_name
-from .rows import embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples
+from .rows import check_embedding, embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples
 from .schema import SCRUB
 
 UNSENT = "hub.unsent"  # row of the table ``setting``: see ``_read_unsent``
@@ -35,7 +35,7 @@ def apply_changes(
     gone: Collection[str],
     erased: Collection[str],
     settings: Mapping[str, str],
-) -> None:
+) -> list[str]:
     """Write the people ``put``, delete those who are ``gone`` from this site, and delete and remember those who were
     ``erased`` (ids; also those into whom they were merged here), all in one transaction with ``settings`` (rows of the
     table ``setting``).
@@ -43,10 +43,13 @@ def apply_changes(
     Somebody whom this gallery has forgotten or merged is not brought back: the hub is about to hear of it. Samples that
     were added here and that the hub did not get yet (``read_unsent``) stay. A local person with
     the name of another one from the hub gets a number behind the name: two people are never merged silently. Call
-    ``backup.finish`` afterwards if somebody was deleted. Raises InputError for embeddings of another model; nothing was
-    written then.
+    ``backup.finish`` afterwards if somebody was deleted.
+
+    Returns the ids of people who are as before, because a gallery cannot hold what the hub has: one of them must not
+    keep erasures of others from this board. Raises InputError for embeddings of another model; nothing was written
+    then.
     """
-    now = time.time()
+    now, refused = time.time(), list[str]()
     with gallery.transaction() as database:
         erased = with_targets(gallery, erased)
         for id in (*gone, *erased):
@@ -59,11 +62,14 @@ def apply_changes(
         here = {id for (id,) in database.execute("SELECT id FROM former")}
         unsent = _read_unsent(database)
         for person in put:
-            if person.id not in here:
+            if not _is_usable(gallery, person):
+                refused.append(person.id)
+            elif person.id not in here:
                 unsent -= _put(gallery, person, now, unsent)
         _write_unsent(database, unsent)
         database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", list(settings.items()))
     gallery.update_index()
+    return refused
 
 
 def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
@@ -107,6 +113,17 @@ def _write_unsent(database: sqlite3.Connection, unsent: Collection[int]) -> None
     (last,) = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sample'").fetchone() or (0,)
     text = json.dumps([last, sorted(known.intersection(unsent))])
     database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [UNSENT, text])
+
+
+def _is_usable(gallery: Gallery, person: ReplicatedPerson) -> bool:
+    """Whether a gallery can hold the name, the metadata and the embeddings of ``person``."""
+    try:
+        metadata_to_json(clean_name(person.name), person.metadata)
+        for sample in person.samples:
+            check_embedding(sample.embedding, gallery, sample.identity)
+    except InputError:
+        return False
+    return True
 
 
 def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collection[int]) -> set[int]:

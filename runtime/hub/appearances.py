@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Hub = psycopg.Connection[Any]
 
 MOST_TEXT = 300  # characters of a name or another text of an event that are read
+LATEST = 1e11  # seconds since 1970. Later events are left out: a cursor cannot hold any number
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,14 @@ def list_appearances(hub: Hub, limit: int, before: float | None = None) -> list[
                     left(body #>> '{match,cosine}', %(most)s) AS cosine, left(body ->> 'ended', %(most)s) AS ended
                 FROM rkface.event
                 WHERE body ->> 'schema' = %(schema)s
-                    AND (body ->> 'started')::double precision < coalesce(%(before)s::float8, 'Infinity')
+                    AND (body ->> 'started')::double precision < coalesce(%(before)s::float8, %(latest)s)
                 ORDER BY started DESC, board, id, (body ->> 'stage' = 'end') DESC NULLS LAST, received DESC
             ), page AS (SELECT * FROM latest ORDER BY started DESC FETCH FIRST %(limit)s ROWS WITH TIES)
             SELECT page.id, board, site, source, page.person, coalesce(person.name, page.name), cosine, started, ended
             FROM page JOIN rkface.board ON board.id = page.board LEFT JOIN rkface.person ON person.id = page.person
             ORDER BY started DESC, board, page.id
             """,
-            {"most": MOST_TEXT, "schema": SCHEMA, "before": before, "limit": limit},
+            {"most": MOST_TEXT, "schema": SCHEMA, "before": before, "limit": limit, "latest": LATEST},
         ).fetchall()
     return [
         HubAppearance(

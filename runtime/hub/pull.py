@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Hub = psycopg.Connection[Any]
 
 BATCH = 500  # people in one transaction
+
+log = logging.getLogger("rkface.hub")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,12 @@ def sync(
         for person in gallery.people() if erased else ():
             if person.id in erased:
                 before(person)
-        apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
+        refused = apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
+        if refused:
+            log.warning(
+                "the hub: a name, metadata or an embedding cannot be stored here, so these people are not as at the "
+                "hub: %s", ", ".join(refused),
+            )  # fmt: skip
         lease.read()
         if pulled.gone or pulled.erased:
             backup.finish(gallery)  # the bytes, here and in the backups

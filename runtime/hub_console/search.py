@@ -15,13 +15,13 @@ from ..inference.pipeline import Pipeline
 from ..service.photo_search import SearchedPhoto, search_photo
 from ..web.dependencies import BUSY, UNAUTHORIZED, WorkloadDependency
 from ..web.photo_bodies import photo_body
-from ..web.recognition import Aligned, answer_photos
+from ..web.recognition import UNUSABLE, Aligned, answer_photos
 from ..web.uploads import UPLOAD
 from .hub_connections import HubConnections
 
 NO_BUNDLE = "this server has no recognizer: start it with `rkface hub serve --bundle DIR`"
 
-router = APIRouter(prefix="/v1", tags=["photos"], responses=UNAUTHORIZED | BUSY | UPLOAD)
+router = APIRouter(prefix="/v1", tags=["photos"], responses=UNAUTHORIZED | BUSY | UPLOAD | UNUSABLE)
 
 
 @router.post("/search", openapi_extra=photo_body("photo"))

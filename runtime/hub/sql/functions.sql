@@ -33,6 +33,15 @@ CREATE OR REPLACE TRIGGER changed AFTER UPDATE ON person FOR EACH ROW EXECUTE FU
 CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON sample FOR EACH ROW EXECUTE FUNCTION sample_changed();
 CREATE OR REPLACE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON stay FOR EACH ROW EXECUTE FUNCTION stay_changed();
 
+-- Nobody writes an event about a person who is being erased or merged: it would not see yet that the person is gone, and
+-- would not be seen by who changes the events. ``anonymize_event`` has the other half.
+CREATE OR REPLACE FUNCTION wait_for_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(NEW.person, 0));
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER wait BEFORE INSERT ON tombstone FOR EACH ROW EXECUTE FUNCTION wait_for_events();
+CREATE OR REPLACE TRIGGER wait BEFORE INSERT ON merged FOR EACH ROW EXECUTE FUNCTION wait_for_events();
 -- A person who is deleted with SQL is erased, too, with all who were merged into this one: backups may have them. Who
 -- was just merged into somebody else is not.
 CREATE OR REPLACE FUNCTION person_erased() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -81,6 +90,7 @@ CREATE OR REPLACE TRIGGER sealed BEFORE INSERT OR UPDATE OF embedding, sealed ON
 CREATE OR REPLACE FUNCTION anonymize_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = rkface, pg_temp AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(rkface.named_person(NEW.body), 0));  -- NULL: nothing
     IF octet_length(NEW.body::text) > 262144 OR octet_length(NEW.id) > 1000 THEN
         RAISE EXCEPTION 'an event has at most 256 KiB' USING ERRCODE = '22023';
     ELSIF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
@@ -104,7 +114,7 @@ SET search_path = rkface, pg_temp AS
 -- Samples are (identity, embedding or sealed, quality, source). Returns whether the hub took the person; if not, see review.
 CREATE OR REPLACE FUNCTION enroll(person_id text, person_name text, details jsonb, samples jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
-DECLARE at_site text := my_site(); own text; waiting text;
+DECLARE at_site text := my_site(); own text; waiting text; numbers int;
 BEGIN
     IF at_site IS NULL THEN
         RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
@@ -114,6 +124,12 @@ BEGIN
     SELECT value INTO own FROM setting WHERE name = 'identity';
     IF EXISTS (SELECT 1 FROM jsonb_array_elements(samples) one WHERE one ->> 'identity' <> own) THEN
         RAISE EXCEPTION 'the embeddings are of another model than those of the hub' USING ERRCODE = '22023';
+    END IF;
+    -- One embedding that cannot be compared would end each search, of everybody.
+    SELECT vector_dims(embedding) INTO numbers FROM sample WHERE identity = own AND embedding IS NOT NULL LIMIT 1;
+    IF EXISTS (SELECT 1 FROM jsonb_array_elements(samples) one WHERE vector_dims((one ->> 'embedding')::vector) <> numbers
+            OR vector_norm((one ->> 'embedding')::vector) = 0) THEN
+        RAISE EXCEPTION 'an embedding cannot be compared with those of the hub' USING ERRCODE = '22023';
     END IF;
     IF EXISTS (SELECT 1 FROM tombstone WHERE person = person_id) THEN
         RETURN true;  -- erased meanwhile; the board hears of it at its next sync

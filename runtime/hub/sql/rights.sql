@@ -34,5 +34,7 @@ CREATE POLICY board ON stay TO rkface_board USING (site = my_site());
 CREATE POLICY board ON change TO rkface_board USING (site = my_site());
 CREATE POLICY board ON receipt TO rkface_board USING (board = my_board());
 CREATE POLICY board ON event TO rkface_board USING (board = my_board());
-CREATE POLICY board ON heartbeat TO rkface_board USING (board = my_board());
+-- With the time of the hub: with another one, a board that is gone could count as here for ever.
+CREATE POLICY board ON heartbeat TO rkface_board USING (board = my_board())
+    WITH CHECK (board = my_board() AND seen = now());
 CREATE POLICY board ON review TO rkface_board USING (board = my_board());

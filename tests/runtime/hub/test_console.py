@@ -120,6 +120,7 @@ def test_appearances_come_newest_first_in_their_last_stage_and_erased_people_are
                 insert(own, name, event)
             odd = {"schema": "rkface.appearance", "event": f"odd {name}", "started": 50, "match": {"person": [1]}}
             insert(own, name, odd)
+            insert(own, name, {**odd, "event": f"late {name}", "started": 1e300})
     found = client.get("/v1/appearances?limit=2").json()
     assert "items" in found, found
     assert [(one["board"], one["name"], one["ended"]) for one in found["items"]] == [

@@ -161,6 +161,22 @@ def test_a_sync_that_is_interrupted_goes_on_and_renews_the_lease_only_at_its_end
         assert lease.left() > 3000
 
 
+def test_somebody_whom_no_gallery_can_hold_does_not_keep_erasures_from_a_board(hub, board, caplog):
+    with board("door-1", "east") as (own, gallery):
+        ada, bob = (add_person(hub, name, ["east"], [sample(seed)], ONE) for seed, name in enumerate(("Ada", "Bob")))
+        sync(own, gallery)
+        hub.execute("INSERT INTO rkface.person (id, name) VALUES (%s, %s)", ["e" * 32, "Eve\n" + "x" * 1000])
+        hub.execute("INSERT INTO rkface.stay VALUES (%s, 'east')", ["e" * 32])
+        hub.execute("INSERT INTO rkface.sample (person, identity, embedding, quality, source) "
+                    "VALUES (%s, %s, '[1, 0, 0]', 1, '')", [bob, ONE])  # fmt: skip
+        erase_person(hub, ada)
+        push_people(own, gallery)
+        sync(own, gallery)
+        assert names(gallery) == ["Bob"] and list_erased(hub)[0].confirmed == ("door-1",)
+        assert gallery.lease.left() > 0
+        assert "e" * 32 in caplog.text and bob in caplog.text and "Eve" not in caplog.text
+
+
 def test_a_board_cannot_read_or_write_what_is_not_its_own(hub, board):
     with board("door-1", "east") as (own, _), board("door-2", "west"):
         add_person(hub, "Bob", ["west"], [sample(3)], ONE)

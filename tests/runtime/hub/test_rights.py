@@ -1,6 +1,9 @@
 """What a board can do at the hub with SQL of its own, and what of a person stays there: as little as docs/security.md
 says."""
 
+import json
+from threading import Thread
+
 import psycopg
 import pytest
 
@@ -8,8 +11,10 @@ from rkface.runtime.events.channel import RefusedError
 from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.gallery.backup import forget
 from rkface.runtime.hub.boards import add_site
+from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.people import add_person, erase_person
-from rkface.runtime.hub.push import HubEvents, push_people
+from rkface.runtime.hub.push import HubEvents, push_people, send_heartbeat
+from rkface.runtime.hub.search import search_hub
 
 from .conftest import ONE, sample
 
@@ -144,3 +149,46 @@ def test_the_server_never_sees_the_password_of_a_board(hub, board, monkeypatch):
         assert own.execute("SELECT rkface.my_board()").fetchone() == ("door-1",)
     assert any("CREATE ROLE" in query for query in seen)
     assert not any(password in query for query in seen)
+
+
+def test_a_board_cannot_say_when_it_was_here(hub, board):
+    with board("door-1", "east") as (own, gallery):
+        for seen in ("infinity", "9999-01-01"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                own.execute("INSERT INTO rkface.heartbeat VALUES ('door-1', %s, 0, '{}')", [seen])
+        send_heartbeat(own, gallery, {})
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            own.execute("UPDATE rkface.heartbeat SET seen = 'infinity'")
+        send_heartbeat(own, gallery, {})
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM rkface.person WHERE id = %s", "SELECT rkface.merge_people(%s, %s)"])
+def test_an_event_that_arrives_while_its_person_is_erased_or_merged_does_not_keep_the_person(
+    hub, board, events, database, change
+):
+    with board("door-1", "east") as (own, _):
+        ada, bob = (add_person(hub, name, ["east"], [], ONE) for name in ("Ada", "Bob"))
+        channel = events(own)
+        event = {**SIGHTING, "match": {"person": ada, "name": "Ada", "cosine": 0.9}}
+        with connect(database) as other, other.transaction():
+            other.execute("SET search_path = rkface, public")
+            other.execute(change, [ada, bob][: change.count("%s")])
+            arriving = Thread(target=channel.deliver, args=[OutgoingEvent(encode(event))])
+            arriving.start()
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while arriving.is_alive() and hub.execute(waiting).fetchone() == (0,):
+                pass
+        arriving.join()
+        assert hub.execute("SELECT count(*) FROM rkface.event").fetchone() == (1,) and ada not in stored(hub)
+        erase_person(hub, bob)
+        assert bob not in stored(hub)
+
+
+@pytest.mark.parametrize("embedding", ["[1, 0, 0]", str([0.0] * 32)], ids=["shorter", "zeros"])
+def test_a_board_cannot_enroll_what_would_end_each_search(hub, board, embedding):
+    with board("door-1", "east") as (own, _):
+        ada = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        samples = json.dumps([{"identity": ONE, "embedding": embedding, "quality": 0.5, "source": ""}])
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="cannot be compared"):
+            own.execute("SELECT rkface.enroll(%s, 'Eve', '{}', %s)", ["e" * 32, samples])
+        assert [one.person for one in search_hub(hub, sample(1).embedding, ONE).matches] == [ada]

@@ -84,13 +84,13 @@ def test_a_photo_is_answered_with_people_cosines_and_sites(ada, client_for, pipe
 def test_wrong_requests_are_refused_with_what_is_wrong(ada, client_for, pipeline):
     client = client_for(pipeline)
     for url, body, status, said in (
-        ("/v1/search?site=east", PHOTO, 400, "no site 'east'"),
-        ("/v1/search?site=a%00b", PHOTO, 400, "cannot be the name of a site"),
+        ("/v1/search?site=east", PHOTO, 422, "no site 'east'"),
+        ("/v1/search?site=a%00b", PHOTO, 422, "cannot be the name of a site"),
         ("/v1/search?people=0", PHOTO, 422, "people"),
         ("/v1/search?people=101", PHOTO, 422, "people"),
         ("/v1/search?threshold=nan", PHOTO, 422, "threshold"),
-        ("/v1/search", b"no photo", 400, "photo"),
-        ("/v1/search", b"", 400, "photo"),
+        ("/v1/search", b"no photo", 422, "photo"),
+        ("/v1/search", b"", 422, "photo"),
     ):
         answer = client.post(url, content=body)
         assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
