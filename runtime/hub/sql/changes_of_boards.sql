@@ -73,12 +73,23 @@ BEGIN
 END $$;
 CREATE OR REPLACE FUNCTION merge(person_id text, into_id text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
+DECLARE free text;
 BEGIN
     IF is_mine(into_id) AND is_mine(person_id) AND person_id <> into_id THEN
         PERFORM merge_people(person_id, into_id);
     ELSIF is_mine(into_id) AND EXISTS (SELECT 1 FROM review WHERE review.person = person_id AND board = my_board())
             AND NOT EXISTS (SELECT 1 FROM person WHERE id = person_id) THEN
         PERFORM note_merged(person_id, into_id);
+    ELSIF is_mine(person_id) AND EXISTS (SELECT 1 FROM review WHERE review.person = into_id AND board = my_board())
+            AND NOT EXISTS (SELECT 1 FROM person WHERE id = into_id) THEN  -- into somebody who waited for a decision
+        SELECT name INTO free FROM person WHERE id = person_id;
+        INSERT INTO person (id, name, metadata) SELECT into_id, into_id, metadata FROM review WHERE review.person = into_id;
+        INSERT INTO stay (person, site) VALUES (into_id, my_site());
+        INSERT INTO sample (person, identity, embedding, sealed, quality, source)
+            SELECT into_id, identity, embedding, sealed, quality, source FROM review_sample WHERE person = into_id;
+        DELETE FROM review WHERE review.person = into_id;
+        PERFORM merge_people(person_id, into_id);
+        UPDATE person SET name = free WHERE id = into_id;
     END IF;
 END $$;
 CREATE OR REPLACE FUNCTION remove_samples(person_id text, numbers bigint[]) RETURNS void

@@ -176,6 +176,16 @@ def test_two_people_with_one_name_get_two_names_if_a_human_says_so(hub, doors, c
     check(hub, doors, {**OTHERS, "Cleo": photos(6), "Cleo of Sales": photos(7)})
 
 
+def test_merging_at_the_door_decides_too(hub, doors):
+    (_, one), (_, two) = doors
+    one.add("Cleo", [sample(6)])
+    two.add("Cleo", [sample(7)])
+    exchange(*doors)
+    two.merge(two.person("Cleo"), two.person("Cleo (2)"))
+    check(hub, doors, {**OTHERS, "Cleo": photos(6, 7)})
+    assert hub.execute("SELECT count(*) FROM rkface.review").fetchone() == (0,)
+
+
 def test_the_second_person_with_a_name_is_erased_if_a_human_says_so(hub, doors, conflict):
     person = conflict("--erase")
     check(hub, doors, {**OTHERS, "Cleo": photos(6)})
