@@ -106,9 +106,9 @@ def test_who_was_renamed_has_the_new_name_and_who_was_erased_no_journey(doors):
         {"started": -1e300},
         {"started": 1e300},
         {"id": "x" * 10_000},
-        {"source": "x" * 1_000_000},
+        {"source": "x" * 200_000},
         {"match": {"person": "x" * 1000, "name": "x"}},
-        {"match": {"person": "d" * 32, "name": "x" * 1_000_000}},
+        {"match": {"person": "d" * 32, "name": "x" * 200_000}},
         {"schema": "rkface.alert"},
     ],
 )
