@@ -118,7 +118,7 @@ def _write_unsent(database: sqlite3.Connection, unsent: Collection[int]) -> None
 
 def _usable_part(gallery: Gallery, person: ReplicatedPerson) -> ReplicatedPerson | None:
     """``person`` without embeddings that a gallery cannot hold. With the name and metadata that are here, if it cannot
-    hold the new ones; None if there are none."""
+    hold those of the hub; None for somebody who is not here."""
     samples = tuple(one for one in person.samples if _is_usable(gallery, one))
     try:
         metadata_to_json(clean_name(person.name), person.metadata)
