@@ -29,7 +29,7 @@ TASKS = {
     "board": ("deploy", "doctor", "selftest", "bench", "verify", "twin"),
     "photos": ("detect", "embed", "compare"),
     "gallery": ("enroll", "gallery", "strangers"),
-    "camera": ("run", "serve", "config", "web-password", "access", "frigate", "hub"),
+    "camera": ("run", "serve", "config", "alerts", "web-password", "access", "frigate", "hub"),
     "about": ("version", "completion"),
 }
 # Spellings of rkface 0.1, which work and are not shown: `rkface enrol`.

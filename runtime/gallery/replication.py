@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.errors import InputError
@@ -45,8 +45,8 @@ def apply_changes(
     the name of another one from the hub gets a number behind the name: two people are never merged silently. Call
     ``backup.finish`` afterwards if somebody was deleted.
 
-    Returns the ids of people who are as before, because a gallery cannot hold what the hub has: one of them must not
-    keep erasures of others from this board. Raises InputError for embeddings of another model; nothing was written
+    Returns the ids of people of whom something was left out, because a gallery cannot hold it: it must not keep
+    erasures of others from this board. Raises InputError for embeddings of another model; nothing was written
     then.
     """
     now, refused = time.time(), list[str]()
@@ -62,10 +62,11 @@ def apply_changes(
         here = {id for (id,) in database.execute("SELECT id FROM former")}
         unsent = _read_unsent(database)
         for person in put:
-            if not _is_usable(gallery, person):
+            usable = _usable_part(gallery, person)
+            if usable is not person:
                 refused.append(person.id)
-            elif person.id not in here:
-                unsent -= _put(gallery, person, now, unsent)
+            if usable is not None and person.id not in here:
+                unsent -= _put(gallery, usable, now, unsent)
         _write_unsent(database, unsent)
         database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", list(settings.items()))
     gallery.update_index()
@@ -115,12 +116,21 @@ def _write_unsent(database: sqlite3.Connection, unsent: Collection[int]) -> None
     database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [UNSENT, text])
 
 
-def _is_usable(gallery: Gallery, person: ReplicatedPerson) -> bool:
-    """Whether a gallery can hold the name, the metadata and the embeddings of ``person``."""
+def _usable_part(gallery: Gallery, person: ReplicatedPerson) -> ReplicatedPerson | None:
+    """``person`` without embeddings that a gallery cannot hold. With the name and metadata that are here, if it cannot
+    hold those of the hub; None for somebody who is not here."""
+    samples = tuple(one for one in person.samples if _is_usable(gallery, one))
     try:
         metadata_to_json(clean_name(person.name), person.metadata)
-        for sample in person.samples:
-            check_embedding(sample.embedding, gallery, sample.identity)
+    except InputError:
+        known = select_people(gallery, "WHERE person.id = ?", [person.id])
+        return ReplicatedPerson(person.id, known[0].name, known[0].metadata, samples) if known else None
+    return person if len(samples) == len(person.samples) else replace(person, samples=samples)
+
+
+def _is_usable(gallery: Gallery, sample: Sample) -> bool:
+    try:
+        check_embedding(sample.embedding, gallery, sample.identity)
     except InputError:
         return False
     return True

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import InputError
+import numpy as np
+
+from ..core.errors import InputError, WorkError
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
@@ -82,8 +84,8 @@ def sync(
         refused = apply_changes(gallery, pulled.put, pulled.gone, pulled.erased, settings)
         if refused:
             log.warning(
-                "the hub: a name, metadata or an embedding cannot be stored here, so these people are not as at the "
-                "hub: %s", ", ".join(refused),
+                "the hub: a name, metadata or an embedding of these people cannot be stored here, and was left out: "
+                "%s", ", ".join(refused),
             )  # fmt: skip
         lease.read()
         if pulled.gone or pulled.erased:
@@ -159,7 +161,10 @@ def _read_people(hub: Hub, ids: list[str], embeddings: PlainEmbeddings) -> tuple
         [ids],
     )
     for person, identity, embedding, sealed, quality, source, created in rows:
-        vector = embeddings.read(identity, embedding, sealed)
+        try:
+            vector = embeddings.read(identity, embedding, sealed)
+        except WorkError:  # altered: ``apply_changes`` leaves it out
+            vector = np.zeros(0, np.float32)
         samples[person].append(Sample(vector, None, min(1.0, float(quality)), source, created, identity))
     people = hub.execute("SELECT id, name, metadata FROM rkface.person WHERE id = ANY(%s)", [ids])
     return tuple(ReplicatedPerson(id, name, metadata, tuple(samples[id])) for id, name, metadata in people)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkface.runtime.cli.main import main
@@ -39,6 +39,7 @@ def brute_force(vectors, owners):
     return own.max(1), other.max(1), cosines
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(1, 5), min_size=1, max_size=8),
     block=st.integers(1, 9),

@@ -9,7 +9,7 @@ from rkface.runtime.gallery.backup import back_up, forget, forgotten
 from rkface.runtime.gallery.lease import Lease
 from rkface.runtime.hub import pull
 from rkface.runtime.hub.boards import add_board, add_site, list_boards, revoke_board
-from rkface.runtime.hub.people import add_person, erase_person, list_erased, move_person
+from rkface.runtime.hub.people import add_person, erase_person, insert_samples, list_erased, move_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import HubEvents, push_people
 
@@ -169,11 +169,16 @@ def test_somebody_whom_no_gallery_can_hold_does_not_keep_erasures_from_a_board(h
         hub.execute("INSERT INTO rkface.stay VALUES (%s, 'east')", ["e" * 32])
         hub.execute("INSERT INTO rkface.sample (person, identity, embedding, quality, source) "
                     "VALUES (%s, %s, '[1, 0, 0]', 1, '')", [bob, ONE])  # fmt: skip
+        insert_samples(hub, bob, [sample(7)], ONE)
         erase_person(hub, ada)
         push_people(own, gallery)
         sync(own, gallery)
         assert names(gallery) == ["Bob"] and list_erased(hub)[0].confirmed == ("door-1",)
         assert gallery.lease.left() > 0
+        push_people(own, gallery)
+        rows = hub.execute("SELECT vector_dims(embedding) FROM rkface.sample WHERE person = %s", [bob]).fetchall()
+        assert rows == [(32,), (32,)], "what can be stored stays, also at the hub"
+        assert len(gallery.samples(gallery.people()[0])) == 2
         assert "e" * 32 in caplog.text and bob in caplog.text and "Eve" not in caplog.text
 
 

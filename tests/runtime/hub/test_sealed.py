@@ -109,10 +109,22 @@ def test_a_key_for_a_hub_that_is_not_encrypted_is_refused(hub, key):
         open_embeddings(hub, key)
 
 
-def test_altered_and_exchanged_values_are_noticed(sealed, board, key):
-    sealed.execute("UPDATE rkface.sample SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1)")
-    with board("one", "east") as one, pytest.raises(WorkError, match="was altered"):
-        follow(one, key)
+def test_an_altered_value_is_not_used_and_keeps_nobody_else_from_a_board(sealed, board, key, caplog):
+    with board("one", "east") as one, board("two", "east") as two:
+        bob = one[1].add("Bob", [sample(3)])
+        push_people(*one, open_embeddings(one[0], key))
+        sealed.execute("UPDATE rkface.sample SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1) "
+                       "WHERE person <> %s", [bob.id])  # fmt: skip
+        for each in (one, two):
+            follow(each, key)
+            samples = {person.name: person.samples for person in each[1].people()}
+            assert samples == {"Ada": 0, "Bob": 1} and each[1].lease.left() > 0
+        sealed.execute("INSERT INTO rkface.sample (person, identity, sealed, quality, source) "
+                       "VALUES (%s, %s, 'junk', 1, '')", [bob.id, ONE])  # fmt: skip
+        for each in (one, one):
+            follow(each, key)
+        assert len(one[1].samples(bob)) == 1 and one[1].lease.left() > 0
+    assert "cannot be stored here" in caplog.text and "Ada" not in caplog.text
 
 
 def test_an_encrypted_hub_says_that_it_cannot_search(sealed, database):
