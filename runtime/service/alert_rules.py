@@ -110,10 +110,9 @@ def try_rule(rule: Rule, gallery: Gallery, log: AppearanceLog, days: float) -> R
         return known[person]
 
     result = dry_run(rule, read_last_days(log, days), who)
-    newest = tuple(
-        WouldAlert(one.id, one.source, one.match.name if one.match else None, one.started)
-        for one in reversed(result.alerts[-MOST_LISTED:])
-    )
+    # They were logged in the order in which they were sure, and that is not quite the order in which they began.
+    latest = sorted(result.alerts[-MOST_LISTED:], key=lambda one: one.started, reverse=True)
+    newest = tuple(WouldAlert(one.id, one.source, one.match.name if one.match else None, one.started) for one in latest)
     return RuleTrial(explain(rule, gallery), days, result.appearances, len(result.alerts), result.quiet, newest)
 
 
