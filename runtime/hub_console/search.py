@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["photos"], responses=UNAUTHORIZED | BUSY 
 
 
 @router.post("/search", openapi_extra=photo_body("photo"))
-async def search_people(
+async def search_hub(
     *,
     request: Request,
     workload: WorkloadDependency,
