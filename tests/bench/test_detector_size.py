@@ -58,7 +58,7 @@ def test_the_faces_of_a_crowd_are_at_the_reported_boxes(demo):
 def test_a_photo_keeps_its_aspect_ratio_in_the_frame():
     photo = np.zeros((300, 200, 3), np.uint8)
     photo[:, 100:] = 255
-    frame = place_in_frame(photo, 0)
+    frame = place_in_frame(photo, CAMERA, 0)
     assert frame.shape == (CAMERA[1], CAMERA[0], 3)
     # It is 1080 · 200 / 300 = 720 pixels wide. The border between its halves is interpolated.
     assert frame[:, 600:955].max() == 0 and frame[:, 965:1320].min() == 255
