@@ -258,7 +258,11 @@ def set_clock(history, board):
 
 
 def revoke(history, board):
+    """Whom only this board has forgotten, and has not told the hub yet, stays: it cannot tell any more."""
     if not any(one.revoked for one in history.boards):
+        told = {person for (person,) in history.hub.rows("SELECT person FROM rkface.tombstone")}
+        others = {id for one in history.boards if one is not board for id in backup.forgotten(one.gallery)}
+        history.erased -= backup.forgotten(board.gallery).keys() - told - others
         board.revoked = True
         revoke_board(history.hub.database, board.name)
 
