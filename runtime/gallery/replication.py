@@ -90,6 +90,15 @@ def with_targets(gallery: Gallery, people: Collection[str]) -> set[str]:
     return {*people, *(target for id, target in merged if id in people)}
 
 
+def take_merges_back(gallery: Gallery, people: Collection[str]) -> None:
+    """Forget that ``people`` (ids) were merged into others here: the hub may bring them back."""
+    if people:
+        with gallery.transaction() as database:
+            database.executemany(
+                "DELETE FROM former WHERE id = ? AND person IS NOT NULL", [(person,) for person in people]
+            )
+
+
 def list_people_of_hub(gallery: Gallery) -> list[Person]:
     """All people but those whom only this gallery has, because the hub did not take them yet."""
     unsent = read_unsent(gallery)

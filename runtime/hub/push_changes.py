@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.errors import WorkError
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
-from ..gallery.replication import sample_content
+from ..gallery.replication import sample_content, take_merges_back
 from .connection import hub_errors
 from .sealed import PlainEmbeddings
 
@@ -63,13 +63,17 @@ def read_known(hub: Hub, gallery: Gallery) -> dict[str, KnownPerson]:
 
 
 def push_merged(hub: Hub, gallery: Gallery) -> None:
-    """Merge at the hub whom this board has merged, if the hub still has both, or one of them waits for a decision."""
+    """Merge at the hub whom this board has merged, if the hub still has both, or one of them waits for a decision. If
+    the other one has moved away from this site, the next ``sync`` brings the person back."""
     merged = gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL")
     with hub_errors(), hub.transaction():
         apart = {id for (id,) in hub.execute("SELECT id FROM rkface.person UNION SELECT person FROM rkface.review")}
-        for person, target in merged:
-            if person in apart:
-                hub.execute("SELECT rkface.merge(%s, %s)", [person, target])
+        rows = [
+            (person, hub.execute("SELECT rkface.merge(%s, %s)", [person, target]).fetchone())
+            for person, target in merged
+            if person in apart
+        ]
+    take_merges_back(gallery, [person for person, row in rows if row and row[0]])
 
 
 def push_name(hub: Hub, person: Person, known: KnownPerson) -> bool:

@@ -71,7 +71,9 @@ BEGIN
     UPDATE person SET name = new_name WHERE id = person_id AND name = before;
     RETURN true;
 END $$;
-CREATE OR REPLACE FUNCTION merge(person_id text, into_id text) RETURNS void
+-- Returns whether both stay apart, because the other one is known at other sites only: then the board gets this person again.
+DROP FUNCTION IF EXISTS merge(text, text);
+CREATE FUNCTION merge(person_id text, into_id text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
 DECLARE free text;
 BEGIN
@@ -90,7 +92,11 @@ BEGIN
         DELETE FROM review WHERE review.person = into_id;
         PERFORM merge_people(person_id, into_id);
         UPDATE person SET name = free WHERE id = into_id;
+    ELSIF is_mine(person_id) AND EXISTS (SELECT 1 FROM person WHERE id = into_id) THEN
+        PERFORM note_change(person_id, my_site(), 'put');
+        RETURN true;
     END IF;
+    RETURN false;
 END $$;
 CREATE OR REPLACE FUNCTION remove_samples(person_id text, numbers bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$

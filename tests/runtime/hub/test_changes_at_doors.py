@@ -125,6 +125,16 @@ def test_who_is_erased_at_the_hub_before_it_heard_of_a_merge_is_gone_with_the_ot
     check(hub, doors, {})
 
 
+def test_who_was_merged_into_somebody_who_has_moved_away_is_known_again(hub, doors):
+    (_, one), _ = doors
+    bob = next(person for person in one.people() if person.name == "Bob")
+    move_person(hub, bob.id, ["west"])
+    one.merge(one.person("Ada"), bob)  # before this door has heard of it
+    exchange(*doors)
+    assert [content(gallery) for _, gallery in doors] == [{"Ada": photos(1, 2)}] * 2
+    assert hub_content(hub) == {"Ada": photos(1, 2), "Bob": photos(3)}
+
+
 def test_somebody_who_was_merged_elsewhere_stays_out_of_reach_of_other_sites(hub, board, doors):
     with board("door-3", "west") as (own, _):
         ((ada,),) = hub.execute("SELECT id FROM rkface.person WHERE name = 'Ada'").fetchall()
