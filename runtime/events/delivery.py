@@ -60,6 +60,7 @@ class Delivery:
         self._pending = PendingEvents(name, outbox, self._notices, memory)
         self._changed = self._pending.changed
         self._withdrawn = 0  # generation of forgotten people about whom the receiver stores nothing that we can change
+        self._delivering: int | None = None  # generation of forgotten people that the event now on its way leaves out
         self._sent = self._refused = self._retries = 0
         self._connected: bool | None = None
         self._sender = threading.Thread(target=self._send_all, name=f"{name}-sender", daemon=True)
@@ -95,13 +96,13 @@ class Delivery:
                 self._withdrawn = self._pending.forgotten.generation
 
     def wait_until_erased(self, timeout: float) -> bool:
-        """Wait until no stored event and no data that the channel can withdraw names a forgotten person. Returns
-        whether that is so."""
+        """Wait until no stored event, none on its way and no data that the channel can withdraw names a forgotten
+        person. Returns whether that is so."""
 
         def erased() -> bool:
             generation = self._pending.forgotten.generation
-            withdrawn = self._withdrawn == generation or not self._sender.is_alive()
-            return self._pending.erased == generation and withdrawn
+            left_out = self._withdrawn == generation and self._delivering in (None, generation)
+            return self._pending.erased == generation and (left_out or not self._sender.is_alive())
 
         with self._changed:
             return self._changed.wait_for(erased, timeout)
@@ -182,14 +183,20 @@ class Delivery:
                 self._changed.notify_all()
         if event is None:
             return True
-        body = anonymize(event.body, self._pending.forgotten.people)
+        with self._changed:
+            forgotten = self._pending.forgotten
+            self._delivering = forgotten.generation
         try:
-            self._channel.deliver(replace(event, body=body))
+            self._channel.deliver(replace(event, body=anonymize(event.body, forgotten.people)))
         except (OSError, UndeliveredError) as error:
             if not event.forgotten_person:
                 raise
             self._postpone_notices(error)
             return False
+        finally:
+            with self._changed:
+                self._delivering = None
+                self._changed.notify_all()
         self._pending.finish(event)
         self._sent += 1
         self._connected = True

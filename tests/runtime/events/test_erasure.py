@@ -244,6 +244,37 @@ def test_waiting_events_are_delivered_without_the_person_and_otherwise_unchanged
     assert endpoint.forgotten == GONE
 
 
+class SlowReceiver:
+    """A channel that takes an event only when it is ``released``."""
+
+    def __init__(self):
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    def maintain(self, wake):
+        return True
+
+    def withdraw(self, people):
+        return False
+
+    def deliver(self, event):
+        self.begun.set()
+        assert self.released.wait(PATIENCE)
+
+    def close(self):
+        pass
+
+
+def test_an_event_that_is_on_its_way_with_the_name_is_not_erased_yet():
+    receiver = SlowReceiver()
+    with Delivery("slow", receiver) as sink:
+        sink.send(event())
+        assert receiver.begun.wait(PATIENCE)
+        sink.forget(GONE)
+        assert not sink.wait_until_erased(0.01)
+        receiver.released.set()
+        assert sink.wait_until_erased(PATIENCE)
+
+
 def test_an_outbox_is_cleaned_while_its_receiver_is_away(tmp_path):
     away = Endpoint(*(UndeliveredError("away") for _ in range(1000)))
     with Delivery("test", away, Outbox(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:

@@ -376,8 +376,8 @@ def test_the_page_waits_for_the_service_to_start(page, service):
 
 
 def test_a_phone_can_install_the_page(page, address):
-    page.problems.clear()  # those of other tests: a wrong setting, a service that ended
     page.open(address)
+    page.problems.clear()  # those of other tests: a wrong setting, a service that ended and closed its connections
     manifest = page.call("Page.getAppManifest")
     assert manifest["errors"] == [] and manifest["url"].endswith("/static/manifest.webmanifest")
     for icon in json.loads(manifest["data"])["icons"]:
