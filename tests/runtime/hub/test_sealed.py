@@ -68,6 +68,18 @@ def test_boards_with_the_key_get_and_enroll_people_whose_embeddings_the_hub_cann
         assert plain.astype("<f4").tobytes()[:16] not in found and plain.astype(">f4").tobytes()[:16] not in found
 
 
+def test_nothing_readable_stays_although_an_older_transaction_goes_on(hub, database, key):
+    add_site(hub, "east")
+    add_person(hub, "Ada", ["east"], [sample(1), sample(2)], ONE)
+    with connect(database) as other, other.transaction():
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1")  # from now on, this transaction could see the rows as they were
+        assert encrypt_hub(hub, key) == 2
+        found = stored_bytes(hub)
+    assert all(sample(number).embedding.astype(">f4").tobytes()[:16] not in found for number in (1, 2))
+    assert all(sample(number).embedding.astype("<f4").tobytes()[:16] not in found for number in (1, 2))
+
+
 def test_a_sample_that_is_sent_twice_is_stored_once(sealed, board, key):
     with board("one", "east") as (own, gallery):
         embeddings = open_embeddings(own, key)
