@@ -146,7 +146,7 @@ def encrypt_hub(hub: Hub, key: Key, on_progress: Callable[[int, int], None] = la
     with hub_errors():
         drop_indices(hub)
         for table in ("sample", "review_sample"):
-            # Writes the table anew, with living rows only. VACUUM FULL keeps those that an older transaction may see.
+            # Rewrites the table with living rows only. VACUUM FULL keeps those that an older transaction may see.
             hub.execute(f"ALTER TABLE rkface.{table} ALTER quality TYPE real USING quality + 0::real".encode())
     return done
 
