@@ -338,11 +338,11 @@ outbox = Outbox(Path(sys.argv[1]))
 number = int(sys.argv[2])
 while True:
     outbox.append([b"%d" % number])
-    print("acknowledged", number, flush=True)
+    print(f"acknowledged {number}\\n", end="", flush=True)  # one write: the kill must not cut a line
     number += 1
     if number % 3 == 0:
         event = outbox.peek()
-        print("delivered", event.body.decode(), flush=True)
+        print(f"delivered {event.body.decode()}\\n", end="", flush=True)
         outbox.advance(event)
     if number % 7 == 0:
         outbox.sweep()
