@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import WorkError
-from .sqlite import empty_write_ahead_log, is_damage, readable_errors, remove_deleted_bytes, transaction
+from .sqlite import commit, empty_write_ahead_log, is_damage, readable_errors, remove_deleted_bytes
 
 _Self = TypeVar("_Self", bound="SharedDatabase")
 
@@ -55,13 +55,10 @@ class SharedDatabase:
         self.close()
 
     @contextmanager
-    def writing(self, durably: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction. ``durably``: what it writes is on the disk afterwards; otherwise a power cut may undo the last
-        transactions. Raises WorkError if the file cannot be written."""
-        with self._lock, readable_errors(self.path):
-            self._database.execute(f"PRAGMA synchronous={'FULL' if durably else 'NORMAL'}")
-            with transaction(self._database):
-                yield self._database
+    def writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction (see ``commit``). Raises WorkError if the file cannot be written."""
+        with self._lock, readable_errors(self.path), commit(self._database, durable=durable):
+            yield self._database
 
     def read(self, statement: str, parameters: Iterable[Any] = ()) -> list[Any]:
         """All rows that the SQL ``statement`` returns. Raises WorkError if the file cannot be read."""

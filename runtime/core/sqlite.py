@@ -116,6 +116,15 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def commit(database: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
+    """A transaction. ``durable``: it is on the disk when the block ends, also after a power cut. Otherwise it survives
+    a killed process immediately, but a power cut only after a later durable transaction."""
+    database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    with transaction(database):
+        yield
+
+
 class _Explanation(NamedTuple):
     """What to raise if the message of SQLite contains one of ``words``."""
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ..core.atomic import SQLITE_SUFFIXES, sync_to_disk, write_atomically
 from ..core.errors import WorkError
-from ..core.sqlite import remove_deleted_bytes
+from ..core.sqlite import commit, remove_deleted_bytes
 from .broker import RetainedTopics
 from .event import named_person
 from .old_spool import CURSOR
 from .outbox import Outbox
-from .outbox_file import COLUMNS, FILE, claim_folder, commit, open_database, store_once, to_os_error
+from .outbox_file import COLUMNS, FILE, claim_folder, open_database, store_once, to_os_error
 
 TOLD, RETAINED = "told-", "retained-"  # the starts of the names of the files of deletion notices and retained topics
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..core.errors import InputError
-from ..core.sqlite import empty_write_ahead_log, is_damage, remove_deleted_bytes
+from ..core.sqlite import commit, empty_write_ahead_log, is_damage, remove_deleted_bytes
 from ..core.steady_clock import LONGEST, SET_SINCE
 from .event import OutgoingEvent, anonymize
 from .outbox_file import (
@@ -35,7 +35,6 @@ from .outbox_file import (
     INSERT,
     StoredRow,
     claim_folder,
-    commit,
     is_intact,
     open_database,
     rebuild,

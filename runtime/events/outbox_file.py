@@ -12,14 +12,14 @@ import fcntl
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, sync_to_disk
 from ..core.errors import InputError, WorkError
-from ..core.sqlite import configure, connect, create_private_file, open_sqlite, read_version, transaction
+from ..core.sqlite import commit, configure, connect, create_private_file, open_sqlite, read_version, transaction
 from ..gallery.companions import find_event_folders
 from .old_spool import CURSOR, delete_old_spool, lock_old_spool, read_old_files
 
@@ -118,15 +118,6 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.create_function("crc32", 1, zlib.crc32, deterministic=True)
 
     return open_sqlite(path, prepare, timeout=BUSY)
-
-
-@contextmanager
-def commit(database: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
-    """A transaction. ``durable``: it is on the disk when the block ends, also after a power cut. Otherwise it survives
-    a killed process immediately, but a power cut only after a later durable transaction."""
-    database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-    with transaction(database):
-        yield
 
 
 def used_bytes(database: sqlite3.Connection) -> int:

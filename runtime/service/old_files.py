@@ -125,7 +125,7 @@ def _move_appearances(old: AppearanceLog, new: AppearanceLog, ownership: Ownersh
         ids = json.dumps(mine[start : start + BATCH])
         batch = old.read(f"SELECT {columns} FROM appearance WHERE id {named}", [ids, latest])
         vectors = old.read(f"SELECT appearance, identity, value FROM embedding WHERE appearance {named}", [ids])
-        with new.writing(durably=True) as database:
+        with new.writing(durable=True) as database:
             database.executemany("INSERT OR IGNORE INTO appearance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch)
             database.executemany("INSERT OR IGNORE INTO embedding VALUES (?, ?, ?)", vectors)
         with old.writing() as database:
