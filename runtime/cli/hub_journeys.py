@@ -14,8 +14,9 @@ from .hub_options import add_hub, open_hub
 from .options import add_json, counted, print_json
 
 if TYPE_CHECKING:
+    from ..hub.connection import Hub
     from ..hub.journeys import Journey
-    from ..hub.stored_stops import Hub, Selection
+    from ..hub.stored_stops import Selection
 
 MINUTE = 60.0
 PAGE = 100  # journeys in one transaction

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..tracking.appearance import SCHEMA
 from .connection import hub_errors
+from .fleet import read_number
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 MOST_TEXT = 300  # characters of a name or another text of an event that are read
 LATEST = 1e11  # seconds since 1970. Later events are left out: a cursor cannot hold any number
@@ -65,16 +64,8 @@ def list_appearances(hub: Hub, limit: int, before: float | None = None) -> list[
         ).fetchall()
     return [
         HubAppearance(
-            id or "", board, site, source or "", person, name if person else None, _number(cosine), started,
-            _number(ended) or 0.0,
+            id or "", board, site, source or "", person, name if person else None, read_number(cosine), started,
+            read_number(ended) or 0.0,
         )
         for id, board, site, source, person, name, cosine, started, ended in rows if math.isfinite(started)
     ]  # fmt: skip
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text) if text else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

@@ -12,9 +12,7 @@ from .connection import hub_errors
 from .migrations import BOARD
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 ROLE = "rkface_board_"  # start of the role of a board
 # Of boards and sites, as in the tables: a part of the name of a role, which has 63 characters at most.

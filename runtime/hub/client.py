@@ -22,9 +22,7 @@ from .push import push_people, send_heartbeat
 from .sealed import PlainEmbeddings, open_embeddings
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 HEARTBEAT = 60.0  # seconds; also how often the hub is asked although it said nothing
 LOCAL = 1.0  # seconds between two looks whether the gallery was changed here; costs no query at the hub

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..gallery.people import clean_name
 from .connection import hub_errors
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 
 @dataclass(frozen=True)

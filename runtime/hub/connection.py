@@ -6,7 +6,7 @@ import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..core.addresses import mask_secrets
 from ..core.errors import InputError, RkfaceError, WorkError
@@ -16,6 +16,8 @@ from .embedded import start_if_embedded
 
 if TYPE_CHECKING:
     import psycopg
+
+    Hub: TypeAlias = psycopg.Connection[Any]
 
 INSTALL = "pip install 'rkface[hub]'"
 CONNECT_SECONDS = 10

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .connection import hub_errors
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 AWAY = 180.0  # seconds without a heartbeat, which comes each minute, after which a board counts as away
 MOST_TEXT = 2000  # characters of a part of a heartbeat that are read
@@ -103,7 +101,7 @@ def read_release(text: str | None) -> str | None:
 
 def read_queue(text: str | None) -> int | None:
     """The number of waiting events in a heartbeat; None if it cannot be one."""
-    number = _number(text)
+    number = read_number(text)
     return int(number) if number is not None and 0 <= number < 2**53 else None
 
 
@@ -113,11 +111,12 @@ def read_celsius(text: str | None) -> float | None:
         zones = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return None
-    values = [_number(json.dumps(one)) for one in zones.values()] if isinstance(zones, dict) else []
+    values = [read_number(json.dumps(one)) for one in zones.values()] if isinstance(zones, dict) else []
     return max((one for one in values if one is not None), default=None)
 
 
-def _number(text: str | None) -> float | None:
+def read_number(text: str | None) -> float | None:
+    """The finite number that a board wrote as ``text``; None for any other text."""
     try:
         number = float(text) if text else math.nan
     except ValueError:

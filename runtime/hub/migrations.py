@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError, WorkError
 from .connection import hub_errors, import_psycopg
 
 if TYPE_CHECKING:
-    import psycopg
+    from .connection import Hub
 
 OLDEST_SERVER, OLDEST_VECTOR = 150_000, (0, 7)
 LOCK = 0x726B6661  # of the migrations, as an advisory lock
@@ -26,7 +26,7 @@ ADMIN, BOARD = "rkface_admin", "rkface_board"
 REPEATED = ("functions.sql", "changes_of_boards.sql", "rights.sql")
 
 
-def migrate(connection: psycopg.Connection[Any]) -> int:
+def migrate(connection: Hub) -> int:
     """Create or migrate the tables, in one transaction, and return their version. The user must own the database.
 
     Raises WorkError for a server or a pgvector that is too old, and InputError if a newer rkface made the tables.
@@ -51,7 +51,7 @@ def latest_version() -> int:
     return len(find_migrations())
 
 
-def read_version(connection: psycopg.Connection[Any]) -> int:
+def read_version(connection: Hub) -> int:
     """The version of the tables; 0 if they do not exist. Raises InputError for tables of a newer rkface."""
     row = connection.execute("SELECT number FROM rkface.version").fetchone()
     version = int(row[0]) if row else 0
@@ -62,7 +62,7 @@ def read_version(connection: psycopg.Connection[Any]) -> int:
     return version
 
 
-def check_version(connection: psycopg.Connection[Any]) -> None:
+def check_version(connection: Hub) -> None:
     """Raise InputError unless the hub has the tables of this rkface."""
     psycopg = import_psycopg()
     missing = psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege
@@ -78,7 +78,7 @@ def check_version(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _check_server(connection: psycopg.Connection[Any]) -> None:
+def _check_server(connection: Hub) -> None:
     if connection.info.server_version < OLDEST_SERVER:
         raise WorkError(
             f"the hub needs PostgreSQL {OLDEST_SERVER // 10_000} or newer; this server is "
@@ -100,7 +100,7 @@ def _check_server(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _create_roles(connection: psycopg.Connection[Any]) -> None:
+def _create_roles(connection: Hub) -> None:
     for role in (ADMIN, BOARD):
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone() is None:
             connection.execute(f"CREATE ROLE {role} NOLOGIN".encode())

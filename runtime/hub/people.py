@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from ..gallery.people import Sample, clean_name
 from .connection import hub_errors
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 IDENTITY = "identity"  # row of the hub's table ``setting``: the identity of its embeddings
 SEALED = "sealed"  # another one, of a hub with encrypted embeddings: proves which key they have

@@ -18,9 +18,7 @@ from .push_changes import notice_restored, push_merged, push_name, push_removed,
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a later attempt does not change
 

@@ -7,7 +7,7 @@ there: otherwise the hub changed the person later, and the board follows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ from .connection import hub_errors
 from .sealed import PlainEmbeddings
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,7 @@ from .people import SEALED, as_vector
 from .search_index import drop_indices
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 BATCH = 1_000  # rows
 _PROOF, _CONTEXT = b"rkface hub", b"rkface hub embeddings"

@@ -10,16 +10,14 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError, WorkError
 from .connection import hub_errors, import_psycopg
 from .people import IDENTITY
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 PREFIX = "sample_nearest_"  # of the name of the index; the identity of its embeddings follows
 LINKS, CONSTRUCTION = 16, 100  # of HNSW: links of a sample (m), and candidates while building (ef_construction)

@@ -14,9 +14,7 @@ from .connection import hub_errors
 from .journeys import LONG, Start, Stop
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from .connection import Hub
 
 BATCH = (
     8  # appearances of one person in the first answer: few journeys have more. Each further answer has twice as many

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,7 @@ from ..inference.pipeline import Pipeline
 from .photo_requests import IdentifiedFace, PhotoFace, identify_photo
 
 if TYPE_CHECKING:
-    import psycopg
-
-    Hub = psycopg.Connection[Any]
+    from ..hub.connection import Hub
 
 
 @dataclass(frozen=True)

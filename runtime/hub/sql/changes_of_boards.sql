@@ -71,7 +71,8 @@ BEGIN
     UPDATE person SET name = new_name WHERE id = person_id AND name = before;
     RETURN true;
 END $$;
--- Returns whether both stay apart, because the other one is known at other sites only: then the board gets this person again.
+-- Returns whether both stay apart, because the other one is known at other sites only: then the board gets this person
+-- again.
 DROP FUNCTION IF EXISTS merge(text, text);
 CREATE FUNCTION merge(person_id text, into_id text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
