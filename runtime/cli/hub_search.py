@@ -51,9 +51,9 @@ def search(parser: ArgumentParser) -> None:
 def index(parser: ArgumentParser) -> None:
     """Build the index that makes searches over many people fast; or build it again, for embeddings of another model.
 
-    PostgreSQL keeps it up to date from then on. Searches compare all samples up to 50,000, which takes about a tenth of
-    a second; with more, the index finds candidates, and only their cosines are computed. Boards and searches go on
-    while it is built. The user must own the hub's tables.
+    PostgreSQL keeps it up to date from then on. Searches compare all samples up to 50,000, which takes less than a
+    tenth of a second on a workstation; with more, the index finds candidates, and only their cosines are computed.
+    Boards and searches go on while it is built. The user must own the hub's tables.
 
     examples:
       rkface hub index

@@ -201,11 +201,11 @@ def child_kill(folder, first):
     outbox, number = Outbox(Path(folder)), int(first)
     while True:
         outbox.append([b"%d" % number])
-        print("stored", number, flush=True)
+        print(f"stored {number}\n", end="", flush=True)  # one write: the kill must not cut a line
         number += 1
         if number % 3 == 0:
             record = outbox.peek()
-            print("delivered", record.body.decode(), flush=True)
+            print(f"delivered {record.body.decode()}\n", end="", flush=True)
             outbox.advance(record)
 
 
