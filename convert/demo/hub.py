@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -178,9 +179,20 @@ def _make_folder() -> Path:
     """A folder that is deleted when this process ends, after the database, which also stops then."""
     # In the folder for temporary files, because the name of PostgreSQL's socket may have 107 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="rkface-hub-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_delete, folder)
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # what others leave there is deleted, too
     return folder
+
+
+def _delete(folder: Path) -> None:
+    """Delete ``folder``. The database stops with its last process; but one that was killed could not sign off."""
+    server = folder / "pg/postmaster.pid"  # exists as long as the server runs; its first line is the process
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(int(server.read_text(encoding="utf-8").split()[0]), signal.SIGINT)
+        until = time.monotonic() + STOP_SECONDS
+        while server.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _last_lines(folder: Path) -> str:

