@@ -47,8 +47,8 @@ def file_of(nodeid):
 
 def pytest_collection_modifyitems(items):
     order = {name: place for place, name in enumerate(SLOWEST_FIRST)}
-    # The camera service of the web tests takes half a core as long as it runs. The files that use it come one after
-    # another, and then those of other folders, with which it ends.
+    # The camera service of the web tests takes a part of a core as long as it runs. The files that use it come one
+    # after another, and then those of other folders, with which it ends.
     with_camera = {file_of(item.nodeid) for item in items if "service" in item.fixturenames}
     page = order["runtime/web/test_page.py"]
     order |= {name: page for name in sorted(with_camera) if name.startswith("runtime/web/")}

@@ -125,7 +125,7 @@ def service_with_liveness(live_bundle, photo_held_up, tmp_path_factory):
         yield service
 
 
-@pytest.fixture(scope="package")  # the camera takes half a core, which the tests of other folders need
+@pytest.fixture(scope="package")  # the camera takes time that the tests of other folders need
 def service(tmp_path_factory, pictures):
     keep = Keep(
         known_faces=1.0
