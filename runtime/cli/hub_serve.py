@@ -22,7 +22,7 @@ def serve(parser: ArgumentParser) -> None:
     Without a password it listens on this machine only. With --password-file (from `rkface web-password`) it can listen
     on the network, best with TLS. `rkface access --accounts FILE` manages users and tokens for it. /metrics is for
     Prometheus. It needs rkface[web]. With --bundle, which has the recognizer of the boards, POST /v1/search says who is
-    in a photo.
+    in a photo. boards/rkface-hub.service runs it as a systemd service.
 
     examples:
       rkface hub serve
@@ -54,6 +54,7 @@ def serve(parser: ArgumentParser) -> None:
 
 def _serve(options: Namespace) -> int:
     from ..service.logging_setup import start_logs
+    from ..service.systemd import notify
 
     if (options.certificate is None) != (options.key is None):
         raise InputError("--certificate and --key belong together: give both for https, or neither")
@@ -63,7 +64,9 @@ def _serve(options: Namespace) -> int:
         signal.signal(number, lambda *_: ended.set())
     with ExitStack() as opened:
         _open(options, opened)
+        notify("READY=1")
         ended.wait()
+        notify("STOPPING=1")
     return 0
 
 
