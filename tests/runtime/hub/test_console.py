@@ -1,6 +1,9 @@
 """The hub's own server: its API, who may use it, and what it makes of heartbeats."""
 
 import json
+import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +28,7 @@ from rkface.runtime.web.password import PasswordCheck, hash_password
 
 from .conftest import ONE, sample
 
+SNAPSHOT, DOCS = Path(__file__).with_name("openapi.json"), Path(__file__).parents[3] / "docs/hub.md"
 PASSWORD, TOKEN = "correct horse battery", "0123456789abcdef" * 2
 STATE = {"release": "0.2.0", "queue": 3, "celsius": {"soc": 51.5, "gpu": 48.0}, "ok": True}
 
@@ -39,6 +43,30 @@ def connections(hub, database):
 @pytest.fixture
 def client(connections):
     return TestClient(create_app(connections, Access(None, secure=False), RareLog()), base_url="http://localhost")
+
+
+def describe_api():
+    return create_app(None, Access(None, secure=False), RareLog()).openapi()
+
+
+def test_the_api_has_not_changed():
+    """For an intended change, run this test with RKFACE_SNAPSHOT=write and add a line to CHANGELOG.md."""
+    description = json.dumps(describe_api(), indent=1, sort_keys=True) + "\n"
+    if os.environ.get("RKFACE_SNAPSHOT") == "write":
+        SNAPSHOT.write_text(description, encoding="utf-8")
+    assert json.loads(description) == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+def test_the_documentation_lists_every_request_and_every_parameter_of_a_search():
+    described = describe_api()["paths"]
+    existing = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}
+    table = re.findall(r"^\| (`[A-Z]+ /v1.*)$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {one for row in table for one in re.findall(r"`([A-Z]+ /v1[^ `]+)`", row)} == existing
+    for row in table:
+        method, path = re.match(r"`([A-Z]+) (\S+)`", row).groups()
+        named = set(re.findall(r"[?&](\w+)=", row))
+        known = {one["name"] for one in described[path][method.lower()].get("parameters", ())}
+        assert named == known - {"limit", "cursor"}, path
 
 
 def boards_of(client):
