@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub import fleet
 from rkface.runtime.hub.boards import add_board, add_site, revoke_board
@@ -92,6 +93,29 @@ def test_a_board_is_listed_with_what_it_says_how_far_it_is_behind_and_what_it_mu
     assert one["age"] + one["lease_left"] == pytest.approx(600) and one["seen_at"].endswith("Z")
     waiting = found["door-0"]
     assert waiting["standing"] == "waiting" and waiting["seen"] is waiting["lease_left"] is waiting["release"] is None
+
+
+def test_the_command_says_what_the_page_shows(hub, board, client, database, capsys):
+    add_board(hub, "door-0", "west", 3600.0)
+    with board("door-1", "east", lease=86_400.0) as (own, gallery):
+        person = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        sync(own, gallery)
+        send_heartbeat(own, gallery, STATE)
+        add_person(hub, "Bela", ["east"], [sample(2)], ONE)
+        erase_person(hub, person)
+        assert main(["hub", "boards", "--hub", database]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.startswith("door-1 (east): ok; seen 2") and first.endswith(
+            "; release 0.2.0; 2 changes behind; 3 events in the queue; 52 °C; lease ends in 1.0 days; "
+            "1 erasure not confirmed"
+        )
+        assert second == "door-0 (west): waiting; never seen"
+        assert main(["hub", "boards", "--hub", database, "--json"]) == 0
+        printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = boards_of(client)
+    for one in printed:
+        assert one.keys() <= shown[one["id"]].keys()
+        assert all(shown[one["id"]][key] == one[key] for key in one.keys() - {"age", "lease_left"})
 
 
 @pytest.mark.parametrize(
