@@ -15,8 +15,9 @@ from .lines import LinesFile, LinesStream
 from .move_events import is_event_folder, move_events, read_named_people
 from .mqtt import Mqtt
 from .mqtt_connection import publish_once
-from .outbox import Limits, Outbox
+from .outbox import Outbox
 from .outbox_file import OutboxInUseError, find_outboxes
+from .outbox_limits import Limits
 from .picture_links import PictureLinks
 from .picture_store import PictureLimits, PictureStore, delete_pictures
 from .push import Push

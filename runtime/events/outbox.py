@@ -6,10 +6,6 @@ is deleted when it is delivered.
 Storing an event is durable (``synchronous=FULL``): when ``append`` returns, a power cut does not lose it. Deleting
 a delivered event is not (``NORMAL``), because that saves an fsync and a power cut then repeats at most ``SYNC_EVERY``
 events. Deleted bytes are zeros in the file immediately, but stay in the write-ahead log until ``sweep``.
-
-The age of an event comes from the monotonic clock while the process runs: a board without a battery for its clock
-starts in 1970 and jumps when it finds a time server. Only after a restart it is the difference of two wall clock times,
-if both are plausible: an event that seems older than a year was stored today by a clock that was wrong, or is.
 """
 
 from __future__ import annotations
@@ -22,13 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ..core.errors import InputError
 from ..core.sqlite import commit, empty_write_ahead_log, is_damage, remove_deleted_bytes
-from ..core.steady_clock import LONGEST, SET_SINCE
 from .event import OutgoingEvent, anonymize
 from .outbox_file import (
     FILE,
@@ -40,27 +34,13 @@ from .outbox_file import (
     rebuild,
     take_over_old_spool,
     to_os_error,
-    used_bytes,
 )
+from .outbox_limits import Clocks, Limits, delete_old, is_oldest_too_old, make_room
 
-SHARES = 8  # a full outbox drops one share of so many, the oldest events
 SYNC_EVERY = 32  # deliveries after which their deletion is made durable; it survives a killed process in any case
-
-# Seconds since an event was stored. The wall clock counts only for events of earlier processes.
-AGE = """iif(id >= :first, :now - ticks,
-             :now - :opened + iif(stored >= :set_since AND :opened_wall - stored BETWEEN 0 AND :longest,
-                                  :opened_wall - stored, 0))"""
 
 T = TypeVar("T")
 log = logging.getLogger("rkface.events")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that an outbox may hold. ``bytes``: size of its file. ``seconds``: age of its events."""
-
-    bytes: int = 16 << 20
-    seconds: float = 7 * 86_400
 
 
 class Outbox:
@@ -122,8 +102,8 @@ class Outbox:
             rows = [StoredRow(self._next + index, wall, now, body).values() for index, body in enumerate(bodies)]
             with commit(database, durable=True):
                 self._delete_delivered(database)
-                too_old = self._delete_old(database, now)
-                no_room = self._make_room(database, sum(map(len, bodies)), self._waiting - too_old)
+                too_old = delete_old(database, self._clocks(now), self._limits.seconds)
+                no_room = make_room(database, self._limits.bytes, sum(map(len, bodies)), self._waiting - too_old)
                 database.executemany(INSERT, rows)
             self._next += len(rows)
             self._waiting += len(rows)
@@ -208,11 +188,11 @@ class Outbox:
         """Drop events that are older than the limit. Raises OSError if the disk refuses."""
 
         def delete(database: sqlite3.Connection) -> None:
-            now = self._clock()
-            if self._is_oldest_too_old(database, now):
+            clocks = self._clocks(self._clock())
+            if is_oldest_too_old(database, clocks, self._limits.seconds):
                 with commit(database, durable=False):
                     self._delete_delivered(database)
-                    too_old = self._delete_old(database, now)
+                    too_old = delete_old(database, clocks, self._limits.seconds)
                 self._note_dropped(too_old, "too old")
 
         self._run(delete)
@@ -278,35 +258,8 @@ class Outbox:
     def _delete_delivered(self, database: sqlite3.Connection) -> None:
         self._deleted |= database.execute("DELETE FROM event WHERE id <= ?", [self._delivered]).rowcount > 0
 
-    def _ages(self, now: float) -> dict[str, float]:
-        """The parameters of ``AGE``."""
-        return {
-            "first": self._first,
-            "now": now,
-            "opened": self._opened,
-            "opened_wall": self._opened_wall,
-            "set_since": SET_SINCE,
-            "longest": LONGEST,
-            "limit": self._limits.seconds,
-        }
-
-    def _is_oldest_too_old(self, database: sqlite3.Connection, now: float) -> bool:
-        oldest = database.execute(f"SELECT {AGE} > :limit FROM event ORDER BY id LIMIT 1", self._ages(now)).fetchone()
-        return bool(oldest and oldest[0])
-
-    def _delete_old(self, database: sqlite3.Connection, now: float) -> int:
-        if not self._is_oldest_too_old(database, now):
-            return 0
-        return database.execute(f"DELETE FROM event WHERE {AGE} > :limit", self._ages(now)).rowcount
-
-    def _make_room(self, database: sqlite3.Connection, size: int, count: int) -> int:
-        """Delete the oldest of ``count`` events until ``size`` more bytes fit. How many were deleted."""
-        dropped = 0
-        while count and used_bytes(database) + size > self._limits.bytes:
-            share = -(-count // SHARES)
-            database.execute("DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)", [share])
-            count, dropped = count - share, dropped + share
-        return dropped
+    def _clocks(self, now: float) -> Clocks:
+        return Clocks(now, self._opened, self._opened_wall, self._first)
 
     def _note_dropped(self, count: int, reason: str) -> None:
         if count:
