@@ -14,7 +14,8 @@ from logging import NullHandler, getLogger
 from ..cameras.camera import Camera
 from ..cameras.frame_gate import read_newest_frames
 from ..core.progress import ProgressLine
-from ..enrollment.enroll import Verdict, compare_with_gallery, enroll_shots
+from ..enrollment.enroll import Verdict, enroll_shots
+from ..enrollment.gallery_comparison import compare_with_gallery
 from ..enrollment.guided_capture import POSES, GuidedCapture
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
