@@ -124,7 +124,7 @@ def _enroll(options: Namespace) -> int:
         return print_verdicts([enroll_camera(options)], as_json=options.json)
 
     from ..enrollment.enroll import measure_file
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
     from ..vision.read_ahead import ReadAhead
     from .photos import inference_threads, photo_progress
 

@@ -50,6 +50,11 @@ class GalleryDatabase:
             self._closed = True
             self.database.close()
 
+    def check_open(self) -> None:
+        """Raise InputError if the file is closed. What does not use the file must ask, because SQLite cannot notice."""
+        if self._closed:
+            raise InputError(f"{self.path} is closed: open it again before you use it")
+
     def __enter__(self: _Self) -> _Self:
         return self
 

@@ -15,7 +15,7 @@ from ..events.backoff import Backoff
 from ..gallery.encryption import Key
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person
-from .connection import connect, hub_errors
+from .connection import connect, hub_errors, import_psycopg
 from .migrations import check_version
 from .pull import sync
 from .push import push_people, send_heartbeat
@@ -55,7 +55,7 @@ class HubClient:
 
     ``before_erasing`` is called with each person whom the hub has erased, while the gallery still has the samples, and
     ``on_erased`` when they are gone from it (see ``sync``). ``describe`` returns what the heartbeat tells.
-    ``key``: of an encrypted hub.
+    ``key``: of an encrypted hub. Raises InputError without the package psycopg.
     """
 
     def __init__(
@@ -68,6 +68,9 @@ class HubClient:
         describe: Callable[[], Mapping[str, Any]],
         key: Key | None = None,
     ) -> None:
+        # Not in the thread: malloc gives each thread memory of its own, and what a thread loads does not fill the gaps
+        # that starting the service has left.
+        import_psycopg()
         self._address, self._gallery = address, gallery
         self._before_erasing, self._on_erased, self._describe = before_erasing, on_erased, describe
         self._key = key

@@ -90,9 +90,11 @@ def send_heartbeat(hub: Hub, gallery: Gallery, state: Mapping[str, Any]) -> None
 
 
 class HubEvents:
-    """A ``Channel``: events become rows of the hub. The same event twice is one row."""
+    """A ``Channel``: events become rows of the hub. The same event twice is one row. Raises InputError without the
+    package psycopg."""
 
     def __init__(self, address: str) -> None:
+        import_psycopg()  # see HubClient
         self._address = address
         self._hub: Hub | None = None
 

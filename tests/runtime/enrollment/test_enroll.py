@@ -19,7 +19,7 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.gallery.reviews import Review, add_review, set_threshold
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 
 from ..conftest import make_bundle, write_sums
 

@@ -8,7 +8,8 @@ from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.gallery.backup import back_up, forget, forgotten
 from rkface.runtime.gallery.lease import Lease
 from rkface.runtime.hub import pull
-from rkface.runtime.hub.boards import add_board, add_site, list_boards, revoke_board
+from rkface.runtime.hub.boards import add_board, add_site, revoke_board
+from rkface.runtime.hub.fleet import read_fleet
 from rkface.runtime.hub.people import add_person, erase_person, insert_samples, list_erased, move_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import HubEvents, push_people
@@ -210,7 +211,7 @@ def test_a_revoked_board_is_cut_off_at_once_and_names_nobody_when_its_lease_ends
         lease = gallery.lease = Lease(gallery, clock=lambda: clock[0])
         sync(own, gallery)
         revoke_board(hub, "door-1")
-        assert list_boards(hub)[0].revoked is not None
+        assert read_fleet(hub)[0].revoked is not None
         with pytest.raises(Exception, match="hub"):
             sync(own, gallery)
         clock[0] = 599.0
