@@ -1,4 +1,4 @@
-"""How the faces that are to be enrolled compare with the people of the gallery, and what a person should check."""
+"""How faces compare with the people of the gallery before they are enrolled, and what a person should check."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from .outbox_file import (
     take_over_old_spool,
     to_os_error,
 )
-from .outbox_limits import Clocks, Limits, delete_old, is_oldest_too_old, make_room
+from .outbox_limits import OutboxClocks, Limits, delete_old, is_oldest_too_old, make_room
 
 SYNC_EVERY = 32  # deliveries after which their deletion is made durable; it survives a killed process in any case
 
@@ -258,8 +258,8 @@ class Outbox:
     def _delete_delivered(self, database: sqlite3.Connection) -> None:
         self._deleted |= database.execute("DELETE FROM event WHERE id <= ?", [self._delivered]).rowcount > 0
 
-    def _clocks(self, now: float) -> Clocks:
-        return Clocks(now, self._opened, self._opened_wall, self._first)
+    def _clocks(self, now: float) -> OutboxClocks:
+        return OutboxClocks(now, self._opened, self._opened_wall, self._first)
 
     def _note_dropped(self, count: int, reason: str) -> None:
         if count:

@@ -15,7 +15,7 @@ from .outbox_file import used_bytes
 
 SHARES = 8  # a full outbox drops one share of so many, the oldest events
 
-# Seconds since an event was stored, from the fields of ``Clocks``. The wall clock counts only for events of earlier
+# Seconds since an event was stored, from the fields of ``OutboxClocks``. The wall clock counts only for events of earlier
 # processes.
 AGE = """iif(id >= :first, :now - ticks,
              :now - :opened + iif(stored >= :set_since AND :opened_wall - stored BETWEEN 0 AND :longest,
@@ -31,7 +31,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Clocks:
+class OutboxClocks:
     """The present, and what it is compared with.
 
     now          the monotonic clock of this process, seconds
@@ -46,14 +46,14 @@ class Clocks:
     first: int
 
 
-def is_oldest_too_old(database: sqlite3.Connection, clocks: Clocks, limit: float) -> bool:
+def is_oldest_too_old(database: sqlite3.Connection, clocks: OutboxClocks, limit: float) -> bool:
     """Whether the oldest event is older than ``limit`` seconds."""
     values = _parameters(clocks, limit)
     oldest = database.execute(f"SELECT {AGE} > :limit FROM event ORDER BY id LIMIT 1", values).fetchone()
     return bool(oldest and oldest[0])
 
 
-def delete_old(database: sqlite3.Connection, clocks: Clocks, limit: float) -> int:
+def delete_old(database: sqlite3.Connection, clocks: OutboxClocks, limit: float) -> int:
     """Delete the events that are older than ``limit`` seconds, inside a transaction. How many were deleted."""
     if not is_oldest_too_old(database, clocks, limit):
         return 0
@@ -71,5 +71,5 @@ def make_room(database: sqlite3.Connection, limit: int, size: int, count: int) -
     return dropped
 
 
-def _parameters(clocks: Clocks, limit: float) -> dict[str, float]:
+def _parameters(clocks: OutboxClocks, limit: float) -> dict[str, float]:
     return {**vars(clocks), "set_since": SET_SINCE, "longest": LONGEST, "limit": limit}
