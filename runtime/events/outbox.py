@@ -35,7 +35,7 @@ from .outbox_file import (
     take_over_old_spool,
     to_os_error,
 )
-from .outbox_limits import OutboxClocks, Limits, delete_old, is_oldest_too_old, make_room
+from .outbox_limits import Limits, OutboxClocks, delete_old, is_oldest_too_old, make_room
 
 SYNC_EVERY = 32  # deliveries after which their deletion is made durable; it survives a killed process in any case
 

@@ -15,8 +15,8 @@ from .outbox_file import used_bytes
 
 SHARES = 8  # a full outbox drops one share of so many, the oldest events
 
-# Seconds since an event was stored, from the fields of ``OutboxClocks``. The wall clock counts only for events of earlier
-# processes.
+# Seconds since an event was stored, from the fields of ``OutboxClocks``. The wall clock counts only for events of
+# earlier processes.
 AGE = """iif(id >= :first, :now - ticks,
              :now - :opened + iif(stored >= :set_since AND :opened_wall - stored BETWEEN 0 AND :longest,
                                   :opened_wall - stored, 0))"""
