@@ -76,7 +76,7 @@ def _open(options: Namespace, opened: ExitStack) -> Any:
         from ..hub_console.app import open_hub_console
     except ModuleNotFoundError as error:
         raise import_error(error, f"the page of the hub needs {error.name}", "pip install 'rkface[web,hub]'") from error
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
     from ..web.accounts import Accounts
 
     return opened.enter_context(

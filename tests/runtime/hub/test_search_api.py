@@ -17,7 +17,7 @@ from rkface.runtime.hub.boards import add_site
 from rkface.runtime.hub.people import add_person
 from rkface.runtime.hub_console.app import create_app, open_hub_console
 from rkface.runtime.hub_console.hub_connections import HubConnections
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.failures import RareLog
