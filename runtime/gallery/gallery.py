@@ -272,7 +272,7 @@ class Gallery(GalleryDatabase):
         self.update_index()
 
     def update_index(self, change: Callable[[Snapshot], Snapshot] | None = None) -> None:
-        """Update the search index after a transaction, if it has been built. ``change``: see ``CurrentSnapshot.update``."""
+        """Update the search index after a transaction: see ``CurrentSnapshot.update``."""
         self._snapshot.update(change)
 
     def _named(self, matches: Iterable[Match]) -> list[Match]:
