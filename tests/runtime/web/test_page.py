@@ -367,27 +367,28 @@ def test_signing_in_and_out(page, service, tmp_path, shot):
         page.shows("Sign in", "main")  # ended by another client: the live view notices
 
 
-class BusyAtFirst:
-    """A service that does not tell the first client that asks what its cameras do."""
+class BusyService:
+    """A service that does not tell what its cameras do while it is ``busy``."""
 
     def __init__(self, service):
-        self._service, self._asked = service, False
+        self._service, self.busy = service, True
 
     def __getattr__(self, name):
         return getattr(self._service, name)
 
     @property
     def cameras(self):
-        if not self._asked:
-            self._asked = True
+        if self.busy:
             raise busy("too many requests: try again in a moment")
         return self._service.cameras
 
 
 def test_the_page_tries_again_while_the_service_is_busy(page, service):
-    with serve(BusyAtFirst(service), port=0) as address:
+    often_asked = BusyService(service)
+    with serve(often_asked, port=0) as address:
         page.open(address)
         page.shows("Too many requests. Trying again")
+        often_asked.busy = False
         page.shows("In front of the camera")
 
 
