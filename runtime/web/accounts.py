@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import sqlite3
@@ -246,8 +245,6 @@ class Accounts:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private_file(self.path)
-            if os.geteuid() == 0:  # `sudo rkface access`: the service, which has an account of its own, must read it
-                os.chown(self.path, folder.stat().st_uid, folder.stat().st_gid)
             number = _file_number(self.path)
         except OSError as error:
             raise WorkError(
