@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from .connection import hub_errors
@@ -15,32 +14,9 @@ if TYPE_CHECKING:
     from .connection import Hub
 
 ROLE = "rkface_board_"  # start of the role of a board
+CONNECTIONS = 10  # that a board may have open: it needs two, and some that were lost may not be closed yet
 # Of boards and sites, as in the tables: a part of the name of a role, which has 63 characters at most.
 ID = r"^[a-z0-9][a-z0-9-]{0,47}$"
-
-
-@dataclass(frozen=True)
-class Board:
-    """A board as the hub knows it.
-
-    Times are seconds since 1970 (UTC).
-
-    lease     seconds without the hub after which it names nobody
-    revoked   since when its credentials are void; None: they are valid
-    seen      its last heartbeat; None before the first one
-    revision  the last change that it has
-    behind    how many people changed since then at its site
-    state     what it says about itself: release, queue, temperature …
-    """
-
-    id: str
-    site: str
-    lease: float
-    revoked: float | None
-    seen: float | None
-    revision: int
-    behind: int
-    state: dict[str, Any]
 
 
 def add_site(hub: Hub, site: str) -> None:
@@ -88,24 +64,6 @@ def revoke_board(hub: Hub, board: str) -> None:
         hub.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row[0]])
 
 
-def list_boards(hub: Hub) -> list[Board]:
-    """All boards, by site and name."""
-    with hub_errors(), hub.transaction():
-        rows = hub.execute("""
-            SELECT board.id, board.site, lease, extract(epoch FROM revoked), extract(epoch FROM seen),
-                coalesce(heartbeat.revision, 0),
-                (SELECT count(*) FROM rkface.change
-                    WHERE change.site = board.site AND change.revision > coalesce(heartbeat.revision, 0)),
-                coalesce(state, '{}')
-            FROM rkface.board LEFT JOIN rkface.heartbeat ON heartbeat.board = board.id ORDER BY board.site, board.id
-        """).fetchall()
-    return [
-        Board(id, site, lease, None if revoked is None else float(revoked), None if seen is None else float(seen),
-              int(revision), int(behind), state)
-        for id, site, lease, revoked, seen, revision, behind, state in rows
-    ]  # fmt: skip
-
-
 def check_id(name: str, what: str) -> None:
     """Raise InputError unless ``name`` can be that of a board or a site."""
     if not re.fullmatch(ID, name):
@@ -118,4 +76,6 @@ def _write_role(hub: Hub, role: str, password: str) -> None:
     # The server must not see the password: it may write statements into its log. ``role`` has only letters, digits and
     # _, and the hash only those of base64, $, : and -: nothing needs an escape.
     hashed = hub.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    hub.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{hashed}' IN ROLE {BOARD}".encode())
+    hub.execute(
+        f"CREATE ROLE \"{role}\" LOGIN CONNECTION LIMIT {CONNECTIONS} PASSWORD '{hashed}' IN ROLE {BOARD}".encode()
+    )

@@ -1,6 +1,10 @@
 """The hub's own server: its API, who may use it, and what it makes of heartbeats."""
 
 import json
+import os
+import re
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub import fleet
 from rkface.runtime.hub.boards import add_board, add_site, revoke_board
@@ -25,6 +30,7 @@ from rkface.runtime.web.password import PasswordCheck, hash_password
 
 from .conftest import ONE, sample
 
+SNAPSHOT, DOCS = Path(__file__).with_name("openapi.json"), Path(__file__).parents[3] / "docs/hub.md"
 PASSWORD, TOKEN = "correct horse battery", "0123456789abcdef" * 2
 STATE = {"release": "0.2.0", "queue": 3, "celsius": {"soc": 51.5, "gpu": 48.0}, "ok": True}
 
@@ -39,6 +45,30 @@ def connections(hub, database):
 @pytest.fixture
 def client(connections):
     return TestClient(create_app(connections, Access(None, secure=False), RareLog()), base_url="http://localhost")
+
+
+def describe_api():
+    return create_app(None, Access(None, secure=False), RareLog()).openapi()
+
+
+def test_the_api_has_not_changed():
+    """For an intended change, run this test with RKFACE_SNAPSHOT=write and add a line to CHANGELOG.md."""
+    description = json.dumps(describe_api(), indent=1, sort_keys=True) + "\n"
+    if os.environ.get("RKFACE_SNAPSHOT") == "write":
+        SNAPSHOT.write_text(description, encoding="utf-8")
+    assert json.loads(description) == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+def test_the_documentation_lists_every_request_and_every_parameter_of_a_search():
+    described = describe_api()["paths"]
+    existing = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}
+    table = re.findall(r"^\| (`[A-Z]+ /v1.*)$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {one for row in table for one in re.findall(r"`([A-Z]+ /v1[^ `]+)`", row)} == existing
+    for row in table:
+        method, path = re.match(r"`([A-Z]+) (\S+)`", row).groups()
+        named = set(re.findall(r"[?&](\w+)=", row))
+        known = {one["name"] for one in described[path][method.lower()].get("parameters", ())}
+        assert named == known - {"limit", "cursor"}, path
 
 
 def boards_of(client):
@@ -64,6 +94,29 @@ def test_a_board_is_listed_with_what_it_says_how_far_it_is_behind_and_what_it_mu
     assert one["age"] + one["lease_left"] == pytest.approx(600) and one["seen_at"].endswith("Z")
     waiting = found["door-0"]
     assert waiting["standing"] == "waiting" and waiting["seen"] is waiting["lease_left"] is waiting["release"] is None
+
+
+def test_the_command_says_what_the_page_shows(hub, board, client, database, capsys):
+    add_board(hub, "door-0", "west", 3600.0)
+    with board("door-1", "east", lease=86_400.0) as (own, gallery):
+        person = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        sync(own, gallery)
+        send_heartbeat(own, gallery, STATE)
+        add_person(hub, "Bela", ["east"], [sample(2)], ONE)
+        erase_person(hub, person)
+        assert main(["hub", "boards", "--hub", database]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.startswith("door-1 (east): ok; seen 2") and first.endswith(
+            "; release 0.2.0; 2 changes behind; 3 events in the queue; 52 °C; lease ends in 1.0 days; "
+            "1 erasure not confirmed"
+        )
+        assert second == "door-0 (west): waiting; never seen"
+        assert main(["hub", "boards", "--hub", database, "--json"]) == 0
+        printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = boards_of(client)
+    for one in printed:
+        assert one.keys() <= shown[one["id"]].keys()
+        assert all(shown[one["id"]][key] == one[key] for key in one.keys() - {"age", "lease_left"})
 
 
 @pytest.mark.parametrize(
@@ -98,7 +151,7 @@ def test_whatever_a_heartbeat_contains_is_shown_as_a_plain_value_or_not_at_all(v
 
 def test_a_heartbeat_of_a_hostile_board_does_not_break_the_list(hub, board, client):
     with board("door-1", "east") as (own, gallery):
-        for state in ({"release": ["x"], "queue": "1e400", "celsius": {"a": {"b": 1}}}, {"celsius": "x" * 100_000}):
+        for state in ({"release": ["x"], "queue": "1e400", "celsius": {"a": {"b": 1}}}, {"celsius": "x" * 10_000}):
             send_heartbeat(own, gallery, state)
             assert boards_of(client)["door-1"]["celsius"] is None
 
@@ -118,9 +171,10 @@ def test_appearances_come_newest_first_in_their_last_stage_and_erased_people_are
             for stage, ended in (("end", started + 9), ("start", 0.0)):  # the start was delayed
                 event = appearance_event(started, stage, ended, match)
                 insert(own, name, event)
-            odd = {"schema": "rkface.appearance", "event": f"odd {name}", "started": 50, "match": {"person": [1]}}
+            odd = appearance_event(50.0, "start", 0.0, None) | {"event": "odd", "match": {"person": [1]}}
             insert(own, name, odd)
-            insert(own, name, {**odd, "event": f"late {name}", "started": 1e300})
+            insert(own, name, {"schema": "rkface.appearance", "event": "no appearance", "started": 60, "best": "x"})
+            assert len(client.get("/v1/appearances").json()["items"]) == (2 if name == "door-1" else 4)
     found = client.get("/v1/appearances?limit=2").json()
     assert "items" in found, found
     assert [(one["board"], one["name"], one["ended"]) for one in found["items"]] == [
@@ -139,7 +193,16 @@ def insert(own, name, event):
 def appearance_event(started, stage, ended, person):
     match = person and {"person": person, "name": "Ada of old", "cosine": 0.8}
     appearance = {"schema": "rkface.appearance", "version": 1, "id": f"a{started}", "source": "hall", "stage": stage}
-    return {**appearance, "started": started, "ended": ended, "match": match, "event": f"{started}-{stage}"}
+    times = {"started": started, "best": started, "ended": ended}
+    return {**appearance, **times, "match": match, "event": f"{started}-{stage}"}
+
+
+def test_an_appearance_of_the_future_does_not_stay_the_newest(hub, board, client):
+    with board("door-1", "east") as (own, _):
+        insert(own, "door-1", appearance_event(4e9, "start", 0.0, None))
+        insert(own, "door-1", appearance_event(1e300, "start", 0.0, None))
+        items = client.get("/v1/appearances").json()["items"]
+    assert len(items) == 2 and all(one["started"] <= time.time() + 5 for one in items)
 
 
 def test_people_are_found_by_a_part_of_their_name_with_their_sites(hub, board, client):
