@@ -11,6 +11,7 @@ import unicodedata
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import InputError
+from .text import find_hidden
 
 MASK = "…"
 # Without the sign itself, because what is before it in a message would count as a password.
@@ -96,6 +97,12 @@ def check_host(host: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?", host):
         shown = "an address with a user or password" if "@" in host else repr(mask_address(host)[:100])
         raise InputError(f"{shown} is not a host name or an IP address: write it without scheme, port and password")
+
+
+def check_topic_start(start: str) -> None:
+    """Raise InputError unless ``start`` can be the start of the topics of an MQTT broker."""
+    if re.search(r"[+#]|^\$", start) or find_hidden(start):
+        raise InputError("the start of topics must be visible text without + and #")
 
 
 def is_this_machine(host: str) -> bool:
