@@ -36,6 +36,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):[/\\]+")
 # "//host" and "rtsp//host", of which a part is missing.
 NO_SCHEME = re.compile(r"[^\w/]{0,30}([A-Za-z][A-Za-z0-9+.-]{0,30})?//+")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.%-]+)?\]|[\w.-]+)?(:\d{1,5})?")
+MASKED = re.compile(f"{MASK}[,.;:]?")  # of a sentence of ours
 PAIR = re.compile(r"(?<![\w.%+-])([\w.%+-]+?)(\s*=\s*|%3[Dd])")
 ELEMENT = re.compile(r"\s*[A-Za-z][\w-]*\s")  # of a GStreamer pipeline
 PROPERTY = re.compile(r"(?<!\S)([A-Za-z][\w-]*(?:::[\w-]+)*)\s*=\s*")
@@ -147,7 +148,7 @@ def _mask_rest(rest: str) -> str:
         netloc = decoded.rpartition("@")[2]
     path, question, query = end.partition("?")
     path, sign, _ = path.partition("#")
-    host = netloc if HOST.fullmatch(netloc) else MASK
+    host = netloc if HOST.fullmatch(netloc) or MASKED.fullmatch(netloc) else MASK
     shown = "/".join(MASK if _is_random(part) else part for part in path.split("/"))
     return host + shown + (f"#{MASK}" if sign else question + _mask_query(query))
 
