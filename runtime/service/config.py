@@ -70,7 +70,7 @@ def find_mistakes(settings: Settings) -> list[str]:
         where = f"camera.{dump_key(name)}."
         problems += find_area_mistakes(where, camera)
         problems += find_schedule_mistakes(where, camera.schedule)
-    problems += _find_shared_devices(settings.camera)
+    problems += find_shared_devices(settings.camera)
     for name, rule in settings.rules.items():
         problems += find_rule_mistakes(name, rule, settings.camera, settings.receivers)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
@@ -89,7 +89,7 @@ def find_mistakes(settings: Settings) -> list[str]:
     return problems
 
 
-def _find_shared_devices(cameras: Mapping[str, CameraSettings]) -> list[str]:
+def find_shared_devices(cameras: Mapping[str, CameraSettings]) -> list[str]:
     """Cameras with the device, or the stdin, of another one, which only one can read."""
     problems, used = [], dict[str, str]()
     for name, camera in cameras.items():
