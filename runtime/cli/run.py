@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -113,6 +114,7 @@ def _run(options: Namespace) -> int:
     from ..core.progress import stage
     from ..service.logging_setup import start_logs
 
+    gc.disable()  # nothing of what is imported and opened now becomes garbage
     reading = _read_in_background(settings.bundle)  # its checksums take as long as these imports
     from ..service.service import Service
     from ..service.startup import lock_gallery, open_service_scheduler
@@ -124,12 +126,15 @@ def _run(options: Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
+        opened.callback(gc.enable)
         with lock_gallery(settings.gallery):  # a second service would otherwise be told about the port
             entry = _open_entry(settings.web, opened)
         if entry is None and not settings.camera:
             raise InputError("rkface serve needs rkface[web]: pip install 'rkface[web]'")
         with nullcontext() if options.log or not sys.stderr.isatty() else stage("starting"):
             opened.enter_context(service)
+        gc.freeze()  # it stays, and no later collection looks at it
+        gc.enable()
         log = getLogger("rkface.service")
         watched = ", ".join(service.workers) or "no camera"
         log.info("watching %s; %d people are known", watched, service.gallery.state().people)
@@ -217,8 +222,7 @@ def _show_console(service: Service, entry: Entry, settings: Settings, opened: Ex
         from ..web.serve import open_console
     except ImportError as error:
         raise _web_error(error) from error
-    console = opened.enter_context(open_console(entry, _open_accounts(settings, opened)))
-    opened.enter_context(console.show(service))
+    opened.enter_context(open_console(entry, service, _open_accounts(settings, opened)))
 
 
 def _web_error(error: ImportError) -> RkfaceError:
