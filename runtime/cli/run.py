@@ -165,7 +165,7 @@ def _read_in_background(folder: Path) -> Future[Bundle]:
 def run_settings(options: Namespace) -> Settings:
     """The configuration, with the settings that the options of ``rkface run`` replace. InputError if it is invalid."""
     from ..cameras.source_names import default_camera
-    from ..service.config import read_settings
+    from ..service.config import find_shared_devices, read_settings
     from ..service.settings import Settings, named_cameras
 
     usual = [options.bundle.parent / DEPLOYED, CONFIG] if options.bundle else [CONFIG]
@@ -175,6 +175,8 @@ def run_settings(options: Namespace) -> Settings:
         settings = replace(settings, camera={}, web=replace(settings.web, enabled=True))
     elif options.camera or not settings.camera:
         cameras = named_cameras(options.camera or [default_camera()], options.rotate, near=options.near)
+        if shared := find_shared_devices(cameras):
+            raise InputError(f"--camera: {shared[0]}")
         settings = replace(settings, camera=cameras)
     elif options.rotate or options.near:
         raise InputError("--rotate and --near are for --camera: set rotate and near of configured cameras in the file")
