@@ -123,5 +123,5 @@ def _pick(image: NDArray[np.uint8], by: int, target: NDArray[np.uint8]) -> None:
     """
     rows, columns = target.shape[:2]
     middle = image[by // 2 :, by // 2 :]
-    four = as_strided(middle, (rows, columns, 4), (by * image.strides[0], by * 3, 1), writeable=False)
+    four = as_strided(middle, (rows, columns, 4), (by * image.strides[0], by * 3, 1))
     np.copyto(target.view(np.uint32), four.view(np.uint32))
