@@ -14,6 +14,7 @@ import onnx
 
 from rkface.runtime.core.errors import ModelError
 
+from .check_inference import check_inference
 from .check_tensor import (
     UnsoundModelError,
     check_entry,
@@ -75,6 +76,7 @@ class _Checker:
         self._check_graph(proto.graph, frozenset(), 0)
         if not proto.graph.output:
             raise UnsoundModelError("it has no outputs")
+        check_inference(proto.graph)
 
     def _check_functions(self) -> None:
         calls = {
