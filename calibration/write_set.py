@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import readable
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import letterbox
 
@@ -116,7 +117,8 @@ def write_set(
         lines = [f"left out: {number} x {reason}" for reason, number in count_reasons(provenance.left_out)]
         write_png(folder / SPREAD, histogram_sheet(faces, among or faces, lines))
         record = _record(crops, scenes, width, height, provenance)
-        (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = readable(json.dumps(record, indent=1, ensure_ascii=False))  # file names need not be valid UTF-8
+        (folder / RECORD).write_text(f"{text}\n", encoding="utf-8")
         read_set(folder)  # a set that cannot be read must not replace one that can
     return read_set(out)
 

@@ -216,7 +216,7 @@ def _calibration(options: Namespace, bundle: Bundle) -> tuple[CalibrationSet | N
 
 
 def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
-    from rkface.runtime.inference.pipeline import open_model
+    from rkface.runtime.inference.open_bundle import open_model
     from rkface.runtime.vision.detector_shapes import Detectors
 
     from .evaluate.labeled_faces import from_bin, from_pairs, from_people

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..core.text import in_a_line
-from ..web.scopes import ROLES, SCOPES
+from ..web.scopes import EXPLAINED, ROLES, SCOPES
 from .gallery_options import add_gallery_path, format_time, gallery_path
 from .options import add_json, print_json
 from .parser import add_actions
@@ -25,13 +25,6 @@ def access(parser: ArgumentParser) -> None:
     They are stored beside the gallery, and a running service notices every change at once. The owner of the password
     file (`rkface web-password`) may always do everything. --accounts names the file of `rkface hub serve` instead.
 
-    scopes of a token:
-      metrics    read /metrics and /v1/health, which contain neither names nor pictures
-      read       see people, appearances, pictures, health and settings
-      identify   detect, compare and identify the faces in photos
-      enroll     enroll, rename, merge and split people, remove samples, and say who an appearance was
-      admin      everything: also forget people, change settings, and manage users and tokens
-
     roles of a user:
       viewer     read
       operator   read, identify and enroll
@@ -43,6 +36,8 @@ def access(parser: ArgumentParser) -> None:
       rkface access set-user ada --role operator
       rkface access log
     """
+    scopes = "\n".join(f"  {scope:10} {meaning}" for scope, meaning in EXPLAINED.items())
+    parser.description = f"{parser.description}\n\nscopes of a token:\n{scopes}"
     add_actions(parser, (create_token, tokens, revoke_token, set_user, users, remove_user, log))
 
 

@@ -71,7 +71,7 @@ def time_detections(folder: Path, backend: str | None, runs: int) -> list[Latenc
     from ..core.progress import stage
     from ..inference.golden import read_golden
     from ..inference.latency import time_calls
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
 
     bundle, rows = read_bundle(folder), []
     with stage("whole detection"), open_bundle(folder, backend) as pipeline:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ..core.atomic import sync_to_disk
 from ..core.errors import InputError, WorkError
-from ..core.files import append, parse_json
+from ..core.files import append
 
 MOST_LINE = 64 << 20  # bytes: a photo with 5,000 faces has less
 
@@ -29,7 +29,8 @@ class EmbeddingsFile:
         """Add a line. It is complete for the next run even if this process is killed right after it. Raises WorkError
         if it cannot be written."""
         try:
-            append(self.file, json.dumps(value, ensure_ascii=False).encode() + b"\n")
+            # Bytes of a file name that are not text (Python's \udcNN) are written as escapes.
+            append(self.file, json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
@@ -66,11 +67,11 @@ def _read_lines(path: Path, file: IO[bytes], model: str) -> tuple[frozenset[str]
     while (line := file.readline(MOST_LINE)).endswith(b"\n"):
         number += 1
         try:
-            said = parse_json(line)
+            said = json.loads(line.decode())  # parse_json refuses the escapes of a file name that is not text
             photo, made_by = said["image"], said["model"]
             if not isinstance(photo, str):
                 raise TypeError("the name of a photo is not a text")
-        except (InputError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"--out {path}: line {number} was not written by `rkface embed --out`: choose another name"
             ) from error

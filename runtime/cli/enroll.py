@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.arguments import key_value, positive_integer, positive_number
 from ..core.errors import InputError
+from .error_report import safe_message
 from .gallery_options import (
     add_enroll_rules,
     add_gallery,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ..enrollment.photo_folders import PersonPhoto
     from ..gallery.gallery import Gallery
     from ..inference.pipeline import Pipeline
-    from ..vision.read_ahead import ReadAhead
 
 
 def enroll(parser: ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def _enroll(options: Namespace) -> int:
         return print_verdicts([enroll_camera(options)], as_json=options.json)
 
     from ..enrollment.enroll import measure_file
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
     from ..vision.read_ahead import ReadAhead
     from .photos import inference_threads, photo_progress
 
@@ -141,11 +141,11 @@ def _enroll(options: Namespace) -> int:
         people = _by_person(photos)
         in_order = [photo.path for group in people for photo in group if not photo.problem]
         reader = opened.enter_context(ReadAhead(in_order, partial(measure_file, pipeline, enroll_rules(options))))
-        advance = opened.enter_context(photo_progress(len(photos)))
+        measure = _counted(reader.take, opened.enter_context(photo_progress(len(in_order))))
         verdicts = chain.from_iterable(
-            _enroll_person(gallery, pipeline, group, options, drawings, reader=reader) for group in people
+            _enroll_person(gallery, pipeline, group, options, drawings, measure=measure) for group in people
         )
-        code = print_verdicts(_counted(verdicts, advance), as_json=options.json)
+        code = print_verdicts(verdicts, as_json=options.json)
     _print_unread(photos)
     return code
 
@@ -161,10 +161,18 @@ def _without_enrolled(gallery: Gallery, photos: Sequence[PersonPhoto]) -> list[P
     return rest
 
 
-def _counted(verdicts: Iterable[Verdict], advance: Callable[[int], None]) -> Iterator[Verdict]:
-    for done, verdict in enumerate(verdicts, start=1):
-        yield verdict
-        advance(done)
+def _counted(
+    measure: Callable[[Path], MeasuredPhoto], advance: Callable[[int], None]
+) -> Callable[[Path], MeasuredPhoto]:
+    """``measure``, but with its calls counted by ``advance``. All photos of a person are measured before the first of
+    them gets its verdict, so verdicts would not show how far the command is."""
+    done = count()
+
+    def measure_next(path: Path) -> MeasuredPhoto:
+        advance(next(done))
+        return measure(path)
+
+    return measure_next
 
 
 def _by_person(photos: Sequence[PersonPhoto]) -> list[list[PersonPhoto]]:
@@ -182,14 +190,14 @@ def _enroll_person(
     options: Namespace,
     drawings: Mapping[Path, Path],
     *,
-    reader: ReadAhead[MeasuredPhoto],
+    measure: Callable[[Path], MeasuredPhoto],
 ) -> Iterator[Verdict]:
     """The verdicts on the ``photos`` of one person, in their order."""
     from ..enrollment.enroll import enroll_photos
 
     readable = [photo.path for photo in photos if not photo.problem]
     rules, metadata = enroll_rules(options), dict(options.set)
-    name, measure = photos[0].person, reader.take
+    name = photos[0].person
     verdicts = enroll_photos(gallery, pipeline, name, readable, rules=rules, metadata=metadata, measure=measure)
     for photo in photos:
         verdict = _refuse(photo) if photo.problem else next(verdicts)
@@ -199,7 +207,7 @@ def _enroll_person(
 
 
 def _draw_choice(drawing: Path, photo: Path, verdict: Verdict) -> None:
-    """Draw the faces of ``photo`` with their numbers."""
+    """Draw the faces of ``photo`` with their numbers. A photo that has vanished meanwhile does not stop the others."""
     from ..vision.draw import draw_boxes, write_image
     from ..vision.image import read_image
     from ..vision.photo import turn_image
@@ -207,8 +215,13 @@ def _draw_choice(drawing: Path, photo: Path, verdict: Verdict) -> None:
 
     if not drawing.parent.exists():
         create_folder(drawing.parent)
+    try:
+        image = read_image(photo)
+    except InputError as error:
+        print(f"rkface: not drawn: {safe_message(error)}", file=sys.stderr)
+        return
     boxes = {str(face.number): face.box for face in verdict.faces}
-    write_image(drawing, draw_boxes(turn_image(read_image(photo), verdict.turned), boxes))
+    write_image(drawing, draw_boxes(turn_image(image, verdict.turned), boxes))
 
 
 def _plan_drawings(options: Namespace, photos: Sequence[PersonPhoto]) -> dict[Path, Path]:

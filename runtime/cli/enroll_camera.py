@@ -19,7 +19,7 @@ from ..enrollment.guided_capture import POSES, GuidedCapture
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..gallery.people import Sample
-from ..inference.pipeline import open_bundle
+from ..inference.open_bundle import open_bundle
 from ..service.camera_worker import open_configured_camera
 from ..service.settings import named_cameras
 from .gallery_options import enroll_rules, gallery_path, open_gallery

@@ -68,7 +68,7 @@ def _frigate(options: Namespace) -> int:
     from ..frigate.api import FrigateApi
     from ..frigate.event_namer import EventNamer
     from ..frigate.listen import listen
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
     from ..service.photo_requests import identify_photo
 
     if not 0 <= options.broker_port < 65_536:

@@ -115,7 +115,7 @@ def _export(options: Namespace) -> int:
 
 def _import(options: Namespace) -> int:
     from ..enrollment.import_export import read_records
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
 
     if not options.file.is_file():
         raise InputError(f"{options.file}: no such file; `rkface gallery export` writes one")
@@ -147,7 +147,7 @@ def _import(options: Namespace) -> int:
 def _reembed(options: Namespace) -> int:
     from ..enrollment.import_export import reembed_gallery
     from ..gallery.people import embedding_identity
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
 
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend))

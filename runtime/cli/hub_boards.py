@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..core.text import in_a_line, shell_quoted
 from .gallery_options import format_time
 from .hub_options import ENVIRONMENT, add_hub, hub_address, open_hub
 from .options import add_json, counted, print_json
+
+if TYPE_CHECKING:
+    from ..hub.fleet import BoardState
 
 DAY = 86_400.0
 
@@ -57,7 +62,8 @@ def add_board(parser: ArgumentParser) -> None:
 
 
 def boards(parser: ArgumentParser) -> None:
-    """List the boards: when each was seen last, how far it is behind, and what it says about itself.
+    """List the boards, with what the hub's page shows: state, last heartbeat, release, how far its copy of the people
+    is behind, events that wait there, temperature, lease, and erasures that it has not confirmed.
 
     examples:
       rkface hub boards
@@ -114,19 +120,36 @@ def _add_board(options: Namespace) -> int:
 
 
 def _boards(options: Namespace) -> int:
-    from ..hub.boards import list_boards
+    from ..hub.fleet import read_fleet
 
     with open_hub(options) as connection:
-        found = list_boards(connection)
+        found = read_fleet(connection)
     for one in found:
         if options.json:
             print_json(asdict(one))
-            continue
-        seen = f"seen {format_time(one.seen)}" if one.seen else "never seen"
-        behind = f", {counted(one.behind, 'change')} behind" if one.behind else ""
-        revoked = f", revoked {format_time(one.revoked)}" if one.revoked else ""
-        print(in_a_line(f"{one.id} ({one.site}): {seen}{behind}{revoked}"))
+        else:
+            print(in_a_line(f"{one.id} ({one.site}): {'; '.join(_facts(one))}"))
     return 0
+
+
+def _facts(board: BoardState) -> Iterator[str]:
+    """What the page of the hub shows. What a board has not said is left out."""
+    yield "reports a problem" if board.standing == "trouble" else board.standing
+    yield "never seen" if board.seen is None else f"seen {format_time(board.seen)}"
+    if board.release is not None:
+        yield f"release {board.release}"
+    if board.seen is not None:
+        yield f"{counted(board.behind, 'change')} behind" if board.behind else "up to date"
+    if board.queue is not None:
+        yield f"{counted(board.queue, 'event')} in the queue"
+    if board.celsius is not None:
+        yield f"{board.celsius:.0f} °C"
+    if board.lease_left:
+        yield f"lease ends in {board.lease_left / DAY:.1f} days"
+    if board.unconfirmed:
+        yield f"{counted(board.unconfirmed, 'erasure')} not confirmed"
+    if board.revoked is not None:
+        yield f"revoked {format_time(board.revoked)}"
 
 
 def _revoke(options: Namespace) -> int:

@@ -71,7 +71,7 @@ def index(parser: ArgumentParser) -> None:
 
 
 def _search(options: Namespace) -> int:
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
     from ..service.photo_search import search_photo
     from ..vision.image import read_image
 

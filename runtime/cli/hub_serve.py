@@ -22,7 +22,7 @@ def serve(parser: ArgumentParser) -> None:
     Without a password it listens on this machine only. With --password-file (from `rkface web-password`) it can listen
     on the network, best with TLS. `rkface access --accounts FILE` manages users and tokens for it. /metrics is for
     Prometheus. It needs rkface[web]. With --bundle, which has the recognizer of the boards, POST /v1/search says who is
-    in a photo.
+    in a photo. boards/rkface-hub.service runs it as a systemd service.
 
     examples:
       rkface hub serve
@@ -54,6 +54,7 @@ def serve(parser: ArgumentParser) -> None:
 
 def _serve(options: Namespace) -> int:
     from ..service.logging_setup import start_logs
+    from ..service.systemd import notify
 
     if (options.certificate is None) != (options.key is None):
         raise InputError("--certificate and --key belong together: give both for https, or neither")
@@ -63,7 +64,9 @@ def _serve(options: Namespace) -> int:
         signal.signal(number, lambda *_: ended.set())
     with ExitStack() as opened:
         _open(options, opened)
+        notify("READY=1")
         ended.wait()
+        notify("STOPPING=1")
     return 0
 
 
@@ -73,7 +76,7 @@ def _open(options: Namespace, opened: ExitStack) -> Any:
         from ..hub_console.app import open_hub_console
     except ModuleNotFoundError as error:
         raise import_error(error, f"the page of the hub needs {error.name}", "pip install 'rkface[web,hub]'") from error
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
     from ..web.accounts import Accounts
 
     return opened.enter_context(

@@ -39,7 +39,7 @@ def add_photo_options(parser: ArgumentParser) -> None:
 
 def open_pipeline(options: Namespace, threads: int | None = None) -> Pipeline:
     """The bundle's pipeline. ``threads``: as ``open_bundle``."""
-    from ..inference.pipeline import open_bundle
+    from ..inference.open_bundle import open_bundle
 
     return open_bundle(options.bundle, options.backend, (options.provider,), threads)
 

@@ -116,7 +116,7 @@ def run_selftest(folder: Path, backend: str | None, runs: int, layers: Path | No
     from ..core.soc import read_cores, read_soc
     from ..inference.core_checks import check_cores
     from ..inference.machine import read_clocks, read_machine
-    from ..inference.pipeline import choose_backend
+    from ..inference.open_bundle import choose_backend
 
     chosen, soc = choose_backend(backend), read_soc()
     bundle = read_bundle(folder, soc if chosen == "npu" else None)

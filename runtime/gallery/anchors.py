@@ -6,8 +6,7 @@ A letter is a dimension: A anchors, B probes, D numbers of an embedding.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,29 +26,21 @@ TIE = 1e-5  # cosines this close are equal: a bound for the error of a float32 s
 
 NO_ANCHOR = -2.0  # the cosine with an empty list: below any other, so that no threshold reaches it
 
-OpenAnchor = Callable[[Sequence[Any]], bytes]  # a row of SELECT_ANCHORS → the embedding without encryption
 
-
-def read_anchors(database: sqlite3.Connection, identity: str | None, open_anchor: OpenAnchor) -> NDArray[np.float32]:
-    """The anchors of the model ``identity`` (None: no model), A×D float32; 0×0 without anchors. Call it inside a
-    transaction. Raises DamagedContentError."""
-    rows = database.execute(f"{SELECT_ANCHORS} WHERE identity = ? ORDER BY id", [identity]).fetchall()
+def read_anchors(gallery: GalleryDatabase, identity: str) -> NDArray[np.float32]:
+    """The anchors of the model ``identity``, A×D float32; 0×0 without anchors. Call it inside a transaction. Raises
+    DamagedContentError or AlteredError, and InputError if the gallery is encrypted and was opened without its key."""
+    cipher = gallery.cipher  # first: it may change the rows of an older rkface
+    rows = gallery.database.execute(f"{SELECT_ANCHORS} WHERE identity = ? ORDER BY id", [identity]).fetchall()
     if not rows:
         return np.zeros((0, 0), np.float32)
-    return embeddings_from_bytes([row[0] for row in rows], map(open_anchor, rows), what="anchor")
-
-
-def anchor_opener(gallery: GalleryDatabase) -> OpenAnchor:
-    """A function that decrypts the embedding in a row of ``SELECT_ANCHORS``; it raises AlteredError. Raises InputError
-    if the gallery is encrypted, and was opened without its key."""
-    cipher, path = gallery.cipher, gallery.path
 
     def open_anchor(row: Sequence[Any]) -> bytes:
         place = AnchorPlace(*row[:3])
-        with altered_anchor(path, place):
+        with altered_anchor(gallery.path, place):
             return cipher.decrypt(row[3], place.embedding)
 
-    return open_anchor
+    return embeddings_from_bytes([row[0] for row in rows], map(open_anchor, rows), what="anchor")
 
 
 def nearer_than_anchors(found: Sequence[list[Match]], cosines: NDArray[np.float32]) -> list[list[Match]]:

@@ -50,6 +50,11 @@ class GalleryDatabase:
             self._closed = True
             self.database.close()
 
+    def check_open(self) -> None:
+        """Raise InputError if the file is closed. What does not use the file must ask, because SQLite cannot notice."""
+        if self._closed:
+            raise InputError(f"{self.path} is closed: open it again before you use it")
+
     def __enter__(self: _Self) -> _Self:
         return self
 
@@ -83,6 +88,11 @@ class GalleryDatabase:
     def version(self) -> int:
         """A number that changes when another process writes to the file, but not when this one does."""
         return int(self.read("PRAGMA data_version")[0][0])
+
+    def writes(self) -> tuple[int, int]:
+        """Something that is different after every write to the file, by this process or another. It costs nothing."""
+        with self.lock:
+            return self.version(), self.database.total_changes
 
     @property
     def cipher(self) -> NoCipher:

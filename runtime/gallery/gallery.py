@@ -7,7 +7,6 @@ mode 0600, and no log message contains any of it.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -17,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.checks import check_count, check_type
-from ..core.errors import InputError, RkfaceError
+from ..core.errors import InputError
 from ..core.text import readable, shell_quoted
-from .anchors import NO_ANCHOR, anchor_opener, nearer_than_anchors
+from .anchors import NO_ANCHOR, nearer_than_anchors
 from .blocks import Precision
-from .bound_values import bind_to, is_encrypted
+from .current_snapshot import CurrentSnapshot
 from .database import GalleryDatabase
 from .encryption import Key
 from .lease import Lease
 from .match import Match
-from .people import GalleryState, Person, PersonName, Sample, check_person, check_probes, check_sample, clean_name
+from .people import GalleryState, Person, PersonName, Sample, check_person, check_probes, check_sample
+from .person_changes import delete_samples, merge_people, rename_person
 from .rows import (
     embedding_opener,
     embedding_to_bytes,
@@ -34,7 +34,6 @@ from .rows import (
     insert_person,
     insert_sample,
     read_embeddings,
-    select_names,
     select_people,
     select_samples,
 )
@@ -90,7 +89,7 @@ class Gallery(GalleryDatabase):
         self.searches = 0
         self.lease = Lease(self)
         self._precision = precision
-        self._current: Snapshot | None = None  # replaced in one step, so that a search needs no lock
+        self._snapshot = CurrentSnapshot(self, self._read)
 
     def people(self) -> list[Person]:
         """All people, sorted by name."""
@@ -173,14 +172,8 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: A sample does not belong to this person. Nothing was deleted then.
         """
-        check_person(person)
-        check_type(samples, Collection, "samples must be a list of numbers", "write [sample.id]")
-        with self.transaction() as database:
-            own = {id for (id,) in database.execute("SELECT id FROM sample WHERE person = ?", [person.id])}
-            if missing := sorted(set(samples) - own):
-                raise InputError(f"{person.name!r} has no sample {missing[0]}: `rkface gallery show` lists the samples")
-            database.executemany("DELETE FROM sample WHERE id = ?", [(id,) for id in samples])
-            database.execute("UPDATE person SET changed = ? WHERE id = ?", [time.time(), person.id])
+        with self.transaction():
+            delete_samples(self, person, samples)
         self.update_index()
 
     def rename(self, person: Person, name: str) -> None:
@@ -190,18 +183,8 @@ class Gallery(GalleryDatabase):
             InputError: The name is invalid, or another person has it; or the gallery is encrypted and was opened
                 without its key, because encrypted values are bound to the name.
         """
-        check_person(person)
-        name = clean_name(name)
-        with self.transaction() as database:
-            if any(
-                other.id != person.id for other in select_people(self, "WHERE name = ?", [find_spelling(self, name)])
-            ):
-                raise InputError(
-                    f"another person is called {name!r}: if both are one person, use `rkface gallery merge`"
-                )
-            if is_encrypted(database):
-                bind_to(database, self.cipher, self.path, person.id, (person.id, name))
-            database.execute("UPDATE person SET name = ?, changed = ? WHERE id = ?", [name, time.time(), person.id])
+        with self.transaction():
+            rename_person(self, person, name)
         self.update_index()
 
     def merge(self, person: Person, into: Person) -> None:
@@ -213,29 +196,8 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: Both are the same person; or the gallery is encrypted and was opened without its key.
         """
-        check_person(person)
-        check_person(into)
-        if person.id == into.id:
-            raise InputError(f"{person.name!r} cannot be merged into the same person")
-        now = time.time()
-        with self.transaction() as database:
-            if is_encrypted(database):
-                (name,) = database.execute("SELECT name FROM person WHERE id = ?", [into.id]).fetchone() or ("",)
-                bind_to(database, self.cipher, self.path, person.id, (into.id, name))
-            database.execute("UPDATE sample SET person = ? WHERE person = ?", [into.id, person.id])
-            database.execute(
-                "INSERT OR IGNORE INTO membership SELECT ?, name FROM membership WHERE person = ?", [into.id, person.id]
-            )
-            for column in ("named", "person"):
-                database.execute(f"UPDATE review SET {column} = ?1 WHERE {column} = ?2", [into.id, person.id])
-            database.execute("DELETE FROM person WHERE id = ?", [person.id])
-            for table in ("former", "moved"):
-                database.execute(f"UPDATE {table} SET person = ? WHERE person = ?", [into.id, person.id])
-            database.execute("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", [person.id, into.id, now])
-            database.execute(
-                "UPDATE person SET metadata = ?, changed = ? WHERE id = ?",
-                [json.dumps(person.metadata | into.metadata, ensure_ascii=False), now, into.id],
-            )
+        with self.transaction():
+            merge_people(self, person, into)
         self.update_index()
 
     def search(self, probes: NDArray[np.float32], k: int = 1) -> list[list[Match]]:
@@ -257,10 +219,8 @@ class Gallery(GalleryDatabase):
             InputError: The probes have the wrong shape or type, or contain NaN or infinity; ``k`` is less than 1; the
                 gallery is closed; or it is encrypted and was opened without its key.
         """
-        if self._closed:  # searches need no file, so SQLite would not notice
-            raise InputError(f"{self.path} is closed: open it again before you use it")
         check_count(k, "k, the number of people,")
-        snapshot = self._snapshot()
+        snapshot = self._snapshot.get()
         probes = check_probes(probes, snapshot.dimensions)
         self.searches += len(probes)
         found = snapshot.index.search(probes, k, lambda ids: read_embeddings(self, ids))
@@ -279,9 +239,7 @@ class Gallery(GalleryDatabase):
         Raises:
             InputError: As ``search``.
         """
-        if self._closed:
-            raise InputError(f"{self.path} is closed: open it again before you use it")
-        snapshot = self._snapshot()
+        snapshot = self._snapshot.get()
         if not len(snapshot.anchors):
             return np.full(len(probes), NO_ANCHOR, np.float32)
         return snapshot.anchor_cosines(check_probes(probes, snapshot.dimensions))
@@ -295,21 +253,18 @@ class Gallery(GalleryDatabase):
             True if another process changed something.
         """
         with self.lock:
-            changed = self._current is None or self.version() != self._current.version
-            if changed:
-                self._current = self._read()
+            changed = self._snapshot.refresh()
             self.lease.save_clock()
             return changed
 
     def state(self) -> GalleryState:
         """Numbers of people, samples and searches."""
-        own, current = self.identity, self._current
+        own = self.identity
         people, total, searched = self.read(
             "SELECT (SELECT count(*) FROM person), count(*), count(CASE identity WHEN ? THEN 1 END) FROM sample",
             [own if self.expected_identity in (None, own) else None],
         )[0]
-        precision = current.index.precision if current is not None else ""
-        return GalleryState(people, total, total - searched, precision, self.searches)
+        return GalleryState(people, total, total - searched, self._snapshot.precision, self.searches)
 
     def use_key(self, key: Key) -> None:
         """Use ``key`` from now on, for example after the gallery was encrypted."""
@@ -317,21 +272,8 @@ class Gallery(GalleryDatabase):
         self.update_index()
 
     def update_index(self, change: Callable[[Snapshot], Snapshot] | None = None) -> None:
-        """Update the search index after a transaction, if it has been built.
-
-        ``change`` is applied to the index if no other process wrote to the file; otherwise the file is read again. If
-        reading fails, the old index is dropped, and the next search tries again.
-        """
-        with self.lock:
-            current = self._current
-            if current is None:
-                return
-            try:
-                unchanged = len(current.index) and current.version == self.version()
-                self._current = change(current) if change and unchanged else self._read()
-            except RkfaceError:
-                self._current = None
-                raise
+        """Update the search index after a transaction: see ``CurrentSnapshot.update``."""
+        self._snapshot.update(change)
 
     def _named(self, matches: Iterable[Match]) -> list[Match]:
         """Those who may be named. If the most similar person may not be, the probe is nobody, and not the next one."""
@@ -340,29 +282,11 @@ class Gallery(GalleryDatabase):
             return []
         return [match for match in found if self.lease.may_name(match.person)]
 
-    def _snapshot(self) -> Snapshot:
-        current = self._current
-        if current is None:
-            with self.lock:
-                current = self._current = self._current or self._read()
-        return current
-
     def _read(self) -> Snapshot:
         version = self.version()
         with self.consistent_read():
             self.lease.read()
-            people, own = select_names(self), self.identity
-            searched = own if self.expected_identity in (None, own) else None
-            open_embedding = embedding_opener(self) if searched is not None else lambda row: row[-1]
-            return read_snapshot(
-                self.database,
-                searched,
-                people,
-                open_embedding,
-                anchor_opener(self) if searched is not None else lambda row: row[-1],
-                version=version,
-                precision=self._precision,
-            )
+            return read_snapshot(self, version, self._precision)
 
 
 def _to_match(person: PersonName, cosine: float) -> Match:

@@ -16,7 +16,8 @@ from .people import Person, Sample, clean_name
 from .rows import check_embedding, embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples
 from .schema import SCRUB
 
-UNSENT = "hub.unsent"  # row of the table ``setting``: see ``_read_unsent``
+# Rows of the table ``setting``: see ``_read_unsent`` and ``is_told``.
+UNSENT, TOLD = "hub.unsent", "hub.told"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def apply_changes(
     """
     now, refused = time.time(), list[str]()
     with gallery.transaction() as database:
+        told = is_told(gallery)
         erased = with_targets(gallery, erased)
         for id in (*gone, *erased):
             deleted = database.execute("DELETE FROM person WHERE id = ?", [id]).rowcount
@@ -69,8 +71,34 @@ def apply_changes(
                 unsent -= _put(gallery, usable, now, unsent)
         _write_unsent(database, unsent)
         database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", list(settings.items()))
+        if told:  # what came from the hub need not be told to it
+            _note_told(database, read_content(gallery))
     gallery.update_index()
     return refused
+
+
+def read_content(gallery: Gallery) -> str:
+    """Something that is different after every change of the people in this gallery, also if a clock is set back."""
+    time, most = "CAST({} * 1e6 AS INTEGER)", 1_000_000_007  # the sum of so many times would be too large
+    parts = (("person", time.format("changed")), ("sample", "id"), ("former", time.format("since")))
+    columns = ", ".join(f"(SELECT count(*) || '/' || total({number} % {most}) FROM {table})" for table, number in parts)
+    return " ".join(gallery.read(f"SELECT {columns}")[0])
+
+
+def is_told(gallery: Gallery) -> bool:
+    """Whether the hub knows all that was changed here."""
+    found = gallery.read("SELECT value FROM setting WHERE name = ?", [TOLD])
+    return bool(found) and found[0][0] == read_content(gallery)
+
+
+def note_told(gallery: Gallery, content: str) -> None:
+    """The hub knows what was here when ``content`` was read."""
+    with gallery.transaction() as database:
+        _note_told(database, content)
+
+
+def _note_told(database: sqlite3.Connection, content: str) -> None:
+    database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [TOLD, content])
 
 
 def read_unsent(gallery: Gallery) -> dict[str, set[int]]:

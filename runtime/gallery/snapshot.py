@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,11 +10,13 @@ from numpy.typing import NDArray
 
 from ..core.sqlite import DamagedContentError
 from ..vision.embed import unit
-from .anchors import OpenAnchor, read_anchors
+from .anchors import read_anchors
 from .blocks import Precision
+from .database import GalleryDatabase
 from .people import PersonName, Sample
+from .rows import embedding_opener, select_names
 from .search import Index, build_index, choose_precision
-from .stored_values import BATCH, SELECT_EMBEDDINGS, OpenEmbedding, embeddings_from_bytes
+from .stored_values import BATCH, SELECT_EMBEDDINGS, embeddings_from_bytes
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,16 @@ class Snapshot:
         return replace(self, index=self.index.with_samples(vectors, ids, [place] * len(ids)), people=people)
 
 
-def read_snapshot(
-    database: sqlite3.Connection,
-    identity: str | None,
-    people: tuple[PersonName, ...],
-    open_embedding: OpenEmbedding,
-    open_anchor: OpenAnchor,
-    *,
-    version: int,
-    precision: Precision,
-) -> Snapshot:
-    """Read all samples of ``people`` with ``identity`` (None: no samples) inside the caller's transaction. Raises
-    DamagedContentError if an embedding cannot be right."""
-    index = build_index(np.zeros((0, 1), np.float32), [], [])
-    if identity is None:
+def read_snapshot(gallery: GalleryDatabase, version: int, precision: Precision) -> Snapshot:
+    """Read the people, the samples that can be searched and the ignore list, inside the caller's transaction.
+    ``version``: of the file before it. Raises DamagedContentError if an embedding cannot be right, InputError if the
+    gallery is encrypted and was opened without its key."""
+    people, identity, database = select_names(gallery), gallery.identity, gallery.database
+    if identity is None or gallery.expected_identity not in (None, identity):
+        index = build_index(np.zeros((0, 1), np.float32), [], [])
         return Snapshot(index, people, version, np.zeros((0, 0), np.float32))
-    anchors = read_anchors(database, identity, open_anchor)
+    open_embedding = embedding_opener(gallery)  # first: it binds the values of an older rkface to their places
+    anchors = read_anchors(gallery, identity)
     places = {person.id: place for place, person in enumerate(people)}
     ((count,),) = database.execute("SELECT count(*) FROM sample WHERE identity = ?", [identity])
     index = build_index(np.zeros((0, 1), np.float32), [], [], choose_precision(precision, count))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from ..core.checks import check_type
 from ..core.errors import InputError
 from .bound_values import bind_to, is_encrypted
 from .gallery import Gallery
 from .people import Person, check_person
+from .person_changes import check_own_samples
 from .rows import insert_person
 
 
@@ -24,12 +24,9 @@ def move_samples(gallery: Gallery, person: Person, samples: Collection[int], nam
     moved then.
     """
     check_person(person)
-    check_type(samples, Collection, "samples must be a list of numbers", "write [sample.id]")
     now = time.time()
     with gallery.transaction() as database:
-        own = {id for (id,) in database.execute("SELECT id FROM sample WHERE person = ?", [person.id])}
-        if missing := sorted(set(samples) - own):
-            raise InputError(f"{person.name!r} has no sample {missing[0]}: `rkface gallery show` lists the samples")
+        own = check_own_samples(gallery, person, samples)
         if not samples:
             raise InputError("choose at least one sample to move")
         if own == set(samples):

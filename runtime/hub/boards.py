@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from .connection import hub_errors
@@ -17,30 +16,6 @@ if TYPE_CHECKING:
 ROLE = "rkface_board_"  # start of the role of a board
 # Of boards and sites, as in the tables: a part of the name of a role, which has 63 characters at most.
 ID = r"^[a-z0-9][a-z0-9-]{0,47}$"
-
-
-@dataclass(frozen=True)
-class Board:
-    """A board as the hub knows it.
-
-    Times are seconds since 1970 (UTC).
-
-    lease     seconds without the hub after which it names nobody
-    revoked   since when its credentials are void; None: they are valid
-    seen      its last heartbeat; None before the first one
-    revision  the last change that it has
-    behind    how many people changed since then at its site
-    state     what it says about itself: release, queue, temperature …
-    """
-
-    id: str
-    site: str
-    lease: float
-    revoked: float | None
-    seen: float | None
-    revision: int
-    behind: int
-    state: dict[str, Any]
 
 
 def add_site(hub: Hub, site: str) -> None:
@@ -86,24 +61,6 @@ def revoke_board(hub: Hub, board: str) -> None:
         hub.execute(f'ALTER ROLE "{row[0]}" NOLOGIN'.encode())
     with hub_errors():
         hub.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row[0]])
-
-
-def list_boards(hub: Hub) -> list[Board]:
-    """All boards, by site and name."""
-    with hub_errors(), hub.transaction():
-        rows = hub.execute("""
-            SELECT board.id, board.site, lease, extract(epoch FROM revoked), extract(epoch FROM seen),
-                coalesce(heartbeat.revision, 0),
-                (SELECT count(*) FROM rkface.change
-                    WHERE change.site = board.site AND change.revision > coalesce(heartbeat.revision, 0)),
-                coalesce(state, '{}')
-            FROM rkface.board LEFT JOIN rkface.heartbeat ON heartbeat.board = board.id ORDER BY board.site, board.id
-        """).fetchall()
-    return [
-        Board(id, site, lease, None if revoked is None else float(revoked), None if seen is None else float(seen),
-              int(revision), int(behind), state)
-        for id, site, lease, revoked, seen, revision, behind, state in rows
-    ]  # fmt: skip
 
 
 def check_id(name: str, what: str) -> None:

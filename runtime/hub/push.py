@@ -12,7 +12,7 @@ from ..events.event import OutgoingEvent
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
-from ..gallery.replication import note_sent, read_unsent
+from ..gallery.replication import is_told, note_sent, note_told, read_content, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
 from .push_changes import notice_restored, push_merged, push_name, push_removed, read_known
 from .sealed import PLAIN, PlainEmbeddings
@@ -23,18 +23,29 @@ if TYPE_CHECKING:
 NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a later attempt does not change
 
 
+def must_push(hub: Hub, gallery: Gallery) -> bool:
+    """Whether something was changed here since the last ``push_people``, other than by ``sync``, or the hub was
+    restored from a backup since then."""
+    return not is_told(gallery) or notice_restored(hub, gallery)
+
+
 def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN) -> list[str]:
     """Enroll at the hub whom this gallery has and the hub does not, add and remove samples, rename and merge people as
     here, and forget there whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must
     decide.
     ``embeddings``: how those of the hub are written (``open_embeddings``).
 
-    Call it before ``sync``, which makes this gallery equal to the hub.
+    Call it before ``sync``, which makes this gallery equal to the hub. It reads everybody of the site: ``must_push``
+    says whether it has to.
     """
+    content = read_content(gallery)  # first: what somebody changes meanwhile is for the next call
     notice_restored(hub, gallery)
+    forgotten = [*backup.forgotten(gallery)]
     with hub_errors(), hub.transaction():
-        erased = {person for (person,) in hub.execute("SELECT person FROM rkface.change WHERE kind = 'erased'")}
-        for person in backup.forgotten(gallery).keys() - erased:  # also somebody of whom only events told the hub
+        erased = hub.execute(
+            "SELECT person FROM rkface.change WHERE kind = 'erased' AND person = ANY(%s)", [forgotten]
+        ).fetchall()
+        for person in {*forgotten} - {person for (person,) in erased}:  # also somebody of whom only events told the hub
             hub.execute("SELECT rkface.forget(%s)", [person])
     known = read_known(hub, gallery)
     unsent, sent, waiting = read_unsent(gallery), set[int](), list[str]()
@@ -62,6 +73,7 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
     if sent:
         note_sent(gallery, sent)
     gallery.lease.note_told()
+    note_told(gallery, content)
     return sorted(waiting)
 
 
@@ -90,9 +102,11 @@ def send_heartbeat(hub: Hub, gallery: Gallery, state: Mapping[str, Any]) -> None
 
 
 class HubEvents:
-    """A ``Channel``: events become rows of the hub. The same event twice is one row."""
+    """A ``Channel``: events become rows of the hub. The same event twice is one row. Raises InputError without the
+    package psycopg."""
 
     def __init__(self, address: str) -> None:
+        import_psycopg()  # see HubClient
         self._address = address
         self._hub: Hub | None = None
 

@@ -33,17 +33,18 @@ class KnownPerson:
     seen: bool
 
 
-def notice_restored(hub: Hub, gallery: Gallery) -> None:
+def notice_restored(hub: Hub, gallery: Gallery) -> bool:
     """Notice that the hub was restored from a backup since the last sync. If it is older than this gallery, the
-    differences are what the hub has lost."""
+    differences are what the hub has lost. Returns whether everybody must be compared."""
     with hub_errors(), hub.transaction():
         row = hub.execute("SELECT epoch, last FROM rkface.standing()").fetchone()
     assert row is not None
     (epoch, last), known = row, gallery.lease.revision
-    gallery.lease.notice_restored(epoch, last)
+    restored = gallery.lease.notice_restored(epoch, last)
     if known > last:
         with hub_errors(), hub.transaction():
             hub.execute("SELECT rkface.notice_restored(%s)", [known])
+    return restored or gallery.lease.hub_is_older
 
 
 def read_known(hub: Hub, gallery: Gallery) -> dict[str, KnownPerson]:

@@ -13,7 +13,7 @@ from ..core.errors import DeviceError
 from ..core.progress import stage
 from .golden import Agreement, Golden, compare_golden, read_golden
 from .latency import Latency, time_model
-from .pipeline import open_model
+from .open_bundle import open_model
 
 
 @dataclass

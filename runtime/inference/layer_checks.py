@@ -18,7 +18,7 @@ from ..core.errors import DeviceError
 from ..core.manifest import Role
 from ..core.progress import stage
 from .golden import SIMULATOR_FLOOR, Golden, read_golden
-from .pipeline import open_model
+from .open_bundle import open_model
 
 # If an NPU rounds some values of every layer to the other neighbor, it is another INT8 model: about as far from the
 # simulator as the simulator is from FP32 (tests/bench/layer_noise.py: up to 1.6 times). So that distance, plus a step,

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
-from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import Backend
-from ..backends.npu import open_npu
-from ..backends.reference import open_reference
-from ..backends.shared_weights import SharedWeights
-from ..core.bundle import Bundle, read_bundle
 from ..core.checks import check_number
 from ..core.errors import InputError
 from ..core.faces import Faces
-from ..core.installed import LIBRARIES
 from ..core.manifest import Manifest, Thresholds
-from ..core.soc import read_soc
 from ..vision import align as alignment
 from ..vision.check_input import check_image, check_landmarks
 from ..vision.detector_shapes import Detectors
 from ..vision.embed import Embedder
 from ..vision.liveness import LivenessModel
 from ..vision.photo import PhotoFaces, find_faces, look_twice
-
-BACKENDS = ("npu", "reference")
 
 
 class Pipeline:
@@ -252,67 +241,3 @@ class Pipeline:
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise InputError("this pipeline is closed: open the bundle again, or stay inside its with block")
-
-
-def open_bundle(
-    folder: str | Path, backend: str | None = None, providers: Sequence[str] = ("cpu",), threads: int | None = None
-) -> Pipeline:
-    """Verify the bundle in a folder and load its models.
-
-    A backend that is not available is an error: rkface never uses another backend instead.
-
-    Args:
-        folder: The bundle's folder, as ``rkface convert`` writes it.
-        backend: "npu", or "reference" for ONNX Runtime. None uses the NPU on a Rockchip board with rknn-toolkit-lite2,
-            and ONNX Runtime elsewhere.
-        providers: ONNX Runtime's execution providers, best first: "cpu", "openvino", "cuda".
-        threads: Number of threads for one inference in ONNX Runtime. None is ONNX Runtime's default.
-
-    Returns:
-        A pipeline. Close it after use, or open it in a ``with`` statement.
-
-    Raises:
-        BundleError: The folder is not a bundle, a file is missing or was changed, or the bundle is for another chip.
-        InputError: The backend or a provider is not available on this machine.
-        ModelError: A model cannot be loaded or does not match the manifest.
-        DeviceError: The NPU, its driver or its library failed.
-    """
-    chosen = choose_backend(backend)
-    bundle = read_bundle(folder, read_soc() if chosen == "npu" else None)
-    opening = partial(open_model, bundle, backend=chosen, providers=providers, threads=threads)
-    with ExitStack() as opened:
-        backends: dict[str, Backend] = {}
-        for role in bundle.manifest.roles:
-            backends[role] = opening(role)
-            opened.callback(backends[role].close)
-        opened.pop_all()
-    return Pipeline(bundle.manifest, **backends, open_shape=opening)
-
-
-def choose_backend(name: str | None = None) -> str:
-    """Return ``name``, or for None the backend of this machine: "npu" on a Rockchip chip with librknnrt or
-    rknn-toolkit-lite2 installed, else "reference". Raises InputError if there is no backend ``name``."""
-    if name not in (None, *BACKENDS):
-        raise InputError(f"there is no backend {name!r}: choose one of {', '.join(BACKENDS)}")
-    if name:
-        return name
-    usable = read_soc() and (find_spec("rknnlite") or any(Path(library).exists() for library in LIBRARIES))
-    return "npu" if usable else "reference"
-
-
-def open_model(
-    bundle: Bundle,
-    name: str,
-    backend: str,
-    *,
-    core: int | None = None,
-    providers: Sequence[str] = ("cpu",),
-    threads: int | None = None,
-    weights: SharedWeights | None = None,
-) -> Backend:
-    """Load the model ``name`` of ``bundle``. ``core`` and ``weights`` are for the NPU, ``providers`` and ``threads``
-    for ONNX Runtime."""
-    model = bundle.model(name)
-    if backend == "npu":
-        return open_npu(bundle.path(name), model, core=core, weights=weights)
-    return open_reference(bundle.reference(name), model.input, providers, threads, mapped=True)

@@ -7,24 +7,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.shared_weights import SharedWeights
-from ..core.bundle import Bundle, read_bundle
 from ..core.checks import check_count, describe_type
 from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
 from ..core.manifest import ROLES, Manifest
-from ..core.soc import read_cores, read_soc
 from ..vision.check_input import check_image
 from .cores import RETRIES, Caller, Cores, CoreState, OpenContext
 from .frame_queue import FrameQueue
 from .frames import Frame, Result, check_frame
-from .pipeline import Pipeline, choose_backend, open_model
+from .pipeline import Pipeline
 
 Work = Callable[[Pipeline, NDArray[np.uint8]], Faces]
 
@@ -273,60 +269,3 @@ class Scheduler:
                 failure = error
             took, waited = time.monotonic() - started, started - job.submitted
             self._queue.finish(caller, job, Result(frame, faces, failure, job.dropped, waited, took))
-
-
-def open_scheduler(
-    folder: str | Path | Bundle,
-    backend: str | None = None,
-    *,
-    cores: int | None = None,
-    work: Work = Pipeline.recognize,
-    providers: Sequence[str] = ("cpu",),
-    threads: int | None = None,
-    liveness: bool = False,
-) -> Scheduler:
-    """Verify the bundle in a folder and load its models on each core.
-
-    Args:
-        folder: The bundle's folder, as ``rkface convert`` writes it, or a bundle that was read and verified already.
-        backend: As in ``open_bundle``.
-        cores: Number of NPU cores. None uses all cores of the chip, and 1 with ONNX Runtime, which spreads one
-            inference over the processor itself. Fewer cores save little memory: they share the weights of the models.
-        work: What to do with an image: ``Pipeline.recognize``, ``Pipeline.detect``, or a function of your own that
-            takes a pipeline and an image and returns Faces. It runs in several threads, each with its own pipeline.
-        providers: As in ``open_bundle``.
-        threads: As in ``open_bundle``.
-        liveness: Also open the bundle's liveness model.
-
-    Returns:
-        A scheduler. Close it after use, or open it in a ``with`` statement.
-
-    Raises:
-        BundleError: As in ``open_bundle``; also if ``liveness`` is True and the bundle has no liveness model.
-        InputError: The backend, a provider or a core is not available on this machine.
-        ModelError: A model cannot be loaded or does not match the manifest.
-        DeviceError: The NPU, its driver or its library failed.
-    """
-    chosen = choose_backend(backend)
-    soc = read_soc() if chosen == "npu" else None
-    bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
-    bundle.check_chip(soc)
-    if liveness:
-        bundle.model("liveness")
-    available = read_cores() if soc else 1
-    weights = {name: SharedWeights() for name in bundle.manifest.models}
-    return Scheduler(
-        bundle.manifest,
-        lambda name, core: open_model(
-            bundle,
-            name,
-            chosen,
-            core=core if available > 1 else None,
-            providers=providers,
-            threads=threads,
-            weights=weights[name],
-        ),
-        available if cores is None else cores,
-        work,
-        liveness=liveness,
-    )

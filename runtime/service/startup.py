@@ -21,8 +21,9 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
 from ..hub.client import HubClient
 from ..hub.connection import read_address
+from ..inference.open_bundle import open_scheduler
 from ..inference.pipeline import Pipeline
-from ..inference.scheduler import Scheduler, open_scheduler
+from ..inference.scheduler import Scheduler
 from ..tracking.watch import detect_for_tracking
 from . import old_files
 from .appearance_log import AppearanceLog

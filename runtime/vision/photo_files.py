@@ -106,7 +106,7 @@ def _why_left_out(path: Path, beside: Iterable[str]) -> str:
     if suffix in SUFFIXES:
         if path.is_file():
             return ""
-        return "the link leads nowhere" if path.is_symlink() else "this is not a regular file"
+        return "this is not a regular file" if path.exists() else "the link leads nowhere"
     if suffix in RAW:
         developed = any(Path(name).stem == path.stem and Path(name).suffix.lower() in SUFFIXES for name in beside)
         return "" if developed else "a camera's raw file: export it as JPEG"

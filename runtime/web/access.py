@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..events import picture_links
 from . import scopes
-from .accounts import Accounts, scopes_of
+from .accounts import Accounts
 from .clients import client_of
 from .listening import LOOPBACK
 from .password import PasswordCheck
-from .scopes import ENROLLMENT_PHOTO_PATHS, PHOTO_PATHS, ROLES, SAFE_METHODS, needed_scope
+from .scopes import ENROLLMENT_PHOTO_PATHS, PHOTO_PATHS, ROLES, SAFE_METHODS, granted, needed_scope
 from .session import KnownBrowsers, Sessions, SignInAttempts
 from .wire import problem
 
@@ -111,17 +111,17 @@ class Access:
             return None
         if not session.user:
             return ApiClient(OWNER, ROLES["admin"], session.token)
-        user = self.accounts.user(session.user) if self.accounts else None
-        if self.accounts is None or user is None or self.accounts.password_hash(user.name) != session.password:
+        found = self.accounts.find_user(session.user) if self.accounts else None
+        if found is None or found.password != session.password:
             return None
-        return ApiClient(user.name, ROLES[user.role], session.token)
+        return ApiClient(found.user.name, ROLES[found.user.role], session.token)
 
     def _program(self, secret: str) -> ApiClient | None:
         """The program that sends this secret (RFC 6750, 2.1)."""
         if self._metrics_token and hmac.compare_digest(secret.encode(), self._metrics_token):
             return ApiClient("token for metrics", frozenset({"metrics"}), None)
         token = self.accounts.find_token(secret) if self.accounts else None
-        return None if token is None else ApiClient(f"token {token.name}", scopes_of(token), None)
+        return None if token is None else ApiClient(f"token {token.name}", granted(frozenset(token.scopes)), None)
 
 
 class AccessMiddleware:

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Path
 
 from .access import Access
-from .accounts import NAME_LENGTH, Accounts, AuditNote, Token, User
+from .accounts import NAME_LENGTH, Accounts, AuditNote
+from .accounts_file import Token, User
 from .dependencies import BUSY, NOT_FOUND, UNAUTHORIZED, AccessDependency, WorkloadDependency
 from .schemas import CreatedToken, NewToken, UserChange
 from .wire import Cursor, Limit, Page, page_of, read_number, write_cursor
@@ -55,7 +56,7 @@ async def set_user(access: AccessDependency, workload: WorkloadDependency, name:
 def remove_user(access: AccessDependency, name: Name) -> None:
     """Remove a user, which ends their sessions."""
     accounts = _accounts(access)
-    if accounts.user(name) is None:
+    if accounts.find_user(name) is None:
         raise HTTPException(404, "this user does not exist, or no longer exists")
     accounts.remove_user(name)
 

@@ -13,7 +13,7 @@ from ..enrollment.enroll import Verdict
 from ..gallery.match import Match
 from ..gallery.people import Person
 from ..gallery.reviews import Outcome, Review
-from .accounts import Token
+from .accounts_file import Token
 from .scopes import Role, Scope
 from .wire import LARGEST, MOST
 

@@ -3,6 +3,7 @@ only read need "read", and changes need "admin"."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Literal, get_args
 
@@ -58,3 +59,8 @@ def granted(scopes: frozenset[Scope]) -> frozenset[Scope]:
     if "admin" in scopes:
         return frozenset(SCOPES)
     return scopes | {"metrics"} if "read" in scopes else scopes
+
+
+def write_module() -> bytes:
+    """The JavaScript module that tells the page what each scope allows."""
+    return f"export const SCOPES = {json.dumps(EXPLAINED)};\n".encode()

@@ -21,6 +21,7 @@ from .entry import Entry, open_entry
 from .failures import RareLog
 from .icons import draw_icons
 from .page import PageFiles
+from .scopes import write_module
 from .server import WebServer, frame_app, open_server
 
 STATIC = Path(__file__).parent / "static"
@@ -33,7 +34,7 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     app = frame_app(
         access,
         rare or RareLog(),
-        PageFiles(STATIC, draw_icons()),
+        PageFiles(STATIC, {**draw_icons(), "scopes.js": write_module()}),
         [part.router for part in PARTS],
         title="rkface",
         description="Face recognition on live cameras and photos. Times are seconds since 1970, UTC, and the same as "

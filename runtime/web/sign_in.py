@@ -50,16 +50,16 @@ async def sign_in(
     if wait:
         seconds = str(int(wait) + 1)
         raise HTTPException(429, f"too many attempts; wait {seconds} s", {"retry-after": seconds})
-    hashed = access.accounts.password_hash(credentials.user) if access.accounts and credentials.user else None
+    found = access.accounts.find_user(credentials.user) if access.accounts and credentials.user else None
     # For an unknown user, compare with the owner's password: so that the answer takes as long as any other.
-    check = PasswordCheck(hashed) if hashed else password
+    check = PasswordCheck(found.password) if found else password
     try:
         right = await workload.guesses.run(lambda: check.matches(credentials.password), attempts.suspicion(client))
     except (HTTPException, WorkError):
         attempts.withdraw(client)
         raise
-    if not right or (credentials.user and not hashed):
-        who = credentials.user if hashed else "an unknown user" if credentials.user else OWNER
+    if not right or (credentials.user and not found):
+        who = credentials.user if found else "an unknown user" if credentials.user else OWNER
         await note(access, who, "wrong password", address_of(request.scope))
         raise HTTPException(403, "wrong password" if not credentials.user else "wrong user or password")
     if credentials.user:
@@ -67,15 +67,14 @@ async def sign_in(
     else:
         attempts.succeed(client)
     access.sessions.end(access.session_secret(request.headers))
-    secret = access.sessions.start(credentials.user, hashed or "")
+    secret = access.sessions.start(credentials.user, found.password if found else "")
     await note(access, credentials.user or OWNER, "signed in", address_of(request.scope))
     browser = access.browsers.issue(credentials.user)
     cookies = {access.cookie_name: (secret, None), access.browser_cookie_name: (browser, BROWSER_KNOWN)}
     for name, (value, age) in cookies.items():
         response.set_cookie(name, value, age, httponly=True, samesite="strict", secure=access.secure, path="/")
     session = access.sessions.find(secret)
-    user = access.accounts.user(credentials.user) if access.accounts and credentials.user else None
-    scopes = ROLES[user.role if user else "admin"]
+    scopes = ROLES[found.user.role if found else "admin"]
     return SessionState(True, True, session.token if session else "", credentials.user or OWNER, sorted(scopes))
 
 

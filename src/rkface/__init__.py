@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from .runtime.gallery.match import Match
     from .runtime.gallery.people import Person, Sample, embedding_identity
     from .runtime.inference.frames import Frame, Result
-    from .runtime.inference.pipeline import Pipeline, open_bundle
-    from .runtime.inference.scheduler import Scheduler, open_scheduler
+    from .runtime.inference.open_bundle import open_bundle, open_scheduler
+    from .runtime.inference.pipeline import Pipeline
+    from .runtime.inference.scheduler import Scheduler
     from .runtime.tracking.appearance import Appearance
     from .runtime.tracking.watch import watch_camera
     from .runtime.vision.draw import draw_faces, write_image
@@ -47,9 +48,10 @@ _MODULES = {
     "runtime.gallery.gallery": ("Gallery",),
     "runtime.gallery.match": ("Match",),
     "runtime.gallery.people": ("Person", "Sample", "embedding_identity"),
-    "runtime.inference.pipeline": ("Pipeline", "open_bundle"),
+    "runtime.inference.open_bundle": ("open_bundle", "open_scheduler"),
+    "runtime.inference.pipeline": ("Pipeline",),
     "runtime.inference.frames": ("Frame", "Result"),
-    "runtime.inference.scheduler": ("Scheduler", "open_scheduler"),
+    "runtime.inference.scheduler": ("Scheduler",),
     "runtime.tracking.appearance": ("Appearance",),
     "runtime.tracking.watch": ("watch_camera",),
     "runtime.vision.draw": ("draw_faces", "write_image"),

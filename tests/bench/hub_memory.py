@@ -1,4 +1,5 @@
-"""Print by how many megabytes a process with the modules of the service grows when it begins to follow a hub.
+"""Print by how many megabytes a process with the modules of the service grows when it begins to follow a hub: a thread
+syncs the gallery, and another connection sends events, as in the service.
 
 hub_sync.py runs it, as ``hub_memory.py ADDRESS FOLDER [console]``, because what it measures must not be loaded before.
 It prints the whole growth, and the growth without files of libraries, which the kernel can read again.
@@ -13,6 +14,7 @@ from pathlib import Path
 import rkface.runtime.service.service  # noqa: F401 - what the service loads anyway
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.hub.client import HubClient
+from rkface.runtime.hub.push import HubEvents
 
 IDENTITY, PATIENCE = "1" * 32, 60.0  # seconds
 
@@ -23,6 +25,7 @@ def main(address: str, folder: str, console: str = "") -> int:
     assert "psycopg" not in sys.modules
     with Gallery(Path(folder) / "memory.sqlite", IDENTITY, create=True) as gallery:
         before = measure()
+        events = HubEvents(address)
         client = HubClient(
             address,
             gallery,
@@ -32,11 +35,13 @@ def main(address: str, folder: str, console: str = "") -> int:
         )
         with client:
             until = time.perf_counter() + PATIENCE
+            events.maintain(lambda: None)
             while not client.state().connected:
                 assert time.perf_counter() < until, client.state().error
                 time.sleep(0.01)
             time.sleep(2)  # a round that finds nothing new
             print(*(now - then for now, then in zip(measure(), before, strict=True)))
+        events.close()
     return 0
 
 

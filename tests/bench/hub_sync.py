@@ -11,7 +11,7 @@ boards with real galleries.
                board has the person: 20 boards that follow the hub in threads, as `rkface run` does
   idle         statements that a board sends in a minute in which nothing happens, with its heartbeat
   memory       growth of a process with all modules of the service and a gallery, when it begins to follow the hub: the
-               packages of the extra are loaded, and a connection is open. The console of a service (rkface[web])
+               packages of the extra are loaded, and two connections are open. The console of a service (rkface[web])
                already loads a part of what they need
 """
 
@@ -43,6 +43,7 @@ from rkface.runtime.vision.embed import unit
 
 LEASE, MINUTE, PATIENCE = 604_800.0, 60.0, 60.0  # seconds
 SAMPLES = 3  # of each person
+PROCESSES = 9  # whose memory is measured
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,12 @@ def count_idle_statements(address: str) -> int:
 
 
 def measure_memory(address: str, folder: str, *console: str) -> tuple[float, float]:
-    """MB by which a process like the service grows when it follows the hub: all, and without files of libraries."""
+    """MB by which a process like the service grows when it follows the hub, in the median of some processes: all, and
+    without files of libraries."""
     program = [sys.executable, str(Path(__file__).with_name("hub_memory.py")), address, folder, *console]
-    said = subprocess.run(program, check=True, capture_output=True, text=True).stdout
-    whole, own = map(float, said.split())
-    return whole, own
+    runs = [subprocess.run(program, check=True, capture_output=True, text=True).stdout for _ in range(PROCESSES)]
+    whole, own = np.median([[float(value) for value in said.split()] for said in runs], axis=0)
+    return float(whole), float(own)
 
 
 def wait_until(condition) -> None:

@@ -38,7 +38,7 @@ from rkface.runtime.core.bundle import SUMS, files
 from rkface.runtime.core.manifest import Input, Manifest, Model, Output, RecognizerSpec, Source, Thresholds
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 
 COMMANDS = {
@@ -61,13 +61,13 @@ def note(module, name):
             print("STAGE", name, start, time.monotonic(), file=sys.stderr, flush=True)
     setattr(module, name, timed)
 def import_service():
-    global scheduler, startup
-    from rkface.runtime.inference import scheduler
+    global open_bundle, startup
+    from rkface.runtime.inference import open_bundle
     from rkface.runtime.service import service, startup
 def read_in_background(folder):
     reading = begin(folder)
     import_service()  # what `rkface run` does next
-    note(scheduler, "open_model")
+    note(open_bundle, "open_model")
     note(startup, "open_scheduler")
     return reading
 from rkface.runtime.cli import main, run

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import shutil
@@ -47,6 +48,14 @@ def test_the_record_has_the_source_of_each_image(written, tmp_path, make_face):
     assert [image["source"] for image in raw["detector"]["images"]] == ["0.png", "1.png", "2.png"]
     assert make_face(5).sha256 in made.sources and len(made.sources) == 23
     assert made.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_photos_whose_names_are_not_valid_utf8_are_in_the_record(written, make_face, tmp_path):
+    _, write = written
+    faces = [dataclasses.replace(make_face(seed), name=f"\udcff{seed}.png") for seed in range(20)]
+    made = write(tmp_path / "odd", faces=faces)
+    raw = json.loads((made.folder / "calibration.json").read_text(encoding="utf-8"))
+    assert made.faces == 20 and raw["recognizer"]["images"][3]["source"] == "?3.png"
 
 
 def test_another_order_gives_another_digest(written, make_face, tmp_path):

@@ -24,7 +24,7 @@ from rkface.convert.targets import TARGETS
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.manifest import ROLES
-from rkface.runtime.inference.pipeline import open_bundle, open_model
+from rkface.runtime.inference.open_bundle import open_bundle, open_model
 
 from .conftest import RKFACE, heed_ctrl_c, rkface
 from .report.parsed_page import ParsedPage

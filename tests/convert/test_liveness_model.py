@@ -23,7 +23,7 @@ from rkface.convert.simplify import fix_input, simplify
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import InputError, ModelError, WorkError
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.liveness import probabilities
 

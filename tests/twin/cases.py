@@ -28,8 +28,8 @@ from rkface.runtime.core.errors import BundleError, DeviceError, InputError, Mod
 from rkface.runtime.core.manifest import ROLES, Input, Output
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.golden import read_golden
-from rkface.runtime.inference.pipeline import Pipeline, open_bundle
-from rkface.runtime.inference.scheduler import open_scheduler
+from rkface.runtime.inference.open_bundle import open_bundle, open_scheduler
+from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.embed import unit
 

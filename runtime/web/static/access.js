@@ -3,14 +3,8 @@
 import { addressOf } from "./address.js";
 import { call, getAll, query } from "./api.js";
 import { confirm, dateTime, h, showMessage } from "./dom.js";
+import { SCOPES } from "./scopes.js";  // the server writes it
 
-const SCOPES = {
-  read: "See people, appearances, pictures, health and settings",
-  identify: "Detect, compare and identify the faces in photos",
-  enroll: "Enroll, rename, merge and split people, remove samples",
-  admin: "Everything",
-  metrics: "Only /metrics and health",
-};
 const ROLES = { viewer: "Viewer: only look", operator: "Operator: also enroll and identify", admin: "Admin: everything" };
 const NOTES = 50;
 

@@ -20,7 +20,7 @@ from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Manifest, Model, RecognizerSpec, Source, Thresholds
 from rkface.runtime.enrollment.photo_folders import PersonPhoto, find_photos
 from rkface.runtime.inference.frames import Frame
-from rkface.runtime.inference.scheduler import open_scheduler
+from rkface.runtime.inference.open_bundle import open_scheduler
 from rkface.runtime.tracking.visit import RecognitionRules
 from rkface.runtime.tracking.watch import detect_for_tracking, watch_results
 from rkface.runtime.tracking.watcher import Watcher

@@ -13,7 +13,7 @@ from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.core.errors import DeviceError, InputError, ModelError
 from rkface.runtime.core.manifest import contract
-from rkface.runtime.inference.pipeline import choose_backend, open_bundle
+from rkface.runtime.inference.open_bundle import choose_backend, open_bundle
 
 
 def test_a_workstation_uses_the_reference_backend_and_refuses_the_npu(bundle):

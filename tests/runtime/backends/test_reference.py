@@ -7,7 +7,7 @@ import pytest
 from rkface.runtime.backends.reference import open_reference, open_session
 from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.manifest import Input
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 
 onnx = pytest.importorskip("onnx", reason="the tiny models are made with onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

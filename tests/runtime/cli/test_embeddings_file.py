@@ -1,6 +1,7 @@
 """``rkface embed --out``: a private file, and an interrupted run that goes on where it ended."""
 
 import json
+import os
 import resource
 import stat
 
@@ -54,6 +55,7 @@ def test_a_file_that_exists_is_not_overwritten(embed):
         (b"photo,face\n", "line 1 was not written by"),
         (b'{"image": 3, "model": "x"}\n', "line 1 was not written by"),
         (b"[]\n", "line 1 was not written by"),
+        (b"[" * 100_000 + b"\n", "line 1 was not written by"),
         (b'\xff{"image"}\n', "line 1 was not written by"),
         (b'{"image": "a.jpg", "model": "of another bundle"}\n', "embeddings of another model"),
     ],
@@ -75,6 +77,16 @@ def test_a_full_disk_is_an_error_and_the_run_can_go_on(embed):
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert code == 1 and "cannot be written" in err and lines[0] == complete[0]
     assert embed("--resume")[2] == complete
+
+
+def test_a_file_name_with_invalid_utf8_is_in_the_file_and_found_again(bundle, photo, tmp_path, capsys):
+    out, odd = tmp_path / "out.jsonl", os.fsdecode(os.fsencode(tmp_path) + b"/f\xff\xc3\xbcr.png")
+    photo("plain.png", (3, 4)).rename(odd)
+    command = ["embed", "--bundle", str(bundle), odd, "--out", str(out)]
+    assert main(command) == 0
+    assert json.loads(out.read_text(encoding="utf-8"))["image"] == odd
+    assert main([*command, "--resume"]) == 0 and "1 of 1 photos are skipped" in capsys.readouterr().err
+    assert out.read_bytes().count(b"\n") == 1
 
 
 def test_resume_needs_a_file(bundle, photo, capsys):

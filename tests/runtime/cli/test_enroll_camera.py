@@ -28,7 +28,7 @@ from rkface.runtime.enrollment.guidance import assess_face, give_advice
 from rkface.runtime.enrollment.guided_capture import HOLD, POSES, GuidedCapture
 from rkface.runtime.enrollment.stored_crop import decode_crop
 from rkface.runtime.gallery.gallery import Gallery
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.vision.align import TEMPLATE
 from rkface.runtime.vision.quality import Quality
 

@@ -17,7 +17,7 @@ from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.inference.golden import by_kind, compare_golden, cosines, read_golden
 from rkface.runtime.inference.latency import summarize
 from rkface.runtime.inference.machine import read_clocks, read_machine
-from rkface.runtime.inference.pipeline import open_model
+from rkface.runtime.inference.open_bundle import open_model
 from rkface.runtime.vision.detectors.retinaface import RETINAFACE
 
 from ..conftest import write_sums

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.cli.main import main
+from rkface.runtime.cli.photos import MANY
 from rkface.runtime.core.crop_template import TEMPLATES
 from rkface.runtime.enrollment.enroll import DUPLICATE
 from rkface.runtime.enrollment.stored_crop import decode_crop
@@ -18,7 +19,7 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.gallery.reviews import Review, add_review, set_threshold
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 
 from ..conftest import make_bundle, write_sums
 
@@ -522,3 +523,21 @@ def test_an_interrupted_run_goes_on_and_says_what_it_skips(rkface, bundle, here)
     code, out, err = rkface(*command, "--resume")
     assert "2 of 4" in err and "staff/grace.png: refused for grace" in out and "unlike" in out
     assert rkface(*command)[2].startswith("0 enrolled"), "without --resume, each photo is examined"
+
+
+def test_files_that_the_gallery_cannot_tell_apart_are_enrolled_again(rkface, bundle, here):
+    folder = os.fsencode(here) + b"/staff/ada/"
+    for name, face in ((b"\xfe", ADA), (b"\xff", ADA_AGAIN)):
+        draw(here / "staff/ada/1.png", face).rename(os.fsdecode(folder + name + b".png"))
+    first = os.fsdecode(b"staff/ada/\xfe.png")
+    assert rkface("enroll", "--bundle", bundle, "ada", first)[0] == 0  # what the killed run has done
+    code, _, err = rkface("enroll", "--bundle", bundle, "--folder", "staff", "--resume")
+    assert code == 0 and err.endswith("1 enrolled for 1 person, 1 already known\n")
+
+
+def test_progress_counts_the_photos_of_one_person(rkface, bundle, here):
+    for number in range(MANY):
+        draw(here / f"ada/{number:02}.png", ADA)
+    code, _, err = rkface("--verbose", "enroll", "--bundle", bundle, "ada", "ada")
+    steps = re.findall(rf"(\d+)/{MANY}", err)
+    assert code == 0 and steps[:1] == ["0"] and f"{MANY} photos" in err

@@ -79,12 +79,16 @@ def test_pictures_that_are_not_read_are_named_with_their_people(tmp_path):
     fill(tmp_path, "Ada/1.jpg", "Ada/2.TIFF", "Bob/1.gif", "Bob/all.zip", "carol.avif", "Ada/3.cr2", "Ada/1.CR2")
     os.mkfifo(tmp_path / "Ada/pipe.jpg")
     (tmp_path / "Ada/gone.jpg").symlink_to(tmp_path / "nothing.jpg")
+    (tmp_path / "Ada/circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "Ada/zero.jpg").symlink_to("/dev/zero")
     left = {photo.path.name: (photo.person, photo.problem) for photo in find_photos(tmp_path) if photo.problem}
-    assert left.keys() == {"2.TIFF", "1.gif", "all.zip", "carol.avif", "3.cr2", "pipe.jpg", "gone.jpg"}
+    assert left.keys() == {"2.TIFF", "1.gif", "all.zip", "carol.avif", "3.cr2", "pipe.jpg", "gone.jpg", "circle.jpg", "zero.jpg"}
+    assert "leads nowhere" in left["gone.jpg"][1] and "leads nowhere" in left["circle.jpg"][1]
+    assert "not a regular file" in left["zero.jpg"][1] and "not a regular file" in left["pipe.jpg"][1]
     assert left["2.TIFF"][0] == "Ada" and "save it as JPEG" in left["2.TIFF"][1]
     assert left["carol.avif"][0] == "carol" and "unpack" in left["all.zip"][1] and "raw file" in left["3.cr2"][1]
     sentence = count_left_out(list_photos(tmp_path).left_out)
-    assert "2 .jpg" in sentence and "1 .gif" in sentence
+    assert "4 .jpg" in sentence and "1 .gif" in sentence
 
 
 def test_a_folder_without_readable_photos_says_what_it_has(tmp_path):

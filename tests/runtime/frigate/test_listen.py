@@ -15,7 +15,7 @@ from rkface.runtime.frigate.listen import listen
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample, embedding_identity
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 
 from ..conftest import scene
 from ..events.conftest import broker, files, make_broker  # noqa: F401

@@ -98,17 +98,16 @@ def test_nobody_is_found_who_is_farther_than_an_anchor(tmp_path_factory, case):
         kept = [ignore_face(gallery, faces) for faces in anchors]
         nearest = [max((float(probe @ one.embedding) for faces in anchors for one in faces), default=-2.0)
                    for probe in probes]  # fmt: skip
-        for again in (False, True):
-            assert gallery.anchor_cosines(probes) == pytest.approx(nearest, abs=1e-5)
-            for matches, before, anchor in zip(gallery.search(probes, k), plain, nearest, strict=True):
-                clear = [match.name for match in before if abs(match.cosine - anchor) > 1e-4]
-                found = {match.name for match in matches}
-                assert [name in found for name in clear] == [
-                    match.cosine > anchor for match in before if match.name in clear
-                ]
-                assert found <= {match.name for match in before}
-            if not again:  # a new process reads the same from the file
-                gallery._current = None
+        with Gallery(path, ONE, precision=case["precision"]) as reopened:  # reads the same from the file
+            for each in (gallery, reopened):
+                assert each.anchor_cosines(probes) == pytest.approx(nearest, abs=1e-5)
+                for matches, before, anchor in zip(each.search(probes, k), plain, nearest, strict=True):
+                    clear = [match.name for match in before if abs(match.cosine - anchor) > 1e-4]
+                    found = {match.name for match in matches}
+                    assert [name in found for name in clear] == [
+                        match.cosine > anchor for match in before if match.name in clear
+                    ]
+                    assert found <= {match.name for match in before}
         for entry in kept:
             stop_ignoring(gallery, entry)
         assert gallery.search(probes, k) == plain

@@ -21,7 +21,7 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import embedding_identity
 from rkface.runtime.gallery.restore import restore
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.service.settings import Settings
 from rkface.runtime.service.startup import lock_gallery, open_gallery
 

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub.connection import connect, secure
 from rkface.runtime.hub.embedded import start_embedded
+from rkface.runtime.hub.push import HubEvents
 
 REMOTE = [
     ("postgresql://rkface@db.example.org/rkface", {}),
@@ -90,3 +92,9 @@ def test_a_server_without_a_trusted_certificate_gets_nothing_and_the_user_hears_
     assert b"rkface" in received[0]
     with pytest.raises(WorkError, match="localhost"):  # trusted, but of another name
         connect(trusted.replace("127.0.0.1", "localhost") + "&hostaddr=127.0.0.1")
+
+
+def test_without_its_package_a_service_says_so_when_it_starts(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(InputError, match=r"pip install 'rkface\[hub\]'"):
+        HubEvents("embedded:hub")

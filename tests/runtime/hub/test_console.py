@@ -1,6 +1,9 @@
 """The hub's own server: its API, who may use it, and what it makes of heartbeats."""
 
 import json
+import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub import fleet
 from rkface.runtime.hub.boards import add_board, add_site, revoke_board
@@ -25,6 +29,7 @@ from rkface.runtime.web.password import PasswordCheck, hash_password
 
 from .conftest import ONE, sample
 
+SNAPSHOT, DOCS = Path(__file__).with_name("openapi.json"), Path(__file__).parents[3] / "docs/hub.md"
 PASSWORD, TOKEN = "correct horse battery", "0123456789abcdef" * 2
 STATE = {"release": "0.2.0", "queue": 3, "celsius": {"soc": 51.5, "gpu": 48.0}, "ok": True}
 
@@ -39,6 +44,30 @@ def connections(hub, database):
 @pytest.fixture
 def client(connections):
     return TestClient(create_app(connections, Access(None, secure=False), RareLog()), base_url="http://localhost")
+
+
+def describe_api():
+    return create_app(None, Access(None, secure=False), RareLog()).openapi()
+
+
+def test_the_api_has_not_changed():
+    """For an intended change, run this test with RKFACE_SNAPSHOT=write and add a line to CHANGELOG.md."""
+    description = json.dumps(describe_api(), indent=1, sort_keys=True) + "\n"
+    if os.environ.get("RKFACE_SNAPSHOT") == "write":
+        SNAPSHOT.write_text(description, encoding="utf-8")
+    assert json.loads(description) == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+def test_the_documentation_lists_every_request_and_every_parameter_of_a_search():
+    described = describe_api()["paths"]
+    existing = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}
+    table = re.findall(r"^\| (`[A-Z]+ /v1.*)$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {one for row in table for one in re.findall(r"`([A-Z]+ /v1[^ `]+)`", row)} == existing
+    for row in table:
+        method, path = re.match(r"`([A-Z]+) (\S+)`", row).groups()
+        named = set(re.findall(r"[?&](\w+)=", row))
+        known = {one["name"] for one in described[path][method.lower()].get("parameters", ())}
+        assert named == known - {"limit", "cursor"}, path
 
 
 def boards_of(client):
@@ -64,6 +93,29 @@ def test_a_board_is_listed_with_what_it_says_how_far_it_is_behind_and_what_it_mu
     assert one["age"] + one["lease_left"] == pytest.approx(600) and one["seen_at"].endswith("Z")
     waiting = found["door-0"]
     assert waiting["standing"] == "waiting" and waiting["seen"] is waiting["lease_left"] is waiting["release"] is None
+
+
+def test_the_command_says_what_the_page_shows(hub, board, client, database, capsys):
+    add_board(hub, "door-0", "west", 3600.0)
+    with board("door-1", "east", lease=86_400.0) as (own, gallery):
+        person = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+        sync(own, gallery)
+        send_heartbeat(own, gallery, STATE)
+        add_person(hub, "Bela", ["east"], [sample(2)], ONE)
+        erase_person(hub, person)
+        assert main(["hub", "boards", "--hub", database]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.startswith("door-1 (east): ok; seen 2") and first.endswith(
+            "; release 0.2.0; 2 changes behind; 3 events in the queue; 52 °C; lease ends in 1.0 days; "
+            "1 erasure not confirmed"
+        )
+        assert second == "door-0 (west): waiting; never seen"
+        assert main(["hub", "boards", "--hub", database, "--json"]) == 0
+        printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = boards_of(client)
+    for one in printed:
+        assert one.keys() <= shown[one["id"]].keys()
+        assert all(shown[one["id"]][key] == one[key] for key in one.keys() - {"age", "lease_left"})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rkface.runtime.hub.boards import add_site
 from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.people import add_person, erase_person
 from rkface.runtime.hub.push import HubEvents, push_people, send_heartbeat
-from rkface.runtime.hub.search import search_hub
+from rkface.runtime.hub.search import open_search
 
 from .conftest import ONE, sample
 
@@ -191,4 +191,4 @@ def test_a_board_cannot_enroll_what_would_end_each_search(hub, board, embedding)
         samples = json.dumps([{"identity": ONE, "embedding": embedding, "quality": 0.5, "source": ""}])
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="cannot be compared"):
             own.execute("SELECT rkface.enroll(%s, 'Eve', '{}', %s)", ["e" * 32, samples])
-        assert [one.person for one in search_hub(hub, sample(1).embedding, ONE).matches] == [ada]
+        assert [one.person for one in open_search(hub, ONE).find(sample(1).embedding).matches] == [ada]

@@ -9,7 +9,7 @@ from rkface.runtime.cli.main import main
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.hub.boards import add_site
 from rkface.runtime.hub.people import add_person
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 
 from ..conftest import scene
 

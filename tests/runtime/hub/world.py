@@ -19,7 +19,7 @@ from rkface.runtime.hub import pull
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.migrations import migrate
-from rkface.runtime.hub.push import HubEvents, push_people, send_heartbeat
+from rkface.runtime.hub.push import HubEvents, must_push, push_people, send_heartbeat
 
 MODEL, NUMBERS = "1" * 32, 16
 START = 1_800_000_000.0  # seconds since 1970
@@ -74,6 +74,7 @@ class Board:
     on        seconds for which it ran, altogether
     synced    ``on`` at the last sync that ended; None before
     restarts  since then
+    compare   whether the next sync compares everybody: the connection is a new one, or somebody waits for a decision
     """
 
     hub: Hub
@@ -88,6 +89,7 @@ class Board:
     on: float = 0.0
     synced: float | None = None
     restarts: int = 0
+    compare: bool = True
     opened: ExitStack = field(default_factory=ExitStack)
 
     def start(self):
@@ -99,14 +101,17 @@ class Board:
         self.gallery.lease = Lease(self.gallery, clock=lambda: self.on, wall=lambda: self.hub.now + self.error)
         self.gallery.lease.begin()
         self.restarts += 1
+        self.compare = True
 
     def stop(self):
         self.opened.close()
 
     def sync(self):
-        """What ``HubClient`` does after it has connected. Raises Interruption or RkfaceError."""
+        """What ``HubClient`` does while it is connected. Raises Interruption or RkfaceError."""
         with connect(self.address) as own:
-            push_people(own, self.gallery)
+            if self.compare or must_push(own, self.gallery):
+                self.compare = True
+                self.compare = bool(push_people(own, self.gallery))
             pull.sync(own, self.gallery, after=self.erase_events)
             self.synced, self.restarts = self.on, 0
             send_heartbeat(own, self.gallery, {})

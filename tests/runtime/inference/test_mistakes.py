@@ -9,8 +9,8 @@ import pytest
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError, InputError
 from rkface.runtime.inference.frames import Frame
-from rkface.runtime.inference.pipeline import Pipeline, open_bundle
-from rkface.runtime.inference.scheduler import open_scheduler
+from rkface.runtime.inference.open_bundle import open_bundle, open_scheduler
+from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.vision.draw import draw_faces, write_image
 from rkface.runtime.vision.image import read_image
 

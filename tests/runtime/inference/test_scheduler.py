@@ -12,8 +12,9 @@ from rkface.runtime.core.errors import DeviceError, InputError, WorkError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.inference.frame_queue import IN_PROGRESS
 from rkface.runtime.inference.frames import Frame
-from rkface.runtime.inference.pipeline import Pipeline, open_bundle
-from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
+from rkface.runtime.inference.open_bundle import open_bundle, open_scheduler
+from rkface.runtime.inference.pipeline import Pipeline
+from rkface.runtime.inference.scheduler import Scheduler
 
 pytest.importorskip("onnxruntime")
 

@@ -17,7 +17,7 @@ from rkface.runtime.gallery.backup import encrypt_gallery
 from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
-from rkface.runtime.inference.pipeline import open_bundle
+from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.receiver_settings import AlertPictureSettings, Events, NotifySettings, WebhookSettings
 from rkface.runtime.service.service import Service

@@ -28,7 +28,7 @@ from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.cores import CoreState
-from rkface.runtime.inference.pipeline import open_bundle, open_model
+from rkface.runtime.inference.open_bundle import open_bundle, open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.receiver_settings import Events, MqttSettings, WebhookSettings
@@ -267,7 +267,7 @@ def test_failing_liveness_is_a_problem_but_people_are_recognized(live, live_bund
     def opening(bundle, role, *arguments, **options):
         return Broken() if role == "liveness" else open_model(bundle, role, *arguments, **options)
 
-    monkeypatch.setattr("rkface.runtime.inference.scheduler.open_model", opening)
+    monkeypatch.setattr("rkface.runtime.inference.open_bundle.open_model", opening)
     with (
         live([scene((0, 3))], bundle=live_bundle, liveness=Liveness(True)) as service,
         service.subscribe() as events,

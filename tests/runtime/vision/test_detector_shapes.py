@@ -7,11 +7,9 @@ import pytest
 
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import DeviceError, ModelError
-from rkface.runtime.inference import pipeline as pipeline_module
-from rkface.runtime.inference import scheduler as scheduler_module
+from rkface.runtime.inference import open_bundle as opening_module
 from rkface.runtime.inference.frames import Frame
-from rkface.runtime.inference.pipeline import open_bundle
-from rkface.runtime.inference.scheduler import open_scheduler
+from rkface.runtime.inference.open_bundle import open_bundle, open_scheduler
 from rkface.runtime.vision.detector_shapes import Detectors, find_fitting_size
 
 from ..conftest import make_bundle
@@ -62,13 +60,13 @@ def white(height, width, *faces):
 @pytest.fixture
 def opened(monkeypatch):
     """The names of the models that are opened, in this order."""
-    names, real = [], pipeline_module.open_model
+    names, real = [], opening_module.open_model
 
     def opening(bundle, name, *arguments, **options):
         names.append(name)
         return real(bundle, name, *arguments, **options)
 
-    monkeypatch.setattr(pipeline_module, "open_model", opening)
+    monkeypatch.setattr(opening_module, "open_model", opening)
     return names
 
 
@@ -96,13 +94,13 @@ def test_a_turned_photo_is_looked_at_in_the_shape_of_its_turn(shapes_bundle, ope
 
 
 def test_frames_of_all_cameras_are_found_by_one_scheduler(shapes_bundle, monkeypatch):
-    names, real = [], scheduler_module.open_model
+    names, real = [], opening_module.open_model
 
     def opening(bundle, name, *arguments, **options):
         names.append(name)
         return real(bundle, name, *arguments, **options)
 
-    monkeypatch.setattr(scheduler_module, "open_model", opening)
+    monkeypatch.setattr(opening_module, "open_model", opening)
     pictures = [white(384, 640, (1, 2)), white(640, 384, (4, 5), (1, 1)), white(640, 640)] * 3
     with open_scheduler(shapes_bundle, "reference", threads=1) as scheduler:
         results = list(scheduler.run(Frame(one, source=str(at)) for at, one in enumerate(pictures)))
@@ -112,14 +110,14 @@ def test_frames_of_all_cameras_are_found_by_one_scheduler(shapes_bundle, monkeyp
 
 
 def test_a_closed_pipeline_has_closed_every_shape(shapes_bundle, monkeypatch):
-    closed, real = [], pipeline_module.open_model
+    closed, real = [], opening_module.open_model
 
     def opening(bundle, name, *arguments, **options):
         backend = real(bundle, name, *arguments, **options)
         monkeypatch.setattr(backend, "close", lambda: closed.append(name))
         return backend
 
-    monkeypatch.setattr(pipeline_module, "open_model", opening)
+    monkeypatch.setattr(opening_module, "open_model", opening)
     with open_bundle(shapes_bundle, "reference") as pipeline:
         pipeline.detect(white(384, 640))
     assert sorted(closed) == ["detector", "detector-320x192", "recognizer"]
@@ -127,8 +125,7 @@ def test_a_closed_pipeline_has_closed_every_shape(shapes_bundle, monkeypatch):
 
 @pytest.mark.parametrize("scheduled", [False, True])
 def test_the_main_shape_replaces_one_that_does_not_open(shapes_bundle, monkeypatch, caplog, scheduled):
-    module = scheduler_module if scheduled else pipeline_module
-    tries, real = [], module.open_model
+    tries, real = [], opening_module.open_model
 
     def opening(bundle, name, *arguments, **options):
         if name == "detector-320x192":
@@ -136,7 +133,7 @@ def test_the_main_shape_replaces_one_that_does_not_open(shapes_bundle, monkeypat
             raise DeviceError("the NPU has no memory left")
         return real(bundle, name, *arguments, **options)
 
-    monkeypatch.setattr(module, "open_model", opening)
+    monkeypatch.setattr(opening_module, "open_model", opening)
     pictures = [white(384, 640, (1, 2)), white(640, 384, (4, 5))] * 3
     if scheduled:
         with open_scheduler(shapes_bundle, "reference", threads=1) as scheduler:

@@ -13,8 +13,8 @@ from rkface.runtime.cli.run import run_settings
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.errors import BundleError, DeviceError
 from rkface.runtime.core.manifest import LivenessSpec, contract
-from rkface.runtime.inference.pipeline import open_bundle
-from rkface.runtime.inference.scheduler import Scheduler, open_scheduler
+from rkface.runtime.inference.open_bundle import open_bundle, open_scheduler
+from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.vision.liveness import LivenessModel, crop_around, probabilities
 
 from ..cli.test_selftest import run, write_golden

@@ -17,7 +17,7 @@ for needed in ("fastapi", "uvicorn", "argon2", "websockets", "httpx"):
 from rkface.convert.demo import camera as demo_camera
 from rkface.runtime.core.bundle import read_bundle
 from rkface.runtime.core.manifest import Manifest, Model, Output, RecognizerSpec, Source, Thresholds
-from rkface.runtime.inference.pipeline import open_model
+from rkface.runtime.inference.open_bundle import open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service

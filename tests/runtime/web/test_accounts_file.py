@@ -37,7 +37,7 @@ def test_a_file_that_was_deleted_or_replaced_lets_nobody_of_the_old_one_in(tmp_p
             with Accounts(accounts.path) as other:
                 _, new = other.create_token("new", ["read"])
             assert accounts.find_token(new).name == "new"
-        assert accounts.find_token(old) is None and accounts.user("ada") is None
+        assert accounts.find_token(old) is None and accounts.find_user("ada") is None
         accounts.note("ada", "sign in")
         with Accounts(accounts.path) as other:
             assert [one.who for one in other.notes()] == ["ada"]
@@ -50,10 +50,10 @@ def test_requests_do_not_wait_for_a_program_that_has_the_file_locked(accounts, m
     accounts.set_user("ada", "viewer", PASSWORD)
     with closing(sqlite3.connect(accounts.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        monkeypatch.setattr("rkface.runtime.web.accounts.BUSY", 600.0)
+        monkeypatch.setattr("rkface.runtime.web.accounts_file.BUSY", 600.0)
         change = threading.Thread(target=lambda: accounts.revoke_token(token.id))
         change.start()
-        assert accounts.find_token(secret).name == "door" and accounts.user("ada")
+        assert accounts.find_token(secret).name == "door" and accounts.find_user("ada")
         assert change.is_alive()
         other.execute("ROLLBACK")
     change.join()

@@ -5,6 +5,7 @@ import pytest
 
 from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.password import write_password
+from rkface.runtime.web.scopes import EXPLAINED
 from rkface.runtime.web.serve import serve
 
 from . import chromium
@@ -34,6 +35,8 @@ def test_an_owner_manages_users_and_tokens_and_a_viewer_does_not_see_them(page, 
         page.click("nav a", "Access")
         page.shows("No program has a token")
         page.fill("#token-name", "door <b>controller</b>")
+        for meaning in EXPLAINED.values():
+            page.shows(meaning[1:])  # the first letter is a capital there
         page.run("document.getElementById('scope-read').click()")
         page.click("form button", "Create token")
         page.shows("Copy it now")
