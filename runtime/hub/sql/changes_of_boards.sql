@@ -41,13 +41,16 @@ EXCEPTION WHEN insufficient_privilege THEN  -- of the last statement: then the d
     SELECT revision.last INTO last FROM revision;
 END $$;
 -- A board has change ``known``, which this database does not have: it was restored. What changes from now on is newer
--- than all that any board has, as far as this board knows, and the others hear that they must compare everybody.
+-- than all that any board has, as far as this board knows, and the others hear that they must compare everybody. Each
+-- board can cause that once an hour.
 CREATE OR REPLACE FUNCTION notice_restored(known bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, pg_temp AS $$
 BEGIN
-    IF my_site() IS NOT NULL AND known < (SELECT last + 1000000000 FROM revision) THEN
+    IF my_site() IS NOT NULL AND known < (SELECT last + 1000000000 FROM revision) AND EXISTS (SELECT 1 FROM board
+            WHERE id = my_board() AND coalesce(restored < now() - interval '1 hour', true)) THEN
         UPDATE revision SET last = known WHERE last < known;
         IF FOUND THEN
+            UPDATE board SET restored = now() WHERE id = my_board();
             INSERT INTO setting VALUES ('epoch', gen_random_uuid())
                 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
         END IF;
@@ -60,6 +63,7 @@ SET search_path = rkface, pg_temp AS
 CREATE OR REPLACE FUNCTION rename(person_id text, before text, new_name text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, pg_temp AS $$
 BEGIN
+    PERFORM check_sizes(new_name, NULL);
     IF NOT is_mine(person_id) THEN
         RETURN true;
     ELSIF EXISTS (SELECT 1 FROM person WHERE name = new_name AND id <> person_id) THEN

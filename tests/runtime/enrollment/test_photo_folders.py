@@ -82,7 +82,17 @@ def test_pictures_that_are_not_read_are_named_with_their_people(tmp_path):
     (tmp_path / "Ada/circle.jpg").symlink_to("circle.jpg")
     (tmp_path / "Ada/zero.jpg").symlink_to("/dev/zero")
     left = {photo.path.name: (photo.person, photo.problem) for photo in find_photos(tmp_path) if photo.problem}
-    assert left.keys() == {"2.TIFF", "1.gif", "all.zip", "carol.avif", "3.cr2", "pipe.jpg", "gone.jpg", "circle.jpg", "zero.jpg"}
+    assert left.keys() == {
+        "2.TIFF",
+        "1.gif",
+        "all.zip",
+        "carol.avif",
+        "3.cr2",
+        "pipe.jpg",
+        "gone.jpg",
+        "circle.jpg",
+        "zero.jpg",
+    }
     assert "leads nowhere" in left["gone.jpg"][1] and "leads nowhere" in left["circle.jpg"][1]
     assert "not a regular file" in left["zero.jpg"][1] and "not a regular file" in left["pipe.jpg"][1]
     assert left["2.TIFF"][0] == "Ada" and "save it as JPEG" in left["2.TIFF"][1]

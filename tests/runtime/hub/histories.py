@@ -173,6 +173,7 @@ def restore_hub(history, _):
         for table in DUMPED:
             rows = f"SELECT * FROM json_populate_recordset(NULL::rkface.{table}, %s)"
             database.execute(f"INSERT INTO rkface.{table} OVERRIDING SYSTEM VALUE {rows}", [history.dump[table]])
+        database.execute("UPDATE rkface.board SET restored = NULL")
         database.execute("INSERT INTO rkface.setting VALUES ('epoch', gen_random_uuid()) "
                          "ON CONFLICT (name) DO UPDATE SET value = excluded.value")  # fmt: skip
     history.lost |= history.names.keys()
