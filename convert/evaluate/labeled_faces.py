@@ -144,7 +144,12 @@ def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledF
     count = len(names) - len(found.copies)
     _require_both(table, same > 0, found, len(names))
     people = np.unique([groups[names[index]] for index in found.crops], return_inverse=True)[1].astype(np.int64)
-    why = "no face was found in one of their photos" + (", or it is not clear which is meant" if found.unclear else "")
+    reasons = {
+        "is unreadable": found.unreadable,
+        "shows no face that is found": found.faceless,
+        "does not show for certain who is meant": found.unclear,
+    }
+    why = "one of their photos " + " or ".join(reason for reason, number in reasons.items() if number)
     lost = {
         "they show the same photos as another pair, or one photo twice": len(pairs) - len(different),
         why: len(different) - len(kept),

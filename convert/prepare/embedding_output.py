@@ -65,10 +65,11 @@ def drop_final_norm(proto: Any) -> str:
     name = proto.graph.output[0].name
     makers = {output: node for node in proto.graph.node for output in node.output}
     factors = {tensor.name for tensor in proto.graph.initializer if _is_factor(tensor)}
-    last, behind = makers.get(name), None
-    while last is not None and (place := _kept_direction(last, factors)) is not None:
-        last, behind = makers.get(last.input[place]), (last, place)
-    vector = "" if last is None else _scaled_vector(last, makers)
+    scaled, behind = name, None
+    while scaled in makers and (place := _kept_direction(makers[scaled], factors)) is not None:
+        behind = makers[scaled], place
+        scaled = behind[0].input[place]
+    vector = _scaled_vector(makers[scaled], makers) if scaled in makers else ""
     if vector not in makers:
         return ""
     del proto.graph.value_info[:]

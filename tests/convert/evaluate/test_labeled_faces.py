@@ -236,11 +236,14 @@ def test_pairs_without_a_face_are_left_out_and_counted(rendered, tmp_path, finde
     for photo in rendered.glob("*.jpg"):
         shutil.copy(photo, tmp_path)
     wall(tmp_path / "wall.png")
-    pairs = table(
-        tmp_path, f"{name(0, 0)},{name(0, 1)},Yes", f"{name(0, 0)},{name(1, 0)},No", f"wall.png,{name(1, 0)},No"
-    )
-    found = from_pairs(pairs, tmp_path, finder)
-    assert found.faceless == 1 and len(found.first) == 2 and "1 of 3 pairs were left out" in found.notes[0]
+    rows = [f"{name(0, 0)},{name(0, 1)},Yes", f"{name(0, 0)},{name(1, 0)},No", f"wall.png,{name(1, 0)},No"]
+    found = from_pairs(table(tmp_path, *rows), tmp_path, finder)
+    assert found.faceless == 1 and len(found.first) == 2
+    assert found.notes[0] == "1 of 3 pairs were left out: one of their photos shows no face that is found"
+    rows.append(f"pairs.csv,{name(1, 0)},No")
+    found = from_pairs(table(tmp_path, *rows), tmp_path, finder)
+    assert found.unreadable == 1
+    assert found.notes[0].endswith("left out: one of their photos is unreadable or shows no face that is found")
 
 
 def bin_of(people, finder, path, same):
