@@ -13,7 +13,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from .errors import InputError
 
 MASK = "…"
-ENCODE = "percent-encode #, / and ? in passwords: write # as %23, / as %2F, ? as %3F, @ as %40, and a space as %20"
+# Without the sign itself, because what is before it in a message would count as a password.
+ENCODE = "percent-encode # / ? in passwords: write # as %23, / as %2F, ? as %3F, the at sign as %40, a space as %20"
 # A name with one of these parts, or with one of these ends, is that of a secret, or of the user that belongs to it.
 PARTS = (
     "pas", "pwd", "psw", "secret", "token", "auth", "signature", "credential", "cookie", "session", "kennwort",
@@ -24,6 +25,7 @@ ENDS = (
     "login", "account", "pin", "mdp",
 )  # fmt: skip
 SHORT = ("u", "p", "pw", "usr", "id")
+PLACEHOLDERS = ("VALUE", "FILE")  # of our own messages, instead of a value
 # Parts of a query whose values are shown.
 SHOWN = """audio camera channel codec compression fps height linkencryption mode multicast profile proto protocol
 quality rate resolution rtsp_transport stream subtype transport transportmode type unicast video videocodec width"""
@@ -230,7 +232,7 @@ def _mask_named(text: str) -> str:
 
     def mask(found: re.Match[str]) -> str:
         secret = any(part in unquote(found[1]).lower() for part in PARTS) or found[1].lower().endswith(("key", "pw"))
-        return f"{found[1]}={MASK}" if secret and found[3] != "VALUE" else found[0]
+        return f"{found[1]}={MASK}" if secret and found[3] not in PLACEHOLDERS else found[0]
 
     return NAMED.sub(mask, text)
 
