@@ -122,6 +122,10 @@ DAMAGES = {
     "wrong attribute": (lambda p: attribute(p.graph.node[0], "group", "one"), "'group' of Conv 'first' has the wrong"),
     "lacking attribute": (lambda p: p.graph.node[2].ClearField("attribute"), "lacks its attribute 'kernel_shape'"),
     "lacking input": (lambda p: p.graph.node[0].input.__setitem__(1, ""), "Conv 'first' lacks its input 'W'"),
+    "lacking input of another maker's operator": (
+        lambda p: p.graph.node[1].MergeFrom(helper.make_node("PRelu", [], [], domain="com.microsoft")),
+        "PRelu 'second' has 1 inputs",
+    ),
     "too many inputs": (lambda p: p.graph.node[1].input.append("w"), "Relu 'second' has 2 inputs"),
     "nested graphs": (lambda p: nest(p, 40), "nested more than"),
     "Dropout in training mode": (train_dropout, r"training mode: Dropout 'drops' depends .* model.eval\(\)"),
