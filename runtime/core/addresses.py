@@ -11,6 +11,7 @@ import unicodedata
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import InputError
+from .text import find_hidden
 
 MASK = "…"
 # Without the sign itself, because what is before it in a message would count as a password.
@@ -35,6 +36,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):[/\\]+")
 # "//host" and "rtsp//host", of which a part is missing.
 NO_SCHEME = re.compile(r"[^\w/]{0,30}([A-Za-z][A-Za-z0-9+.-]{0,30})?//+")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.%-]+)?\]|[\w.-]+)?(:\d{1,5})?")
+MASKED = re.compile(f"{MASK}[,.;:]?")  # of a sentence of ours
 PAIR = re.compile(r"(?<![\w.%+-])([\w.%+-]+?)(\s*=\s*|%3[Dd])")
 ELEMENT = re.compile(r"\s*[A-Za-z][\w-]*\s")  # of a GStreamer pipeline
 PROPERTY = re.compile(r"(?<!\S)([A-Za-z][\w-]*(?:::[\w-]+)*)\s*=\s*")
@@ -98,6 +100,12 @@ def check_host(host: str) -> None:
         raise InputError(f"{shown} is not a host name or an IP address: write it without scheme, port and password")
 
 
+def check_topic_start(start: str) -> None:
+    """Raise InputError unless ``start`` can be the start of the topics of an MQTT broker."""
+    if re.search(r"[+#]|^\$", start) or find_hidden(start):
+        raise InputError("the start of topics must be visible text without + and #")
+
+
 def is_this_machine(host: str) -> bool:
     """Whether ``host`` always means the machine itself, so that what is sent there is on no network."""
     return host in ("localhost", "::1") or host.startswith("127.")
@@ -140,7 +148,7 @@ def _mask_rest(rest: str) -> str:
         netloc = decoded.rpartition("@")[2]
     path, question, query = end.partition("?")
     path, sign, _ = path.partition("#")
-    host = netloc if HOST.fullmatch(netloc) else MASK
+    host = netloc if HOST.fullmatch(netloc) or MASKED.fullmatch(netloc) else MASK
     shown = "/".join(MASK if _is_random(part) else part for part in path.split("/"))
     return host + shown + (f"#{MASK}" if sign else question + _mask_query(query))
 

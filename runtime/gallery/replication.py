@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import InputError
 from .bound_values import bind_to, is_encrypted
 from .gallery import Gallery
+from .groups import MOST_GROUPS, clean_group
 from .people import Person, Sample, clean_name
 from .rows import check_embedding, embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples
 from .schema import SCRUB
@@ -22,12 +23,13 @@ UNSENT, TOLD = "hub.unsent", "hub.told"
 
 @dataclass(frozen=True)
 class ReplicatedPerson:
-    """A person as the hub has it, with all samples."""
+    """A person as the hub has it, with all samples and the names of all groups."""
 
     id: str
     name: str
     metadata: Mapping[str, Any]
     samples: tuple[Sample, ...]
+    groups: tuple[str, ...] = ()
 
 
 def apply_changes(
@@ -157,12 +159,14 @@ def _usable_part(gallery: Gallery, person: ReplicatedPerson) -> ReplicatedPerson
     """``person`` without embeddings that a gallery cannot hold. With the name and metadata that are here, if it cannot
     hold those of the hub; None for somebody who is not here."""
     samples = tuple(one for one in person.samples if _is_usable(gallery, one))
+    groups = tuple(one for one in person.groups if _is_group(one))[:MOST_GROUPS]
     try:
         metadata_to_json(clean_name(person.name), person.metadata)
     except InputError:
         known = select_people(gallery, "WHERE person.id = ?", [person.id])
-        return ReplicatedPerson(person.id, known[0].name, known[0].metadata, samples) if known else None
-    return person if len(samples) == len(person.samples) else replace(person, samples=samples)
+        return ReplicatedPerson(person.id, known[0].name, known[0].metadata, samples, groups) if known else None
+    usable = replace(person, samples=samples, groups=groups)
+    return person if (len(samples), groups) == (len(person.samples), person.groups) else usable
 
 
 def _is_usable(gallery: Gallery, sample: Sample) -> bool:
@@ -171,6 +175,13 @@ def _is_usable(gallery: Gallery, sample: Sample) -> bool:
     except InputError:
         return False
     return True
+
+
+def _is_group(name: str) -> bool:
+    try:
+        return clean_group(name) == name
+    except InputError:
+        return False
 
 
 def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collection[int]) -> set[int]:
@@ -186,6 +197,8 @@ def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collect
         "changed = ?4",
         [person.id, name, text, now],
     )
+    database.execute("DELETE FROM membership WHERE person = ?", [person.id])
+    database.executemany("INSERT INTO membership VALUES (?, ?)", [(person.id, one) for one in set(person.groups)])
     wanted = {sample_content(sample): sample for sample in person.samples}
     own = {sample.id: sample_content(sample) for sample in (select_samples(gallery, person.id) if known else ())}
     for id, content in own.items():

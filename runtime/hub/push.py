@@ -14,7 +14,7 @@ from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
 from ..gallery.replication import is_told, note_sent, note_told, read_content, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
-from .push_changes import notice_restored, push_merged, push_name, push_removed, read_known
+from .push_changes import KnownPerson, notice_restored, push_groups, push_merged, push_name, push_removed, read_known
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
@@ -50,18 +50,12 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
     known = read_known(hub, gallery)
     unsent, sent, waiting = read_unsent(gallery), set[int](), list[str]()
     for one in gallery.people():
-        there = known.get(one.id)
-        if there is not None and not there.seen and one.id not in unsent:
-            continue
+        there, new = known.get(one.id), unsent.get(one.id, set[int]())
         if there is None:
             samples = gallery.samples(one)
         else:
-            new = unsent.get(one.id, set[int]())
             samples = [found for found in gallery.samples(one) if found.id in new] if new else []
-            if there.seen and there.samples != one.samples - len(samples):
-                kept = [found for found in gallery.samples(one) if found.id not in new]
-                samples += push_removed(hub, one, kept, embeddings, gallery.identity)
-            if there.seen and there.name != one.name and not push_name(hub, one, there):
+            if there.seen and not _push_changes(hub, gallery, one, there, samples=samples, embeddings=embeddings):
                 waiting.append(one.id)
             if not samples:
                 continue
@@ -69,12 +63,34 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
             sent |= {found.id for found in samples}
         else:
             waiting.append(one.id)
+        if there is None and one.groups:
+            push_groups(hub, one)
     push_merged(hub, gallery)
     if sent:
         note_sent(gallery, sent)
     gallery.lease.note_told()
     note_told(gallery, content)
     return sorted(waiting)
+
+
+def _push_changes(
+    hub: Hub,
+    gallery: Gallery,
+    person: Person,
+    there: KnownPerson,
+    *,
+    samples: list[Sample],
+    embeddings: PlainEmbeddings,
+) -> bool:
+    """Make removed samples, groups and the name of ``person`` at the hub what they are here. To ``samples``, those that
+    the hub did not get yet, come those that were given to the person here. Returns False if somebody has the name."""
+    if there.samples != person.samples - len(samples):
+        new = {one.id for one in samples}
+        kept = [one for one in gallery.samples(person) if one.id not in new]
+        samples += push_removed(hub, person, kept, embeddings, gallery.identity)
+    if there.groups != {*person.groups}:
+        push_groups(hub, person)
+    return there.name == person.name or push_name(hub, person, there)
 
 
 def _enroll(hub: Hub, person: Person, samples: Collection[Sample], embeddings: PlainEmbeddings) -> bool:

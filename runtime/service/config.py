@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from ..alerts.check import find_rule_mistakes
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
-from ..core.addresses import check_host, check_http_address, mask_address
+from ..core.addresses import check_host, check_http_address, check_topic_start, mask_address
 from ..core.errors import InputError
 from ..core.polygons import find_flaw
 from ..core.text import can_be_in_address, find_hidden, in_a_line
@@ -70,7 +70,7 @@ def find_mistakes(settings: Settings) -> list[str]:
         where = f"camera.{dump_key(name)}."
         problems += find_area_mistakes(where, camera)
         problems += find_schedule_mistakes(where, camera.schedule)
-    problems += _find_shared_devices(settings.camera)
+    problems += find_shared_devices(settings.camera)
     for name, rule in settings.rules.items():
         problems += find_rule_mistakes(name, rule, settings.camera, settings.receivers)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
@@ -79,8 +79,7 @@ def find_mistakes(settings: Settings) -> list[str]:
     if mqtt:
         problems += _explain("events.mqtt.host", check_host, mqtt.host)
         for key, topic in (("prefix", mqtt.prefix), ("discovery_root", mqtt.discovery_root)):
-            if re.search(r"[+#]|^\$", topic) or find_hidden(topic):
-                problems.append(f"events.mqtt.{key}: the start of topics must be visible text without + and #")
+            problems += _explain(f"events.mqtt.{key}", check_topic_start, topic)
     for key, file in (("gallery", settings.gallery), ("events.file", settings.events.file)):
         if file and file.is_dir():
             problems.append(f"{key}: {file} is a folder: name a file in it")
@@ -90,7 +89,7 @@ def find_mistakes(settings: Settings) -> list[str]:
     return problems
 
 
-def _find_shared_devices(cameras: Mapping[str, CameraSettings]) -> list[str]:
+def find_shared_devices(cameras: Mapping[str, CameraSettings]) -> list[str]:
     """Cameras with the device, or the stdin, of another one, which only one can read."""
     problems, used = [], dict[str, str]()
     for name, camera in cameras.items():

@@ -61,6 +61,7 @@ def test_other_text_keeps_its_meaning():
         "ada@host is not a host",
         "https://github.com/example/project/issues/12",
         "g.sqlite is encrypted: use --key FILE, or set RKFACE_GALLERY_KEY=FILE in the environment",
+        "give a name from /dev/v4l/by-id, rtsp://… or http://…, a video file",
         f"rtsp://… has no valid host or port; if it has a password: {ENCODE}",
     ):
         assert mask_secrets(text) == text

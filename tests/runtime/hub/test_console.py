@@ -275,7 +275,7 @@ def test_a_database_that_is_not_a_hub_is_an_error_at_the_start(database):
 
 
 def test_a_taken_port_is_an_error_that_names_the_option(hub, database):
-    with open_hub_console(database, "127.0.0.1", 0) as server:
-        port = int(server.address.rpartition(":")[2])
+    with open_hub_console(database, "127.0.0.1", 0) as address:
+        port = int(address.rpartition(":")[2])
         with pytest.raises(InputError, match=r"in use.*another port with --port"):
             open_hub_console(database, "127.0.0.1", port).__enter__()

@@ -143,6 +143,12 @@ def test_what_no_service_can_use_is_a_mistake(tmp_path, capsys, content, said):
         assert said.format(folder=tmp_path) in capsys.readouterr().err
 
 
+def test_the_command_line_names_each_device_once(capsys):
+    for device in ("-", "/dev/video0"):
+        assert main(["run", "--camera", f"a={device}", "--camera", f"b={device}"]) == 2
+        assert capsys.readouterr().err.startswith("rkface: --camera: camera.b.source: ")
+
+
 def test_cameras_may_share_a_recording_and_a_network_address(problems):
     for source in ("film.mp4", "rtsp://10.0.0.2/stream"):
         assert problems(CAMERAS.format(source)) == []
