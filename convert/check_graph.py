@@ -152,8 +152,8 @@ class _Checker:
             _check_arity(node, known)
 
     def _namesake(self, node: Any) -> Any:
-        """The definition of the operator of ONNX with the name of ``node``, which is of another maker; None if there is
-        none. What rewrites models looks at names only."""
+        """The definition of the operator of ONNX with the name of ``node``, which is of another maker; None if ONNX
+        has no such operator. What rewrites models looks at names only."""
         return _find_schema(node.op_type, self._versions[""], "") if node.domain in CONTRIBUTED else None
 
     def _schema(self, node: Any) -> Any:
@@ -174,7 +174,7 @@ class _Checker:
 
 
 def _find_schema(operator: str, version: int, domain: str) -> Any:
-    """The definition of ``operator``; None if there is none."""
+    """The definition of ``operator``; None if it is not known."""
     try:
         return onnx.defs.get_schema(operator, version, domain)
     except onnx.defs.SchemaError:
