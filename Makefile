@@ -188,8 +188,9 @@ bench-cores: $(INSTALLED)  ## compare the scheduler with the limit of three, two
 bench-watch: $(INSTALLED)  ## CPU time of tracking and recognizing faces, without inference
 	$(BIN)/python tests/bench/tracking_cpu.py $(OPTIONS)
 
-bench-cameras: $(INSTALLED)  ## CPU time of a 1080p camera by stage, H.264 and MJPEG, and cameras that two cores carry
+bench-cameras: $(INSTALLED)  ## CPU time of a 1080p camera by stage, cameras that two cores carry, and ways to decode less of H.264
 	$(BIN)/python tests/bench/camera_cpu.py $(OPTIONS)
+	$(BIN)/python tests/bench/h264_decoding.py
 
 bench-visits: $(INSTALLED)  ## check that each person who walks by the rendered camera is recognized in one appearance
 	$(BIN)/python tests/bench/appearances.py $(OPTIONS)

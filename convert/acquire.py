@@ -11,12 +11,13 @@ from rkface.runtime.core.crop_template import TEMPLATES, StatedCrop
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import ROLES, UNMEASURED, Role, Source
 from rkface.runtime.core.onnx_file import onnx_digest, read_onnx_file
+from rkface.runtime.core.paths import cache_folder
 from rkface.runtime.core.progress import stage
 
 from .catalog import LivenessProfile
 from .packs.known_packs import find_known_model
 from .packs.pack import ARCFACE_NORMALIZATION, DEFAULT_MATCH, KnownModel, KnownRecognizer, Pack
-from .packs.pack_files import default_cache, get_models
+from .packs.pack_files import get_models
 from .preprocessing import StatedPreprocessing
 
 
@@ -71,7 +72,7 @@ def own_sources(detector: Path, recognizer: Path, license: str, cache: Path | No
     """
     name, stated = f"{detector.stem} + {recognizer.stem}", None
     if recognizer.suffix == ".dat":
-        recognizer, stated = _read_dlib(recognizer, cache or default_cache())
+        recognizer, stated = _read_dlib(recognizer, cache or cache_folder())
     paths: dict[Role, Path] = {"detector": detector, "recognizer": recognizer}
     known = {role: find_known_model(onnx_digest(path)) for role, path in paths.items()}
     licenses: dict[Role, str] = {role: str(one.license) if (one := known[role]) else license for role in ROLES}

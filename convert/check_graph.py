@@ -14,6 +14,7 @@ import onnx
 
 from rkface.runtime.core.errors import ModelError
 
+from .check_inference import check_inference
 from .check_tensor import (
     UnsoundModelError,
     check_entry,
@@ -75,6 +76,7 @@ class _Checker:
         self._check_graph(proto.graph, frozenset(), 0)
         if not proto.graph.output:
             raise UnsoundModelError("it has no outputs")
+        check_inference(proto.graph)
 
     def _check_functions(self) -> None:
         calls = {
@@ -146,24 +148,37 @@ class _Checker:
             _check_attribute(node, attribute, schema)
             for graph in _inner_graphs(attribute):
                 self._check_graph(graph, scope, depth + 1)
-        if schema is not None:
-            _check_arity(node, schema)
+        if (known := schema or self._namesake(node)) is not None:
+            _check_arity(node, known)
+
+    def _namesake(self, node: Any) -> Any:
+        """The definition of the operator of ONNX with the name of ``node``, which is of another maker; None if ONNX
+        has no such operator. What rewrites models looks at names only."""
+        return _find_schema(node.op_type, self._versions[""], "") if node.domain in CONTRIBUTED else None
 
     def _schema(self, node: Any) -> Any:
         """The definition of the operator of ``node``; None for functions of the model and of ONNX Runtime."""
         domain = "" if node.domain in STANDARD else node.domain
         if (node.domain, node.op_type) in self._functions or domain in CONTRIBUTED:
             return None
-        if domain in self._versions:
-            try:
-                return onnx.defs.get_schema(node.op_type, self._versions[domain], domain)
-            except onnx.defs.SchemaError:
-                pass
+        if (
+            domain in self._versions
+            and (found := _find_schema(node.op_type, self._versions[domain], domain)) is not None
+        ):
+            return found
         version = f" in opset {self._versions[domain]}" if domain in self._versions else ""
         raise UnsoundModelError(
             f"{describe_node(node)}: {short_name(domain) if domain else 'ONNX'} has no such operator{version}: export "
             "it with standard operators"
         )
+
+
+def _find_schema(operator: str, version: int, domain: str) -> Any:
+    """The definition of ``operator``; None if it is not known."""
+    try:
+        return onnx.defs.get_schema(operator, version, domain)
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _read_versions(imports: Iterable[Any]) -> dict[str, int]:

@@ -216,12 +216,15 @@ def _check_labels(options: Namespace) -> None:
         raise InputError("--people and --evaluation both name the photos to evaluate on: leave one out")
     if options.people is not None:
         people_in_folders(options.people, list_photos(options.people).photos)
+    if options.evaluation is not None:
+        list_photos(options.evaluation)
+    pairs = read_pairs(options.pairs) if options.pairs is not None else []
     if options.max_drop and not (options.people or options.pairs):
         raise InputError(
             "--max-drop compares figures on labeled photos: also give --people, a folder with a subfolder for each "
             "person, or --pairs"
         )
-    if options.max_drop and options.pairs is not None:
-        same = [one for *_, one in read_pairs(options.pairs)]
+    if options.max_drop and pairs:
+        same = [one for *_, one in pairs]
         where, more = f"{options.pairs} has", "label more pairs"
         require_enough_pairs(options.max_drop, sum(same), len(same) - sum(same), where, more)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rkface.runtime.core.arguments import image_size
-from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from .cost import ModelCost
@@ -33,7 +33,7 @@ def cost(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--type", default="w8a8", metavar="T", help="number type: w8a8, fp16 or w16a16i_dfp (default: %(default)s)"
     )
-    parser.add_argument("--size", type=image_size, metavar="WxH", help="input size, if the model does not fix it")
+    parser.add_argument("--size", type=image_size, metavar="WxH", help="input size (default: the model's own)")
     parser.add_argument("--layers", action="store_true", help="a line for every layer instead of every kind of layer")
     parser.add_argument("--json", action="store_true", help="print every layer as JSON")
     parser.set_defaults(run=_run)
@@ -80,23 +80,31 @@ def _print_table(cost: ModelCost, *, by_layer: bool) -> None:
 
 
 def _read(path: Path, size: tuple[int, int] | None) -> Any:
-    """The model at ``path``, simplified, with batch 1, and with an input of ``size`` if it does not fix its own."""
+    """The model at ``path`` in the form in which `rkface convert` takes it, simplified, with batch 1, and with an input
+    of ``size``, if it is given."""
     import onnx
 
     from .native_steps import simplify_proto
+    from .prepare.image_input import real_inputs
+    from .prepare.standardize import standardize
     from .simplify import load_onnx
 
     proto = load_onnx(path)
-    weights = {tensor.name for tensor in proto.graph.initializer}
+    try:
+        standardize(proto, "detector")  # its outputs stay as they are
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    del proto.graph.value_info[:]
+    for output in proto.graph.output:  # they are inferred again for this size
+        for index, dim in enumerate(output.type.tensor_type.shape.dim):
+            dim.dim_param = f"{output.name}_{index}"
     shapes = {}
-    for entry in proto.graph.input:
-        if entry.name in weights:
-            continue
+    for entry in real_inputs(proto):
         dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
-        open_sides = (size[1], size[0]) if size else (0, 0)
         if len(dims) == 4:
-            dims = [1, dims[1], *(side or given for side, given in zip(dims[2:], open_sides, strict=True))]
+            dims = [1, dims[1] or 3, *((size[1], size[0]) if size else dims[2:])]
         if not all(side > 0 for side in dims):
-            raise InputError(f"{path}: the size of its input {entry.name} is not fixed: give --size, such as 640x640")
+            advice = "give --size, such as 640x640" if len(dims) == 4 else "export it with a fixed size"
+            raise InputError(f"{path}: the size of its input {entry.name} is not fixed: {advice}")
         shapes[entry.name] = dims
     return onnx.ModelProto.FromString(simplify_proto(proto, str(path), shapes=shapes, run=False).data)

@@ -219,7 +219,8 @@ def _labeled(options: Namespace, bundle: Bundle) -> LabeledFaces:
     from rkface.runtime.inference.open_bundle import open_model
     from rkface.runtime.vision.detector_shapes import Detectors
 
-    from .evaluate.labeled_faces import LabeledFaceFinder, from_bin, from_pairs, from_people
+    from .evaluate.labeled_faces import from_bin, from_pairs, from_people
+    from .evaluate.labeled_photos import LabeledFaceFinder
 
     manifest = bundle.manifest
     crop = manifest.recognizer.crop

@@ -43,6 +43,8 @@ def find_people(path: Path, pairs: Sequence[tuple[str, str, bool]]) -> dict[str,
     number = {name: index for index, name in enumerate(names)}
     joined = connected_components(len(names), [(number[left], number[right]) for left, right, same in pairs if same])
     for left, right, same in pairs:
+        if not same and left == right:
+            raise InputError(f"{path}: {left!r} and the same photo are labeled as two people: correct the wrong label")
         if not same and joined[number[left]] == joined[number[right]]:
             raise InputError(
                 f"{path}: {left!r} and {right!r} are labeled as two people, but other pairs say that they show one "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role
+from rkface.runtime.core.paths import cache_folder
 
 if TYPE_CHECKING:
     from .acquire import ModelSources
@@ -22,11 +23,11 @@ def find_sources(options: Namespace) -> ModelSources:
     from .acquire import own_sources, pack_sources
     from .model_role import check_not_swapped
     from .packs.known_packs import find_pack
-    from .packs.pack_files import check_license, default_cache
+    from .packs.pack_files import check_license
 
     paths: dict[Role, Path | None] = {"detector": options.detector, "recognizer": options.recognizer}
     given = {role: path for role, path in paths.items() if path is not None}
-    cache = options.cache or default_cache()
+    cache = options.cache or cache_folder()
     stated = _stated_preprocessing(options)  # what is wrong with the options is said before a download
     if options.recognizer_crop is not None and options.recognizer is None:
         raise InputError("--recognizer-crop describes the model of --recognizer: also give --recognizer")

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from rkface.runtime.cli.options import print_json
 from rkface.runtime.core.manifest import ROLES
+from rkface.runtime.core.paths import cache_folder
 
 from .packs.known_packs import find_pack, list_packs
 from .packs.pack import Download, KnownModel, Pack
-from .packs.pack_files import cache_path, default_cache, find_cached
+from .packs.pack_files import cache_path, find_cached
 
 State = Literal["part of rkface", "verified", "another file is there", "empty"]
 WIDTH = 100  # columns
@@ -37,7 +38,7 @@ def packs(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    cache = options.cache or default_cache()
+    cache = options.cache or cache_folder()
     chosen = [find_pack(name) for name in dict.fromkeys(options.names)]
     if options.json:
         print_json({"cache": str(cache), "packs": [_to_dict(pack, cache) for pack in chosen or list_packs()]}, indent=2)

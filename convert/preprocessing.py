@@ -13,7 +13,7 @@ from rkface.runtime.core.onnx_file import CHANNELS
 from rkface.runtime.vision.detectors import Family
 
 from .catalog import NORMALIZATION
-from .prepare.normalization import read_normalization
+from .prepare.normalization import InnerNormalization, read_normalization
 
 Origin = Literal["default", "stated", "model", "photos"]
 INSIDE: tuple[Triple, Triple] = ((0.0,) * 3, (1.0,) * 3)  # the model gets 0..255 and normalizes them itself
@@ -95,15 +95,16 @@ def read_preprocessing(
     the user's mean and std would normalize an image twice.
     """
     inner = read_normalization(proto, name)
-    (mean, std), origin, reasons = (family.mean, family.std) if family else NORMALIZATION[role], "default", []
     turned = any(one.key == CHANNELS and one.value == "RGB" for one in proto.metadata_props)
-    bgr = stated.bgr if stated.bgr is not None else family is not None and family.order == "BGR" and not turned
-    if inner is not None and inner.of_bytes:
-        (mean, std), origin = INSIDE, "model"
-        reasons.append(f"its first operators compute {inner} of values 0..255")
-    elif inner is not None and inner.of_fractions:
-        (mean, std), origin = FRACTIONS, "model"
-        reasons.append(f"its first operators compute {inner}, which fits values of 0..1")
+    reverses = family is not None and inner is not None and inner.reverses and not turned
+    family_bgr = family is not None and not turned and (family.order == "BGR") != reverses
+    bgr = stated.bgr if stated.bgr is not None else family_bgr
+    (mean, std), origin, reasons = (family.mean, family.std) if family else NORMALIZATION[role], "default", []
+    outside = _outside(inner, family, bgr=bgr) if inner is not None and inner.scales else None
+    if outside is not None:
+        (mean, std), origin = outside, "model"
+        fits = " of values 0..255" if outside == INSIDE else ", which fits values of 0..1"
+        reasons.append(f"its first operators compute {inner}{fits}")
     elif takes_bytes:
         (mean, std), origin = INSIDE, "model"
         reasons.append("its input is bytes")
@@ -114,7 +115,24 @@ def read_preprocessing(
                 f"be normalized twice: leave them out, or write --{role}-mean none"
             )
         (mean, std), origin, reasons = stated.normalization, "stated", []
-    if family is not None and bgr:
+    if reverses:
+        reasons.append("they also reverse the channels" if reasons else "its first operators reverse the channels")
+    elif family is not None and bgr:
         reasons.append(f"models of the family {family.name} do")
     order: Origin = "default" if stated.bgr is None else "stated"
     return Preprocessing(bool(bgr), mean, std, order, origin, tuple(reasons))  # type: ignore[arg-type]
+
+
+def _outside(inner: InnerNormalization, family: Family | None, *, bgr: bool) -> tuple[Triple, Triple] | None:
+    """The normalization before the model's own ``inner``, if that is not the usual one; None if it is, or not known.
+
+    Of a detector it is known what both together must be: the normalization of its ``family``.
+    """
+    if family is not None:
+        whole = (family.mean[::-1], family.std[::-1]) if bgr else (family.mean, family.std)
+        for outer in ((family.mean, family.std), INSIDE, FRACTIONS):
+            if inner.completes(outer, whole):
+                return None if outer == (family.mean, family.std) else outer
+    if inner.of_bytes:
+        return INSIDE
+    return FRACTIONS if inner.of_fractions else None

@@ -190,7 +190,7 @@ PLANS = {
     for plan in (
         RecipePlan("auto", (TUNED, TUNED_WIDE, *HYBRIDS),
                    "tuned, then other w8a8, then more and more layers in FP16, until one is accurate enough",
-                   detector=(TUNED, *COARSE, FP16), others=(TUNED_MARGIN, BIAS_MARGIN, NORMAL), fallbacks=(NORMAL,),
+                   detector=(TUNED, *COARSE, FP16), others=(BIAS_CLIP, TUNED_MARGIN, NORMAL), fallbacks=(NORMAL,),
                    analyze=True),
         RecipePlan("fast", (TUNED,), "tuned and nothing else"),
         RecipePlan("thorough", _GENERAL,

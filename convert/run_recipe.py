@@ -42,7 +42,7 @@ CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe
         "tuning/distill/augment.py", "tuning/distill/distill.py", "tuning/distill/fake_quant.py",
         "tuning/distill/graph.py", "tuning/distill/job.py", "tuning/distill/operators.py", "tuning/distill/student.py",
         "tuning/distill/train.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
-        "tuning/tune.py", "tuning/vary_faces.py")  # fmt: skip
+        "tuning/room.py", "tuning/tune.py", "tuning/vary_faces.py")  # fmt: skip
 
 CHECKPOINTS = "distilled"  # folder in the work folder
 

@@ -224,7 +224,8 @@ def _only_input(path: Path, proto: Any) -> Any:
     if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type).lower()
         raise ModelError(
-            f"{path}: its input is {kind}, not float: give the FP32 model, as it was before any quantization"
+            f"{path}: its input is {kind}, not float, and what reads it is not only a Cast to float: export it with a "
+            "float input. If the model is quantized, give the FP32 model, as it was before"
         )
     return inputs[0]
 

@@ -1,6 +1,7 @@
 """Fixtures and order of all folders of tests."""
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -56,6 +57,12 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_collection_finish():
+    """Six thousand tests and their modules stay: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_xdist_make_scheduler(config, log):
     """Run all tests of a file in the same process of `make test`: they share fixtures that take long to create."""
     from xdist.scheduler import LoadScopeScheduling

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -78,8 +79,16 @@ def find_module(name: str) -> str:
     return name
 
 
-IMPORTS = {module: imports(module) for module in MODULES}
-ARROWS = {module: {find_module(name) for name in names} - {"", module} for module, names in IMPORTS.items()}
+@cache
+def all_imports() -> dict[str, set[str]]:
+    """The imports of each module. Not when this file is imported, which every process of `make test` does."""
+    return {module: imports(module) for module in MODULES}
+
+
+@cache
+def arrows_of_all() -> dict[str, set[str]]:
+    """The modules of this project that each module imports."""
+    return {module: {find_module(name) for name in names} - {"", module} for module, names in all_imports().items()}
 
 
 def allowed(package: str) -> set[str]:
@@ -88,7 +97,7 @@ def allowed(package: str) -> set[str]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_four_folders_import_only_what_the_design_allows(part):
-    for module, arrows in ARROWS.items():
+    for module, arrows in arrows_of_all().items():
         if module.split(".")[1] == part:
             parts = {arrow.split(".")[1] for arrow in arrows}
             assert parts <= PARTS[part], f"{module} imports {sorted(parts - PARTS[part])}"
@@ -96,7 +105,7 @@ def test_the_four_folders_import_only_what_the_design_allows(part):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_of_the_runtime_import_only_what_the_table_allows(package):
-    for module, arrows in ARROWS.items():
+    for module, arrows in arrows_of_all().items():
         if module.startswith("rkface.runtime.") and module.split(".")[2] == package:
             found = {arrow.split(".")[2] for arrow in arrows if arrow.startswith("rkface.runtime.")}
             assert found <= allowed(package), f"{module} imports {sorted(found - allowed(package))}"
@@ -104,7 +113,7 @@ def test_packages_of_the_runtime_import_only_what_the_table_allows(package):
 
 @pytest.mark.parametrize("package", CONVERT)
 def test_packages_of_convert_import_only_what_the_table_allows(package):
-    for module, arrows in ARROWS.items():
+    for module, arrows in arrows_of_all().items():
         if module.startswith(f"rkface.convert.{package}."):
             found = {arrow.split(".")[2] for arrow in arrows if arrow.startswith("rkface.convert.")}
             assert found <= {package, *CONVERT[package]}, f"{module} imports {sorted(found - CONVERT[package])}"
@@ -118,13 +127,13 @@ def test_every_module_of_the_runtime_is_in_a_package():
 
 def test_there_are_no_import_cycles():
     try:
-        TopologicalSorter(ARROWS).prepare()
+        TopologicalSorter(arrows_of_all()).prepare()
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_only_the_worker_imports_the_toolkit():
-    users = {module for module, names in IMPORTS.items() if any(name.split(".")[0] == "rknn" for name in names)}
+    users = {module for module, names in all_imports().items() if any(name.split(".")[0] == "rknn" for name in names)}
     assert users <= {"rkface.convert.toolkit.worker"}
 
 

@@ -103,13 +103,6 @@ def wheel_options(machine: str, python: str) -> list[str]:
     return [*options, "--python-version", python, "--implementation", "cp", "--only-binary=:all:"]
 
 
-def default_cache() -> Path:
-    """The folder for fetched wheels: in $RKFACE_CACHE, or else in the XDG cache folder, like models."""
-    own = os.environ.get("RKFACE_CACHE")
-    base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rkface"
-    return base / "wheels"
-
-
 def fetch_wheels(
     needed: Sequence[str], machine: str, python: str, cache: Path, service: Sequence[str] | None = None
 ) -> Path:

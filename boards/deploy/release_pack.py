@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rkface.runtime.core.bundle import OPTIONAL, SUMS, Bundle, files
+from rkface.runtime.core.paths import cache_folder
 
 from .dependencies import (
     REQUIREMENTS,
     board_requirements,
-    default_cache,
     fetch_wheels,
     pinned_requirements,
     unpacked_size,
@@ -65,7 +65,7 @@ class ReleasePacker:
         self._sign = sign
         self._config = config
         self._reference = reference
-        self._cache = cache or default_cache()
+        self._cache = cache or cache_folder() / "wheels"
         self._folder = tempfile.TemporaryDirectory(prefix="rkface-deploy-")
         self._packed: dict[tuple[str, str], ReleasePack] = {}
         self._lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -155,4 +156,6 @@ def install_runtime(folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     wheel.unlink()
+    # Compiled under emulation, the modules take several times as long. A board's Python of another version does that.
+    compileall.compile_dir(folder, quiet=2)
     return folder

@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace, opened: ExitStack) -> None:
     ended = threading.Event()
     running = [opened.enter_context(_run_board(one, options, ended)) for one in boards]
     lines = "\n".join(f"{one.name}:   http://127.0.0.1:{one.port}" for one in boards)
-    print(GUIDE.format(hub=page.address, boards=lines, first=boards[0].name, second=boards[1].name), flush=True)
+    print(GUIDE.format(hub=page, boards=lines, first=boards[0].name, second=boards[1].name), flush=True)
     ended.wait()
     for one, process in zip(boards, running, strict=True):
         if process.poll() is not None:

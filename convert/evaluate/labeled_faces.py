@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.choose import connected_components
-from rkface.calibration.collect import find_labeled_face, look_at_photo, look_notes
-from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.crop_template import ARCFACE_112, CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
-from rkface.runtime.enrollment.measured_photo import find_large_boxes
-from rkface.runtime.vision.align import align
-from rkface.runtime.vision.detector_shapes import AnyDetector
-from rkface.runtime.vision.image import decode_image, read_image
+from rkface.runtime.vision.image import decode_image
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
-from rkface.runtime.vision.quality import TILTED, roll_of
 
 from ..image_lists import to_rgb
 from ..label_files import find_people, read_pairs, require_both_labels
 from ..people_folders import people_in_folders
 from .binfile import read_bin
+from .labeled_photos import FoundFaces, LabeledFaceFinder, find_labeled_faces
 
 MAX_PAIRS = 2_000_000  # of each kind: enough for a FAR of 1e-6, and only seconds of work
 ALL_BELOW = 4096  # with at most so many faces, all pairs are made before some are drawn
@@ -44,7 +37,7 @@ class LabeledFaces:
     people         N ints from 0: the person that each face shows
     first, second  P ints: indices into ``crops``
     same           P bool: labeled as one person
-    photos         number of photos; ``faceless``, ``unreadable`` and ``unclear`` photos are not in ``crops``
+    photos         number of different photos; ``faceless``, ``unreadable`` and ``unclear`` ones are not in ``crops``
     digests        SHA-256 of every photo's file
     notes          remarks for people
     labels         N: name of each face's person folder or photo; empty for verification files
@@ -82,30 +75,6 @@ class LabeledFaces:
         return self.kind == "bin"
 
 
-@dataclass(frozen=True)
-class LabeledFaceFinder:
-    """The FP32 detector, its score ``threshold``, and how a face is aligned for the recognizer. ``one_look``: no
-    additional looks, because all photos are known to be upright, as rendered ones are."""
-
-    detector: AnyDetector
-    threshold: float
-    crop: CropTemplate
-    one_look: bool = False
-
-
-@dataclass(frozen=True)
-class _FoundFaces:
-    """The face of the labeled person in each photo: index of the photo → uint8 BGR crop. In ``unclear`` photos,
-    it is not certain which face that is, or which way up it is."""
-
-    crops: dict[int, Images]
-    faceless: int
-    unreadable: int
-    unclear: int = 0
-    digests: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
-
-
 def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     """All pairs of the photos in ``folder``, which has a subfolder for each person.
 
@@ -115,7 +84,14 @@ def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     photos = files.photos
     people_of = people_in_folders(folder, photos)
     inside, names = list(people_of), sorted({*people_of.values()})
-    found = _find_labeled_faces(inside, finder)
+    found = find_labeled_faces(inside, finder)
+    for copy, place in found.copies.items():
+        photo, other = inside[place], inside[copy]
+        if place in found.crops and people_of[photo] != people_of[other]:
+            raise InputError(
+                f"{folder}: {photo.relative_to(folder)} and {other.relative_to(folder)} are the same photo in the "
+                "folders of two people: remove the wrong one"
+            )
     number = {name: index for index, name in enumerate(names)}
     people = np.array([number[people_of[inside[place]]] for place in found.crops], np.int64)
     notes = [*found.notes, *([count_left_out(files.left_out)] if files.left_out else [])]
@@ -125,9 +101,10 @@ def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     if not all_of_them:
         notes.append(f"at most {MAX_PAIRS:,} pairs of each kind were drawn, with a fixed seed")
     same = people[first] == people[second]
+    count = len(inside) - len(found.copies)
     _require_both(folder, same, found, len(inside))
     return LabeledFaces(
-        "people", to_rgb(found.crops.values()), people, first, second, same, len(inside), found.faceless,
+        "people", to_rgb(found.crops.values()), people, first, second, same, count, found.faceless,
         found.unreadable, found.unclear, found.digests, tuple(notes), tuple(names[person] for person in people),
         tuple(inside[place].relative_to(folder).as_posix() for place in found.crops),
     )  # fmt: skip
@@ -136,8 +113,9 @@ def from_people(folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
 def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledFaces:
     """The pairs in the CSV file ``table``, which names photos by their path relative to ``folder``.
 
-    Photos that are linked by pairs of one person, directly or through other photos, show the same person. Raises
-    InputError if a photo is missing, if labels contradict each other, or if one kind of pairs is missing.
+    Photos that are linked by pairs of one person, directly or through other photos, show the same person. Pairs of a
+    photo and itself, and pairs that were there before, do not count; copies of a file are one photo. Raises InputError
+    if a photo is missing, if labels contradict each other, or if one kind of pairs is missing.
     """
     pairs = read_pairs(table)
     require_both_labels(table, [same for *_, same in pairs], "label such pairs")
@@ -148,21 +126,39 @@ def from_pairs(table: Path, folder: Path, finder: LabeledFaceFinder) -> LabeledF
             f"{table}: {len(absent)} of its {len(names)} photos are not in {folder}, such as {absent[0]!r}: write each "
             "path relative to this folder, or give the right folder with --photos"
         )
-    found = _find_labeled_faces([folder / name for name in names], finder)
-    position = {names[index]: at for at, index in enumerate(found.crops)}
+    found = find_labeled_faces([folder / name for name in names], finder)
+    original = {names[copy]: names[place] for copy, place in found.copies.items()}
+    pairs = [(original.get(left, left), original.get(right, right), same) for left, right, same in pairs]
     groups = find_people(table, pairs)
+    different: dict[frozenset[str], tuple[str, str, bool]] = {}
+    for left, right, same in pairs:
+        if left != right:
+            different.setdefault(frozenset((left, right)), (left, right, same))
+    position = {names[index]: at for at, index in enumerate(found.crops)}
     kept = [
-        (position[left], position[right], same) for left, right, same in pairs if left in position and right in position
+        (position[left], position[right], same)
+        for left, right, same in different.values()
+        if left in position and right in position
     ]
     first, second, same = np.array(kept, np.int64).reshape(-1, 3).T
+    count = len(names) - len(found.copies)
     _require_both(table, same > 0, found, len(names))
     people = np.unique([groups[names[index]] for index in found.crops], return_inverse=True)[1].astype(np.int64)
-    lost = len(pairs) - len(kept)
-    why = "no face was found in one of their photos" + (", or it is not clear which is meant" if found.unclear else "")
-    notes = (*([f"{lost} of {len(pairs)} pairs were left out: {why}"] if lost else []), *found.notes)
+    reasons = {
+        "is unreadable": found.unreadable,
+        "shows no face that is found": found.faceless,
+        "does not show for certain who is meant": found.unclear,
+    }
+    why = "one of their photos " + " or ".join(reason for reason, number in reasons.items() if number)
+    lost = {
+        "they show the same photos as another pair, or one photo twice": len(pairs) - len(different),
+        why: len(different) - len(kept),
+    }
+    left_out = (f"{number} of {len(pairs)} pairs were left out: {why}" for why, number in lost.items() if number)
+    notes = (*left_out, *found.notes)
     labels = tuple(names[index] for index in found.crops)
     return LabeledFaces(
-        "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, len(names), found.faceless,
+        "pairs", to_rgb(found.crops.values()), people, first, second, same > 0, count, found.faceless,
         found.unreadable, found.unclear, found.digests, notes, labels, labels,
     )  # fmt: skip
 
@@ -226,53 +222,7 @@ def all_pairs(people: Indices) -> tuple[Indices, Indices, bool]:
     return first, second, complete
 
 
-def _find_labeled_faces(photos: Sequence[Path], finder: LabeledFaceFinder) -> _FoundFaces:
-    crops: dict[int, Images] = {}
-    digests: set[str] = set()
-    counts: Counter[str] = Counter()
-    with stage("find faces") as shown:
-        for index, photo in enumerate(photos):
-            shown.advance(index, len(photos))
-            try:
-                image = read_image(photo)
-                digests.add(sha256(photo))
-            except (InputError, OSError):
-                counts["unreadable"] += 1
-                continue
-            look = look_at_photo(finder.detector, image, finder.threshold, one_look=finder.one_look)
-            face = find_labeled_face(look.faces)
-            if not len(look.faces):
-                counts["faceless"] += 1
-            elif not look.sure:
-                counts["unsure"] += 1
-            elif face is None:
-                counts["several"] += 1
-            elif abs(roll_of(look.faces.landmarks[face])) > TILTED:
-                counts["sideways"] += 1
-            else:
-                crops[index] = align(look.image, look.faces.landmarks[face], finder.crop)
-                counts["turned"] += look.turned != 0
-                counts["again"] += look.again
-                counts["larger"] += len(find_large_boxes(look.faces.boxes)) > 1
-        shown.note = f"in {len(crops)} of {len(photos)} photos"
-    unclear = counts["unsure"] + counts["several"] + counts["sideways"]
-    return _FoundFaces(crops, counts["faceless"], counts["unreadable"], unclear, frozenset(digests), _describe(counts))
-
-
-def _describe(counts: Counter[str]) -> tuple[str, ...]:
-    """Remarks about photos that were left out because their face is not certain, and about those that needed more than
-    one look or a choice."""
-    remarks = {
-        "sideways": "photos left out because the person's face lies on its side beside an upright one",
-        "several": "photos left out because another face is at least half as wide as the largest, so that it is not "
-        "clear who is meant (crop them)",
-        "larger": "photos with several faces (a quarter to half as wide) of which the largest was taken",
-    }
-    notes = look_notes(counts["turned"], counts["again"], counts["unsure"])
-    return (*notes, *(f"{text}: {counts[key]}" for key, text in remarks.items() if counts[key]))
-
-
-def _require_both(where: Path, same: NDArray[np.bool_], found: _FoundFaces, photos: int) -> None:
+def _require_both(where: Path, same: NDArray[np.bool_], found: FoundFaces, photos: int) -> None:
     """Raise InputError if ``where`` has no pair of one person, or none of two people, among the ``found`` faces of its
     ``photos``."""
     if same.any() and not same.all():
@@ -280,6 +230,7 @@ def _require_both(where: Path, same: NDArray[np.bool_], found: _FoundFaces, phot
     missing = "one person" if not same.any() else "two people"
     lost = {
         "show no face that the bundle's detector finds": found.faceless,
+        "are copies of others": len(found.copies),
         "are unreadable": found.unreadable,
         "do not show for certain who is meant or which way up": found.unclear,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,6 @@ class ModelFile:
 
     model: KnownModel
     path: Path
-
-
-def default_cache() -> Path:
-    """The folder for downloads: $RKFACE_CACHE, or else rkface's folder in the XDG cache."""
-    own = os.environ.get("RKFACE_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rkface"
 
 
 def get_models(

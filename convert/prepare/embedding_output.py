@@ -55,7 +55,7 @@ def declared_length(output: Any) -> int:
 
 
 def drop_final_norm(proto: Any) -> str:
-    """Remove a final scaling to unit length.
+    """Remove a final scaling to unit length, also if only other dimensions or a constant factor come behind it.
 
     rkface scales embeddings itself, in float. On the NPU the division would only lose precision, and the length, which
     says how clear a face is, would be lost.
@@ -64,18 +64,37 @@ def drop_final_norm(proto: Any) -> str:
         return ""
     name = proto.graph.output[0].name
     makers = {output: node for node in proto.graph.node for output in node.output}
-    last = makers.get(name)
-    while last is not None and last.op_type == "Identity":
-        last = makers.get(last.input[0])
-    if last is None:
-        return ""
-    vector = _scaled_vector(last, makers)
+    factors = {tensor.name for tensor in proto.graph.initializer if _is_factor(tensor)}
+    scaled, behind = name, None
+    while scaled in makers and (place := _kept_direction(makers[scaled], factors)) is not None:
+        behind = makers[scaled], place
+        scaled = behind[0].input[place]
+    vector = _scaled_vector(makers[scaled], makers) if scaled in makers else ""
     if vector not in makers:
         return ""
     del proto.graph.value_info[:]
-    rename_output(proto, name, f"{name}/unit-length")
-    proto.graph.node.append(onnx.helper.make_node("Identity", [vector], [name], name=f"{name}/raw"))
+    if behind is not None:
+        behind[0].input[behind[1]] = vector
+    else:
+        rename_output(proto, name, f"{name}/unit-length")
+        proto.graph.node.append(onnx.helper.make_node("Identity", [vector], [name], name=f"{name}/raw"))
     return "its final scaling to unit length was removed: rkface scales embeddings itself"
+
+
+def _is_factor(tensor: Any) -> bool:
+    """Whether ``tensor`` is one positive number."""
+    if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) != 1:
+        return False
+    return bool((onnx.numpy_helper.to_array(tensor) > 0).all())
+
+
+def _kept_direction(node: Any, factors: set[str]) -> int | None:
+    """The place among the inputs of ``node`` of the vector whose direction it keeps; None if it does something else."""
+    if node.op_type in ("Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        return 0
+    if node.op_type in ("Mul", "Div") and node.input[1] in factors:
+        return 0
+    return 1 if node.op_type == "Mul" and node.input[0] in factors else None
 
 
 def _scaled_vector(node: Any, makers: dict[str, Any]) -> str:

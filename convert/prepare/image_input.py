@@ -1,4 +1,4 @@
-"""The image input of a model in one form: float, N×3×H×W."""
+"""The image input of a model in one form: float, N×3×H×W, with sides that are open or known."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnx
 from .graph_edit import inner_reads
 
 TO_CHANNELS_FIRST, TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
+MOVES = ("Transpose", "Identity", "Gather", "Slice", "Reshape", "Squeeze", "Unsqueeze")
 ELEMENTWISE = ("Sub", "Add", "Mul", "Div")
 BYTES = (onnx.TensorProto.UINT8, onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
@@ -19,6 +20,14 @@ def real_inputs(proto: Any) -> list[Any]:
     """The inputs that are not weights."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [entry for entry in proto.graph.input if entry.name not in weights]
+
+
+def open_sides(proto: Any) -> None:
+    """Open the sides of inputs and outputs that are -1 or 0, as some exporters write an open side."""
+    for entry in (*proto.graph.input, *proto.graph.output):
+        for dim in entry.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value < 1:
+                dim.ClearField("dim_value")
 
 
 def take_float_input(proto: Any) -> str:
@@ -50,10 +59,10 @@ def _target(cast: Any) -> int:
 
 
 def _movers(proto: Any, name: str) -> set[str]:
-    """``name`` and the tensors with the same values in another order."""
+    """``name`` and the tensors with the same values in another order, or some of them."""
     found = {name}
     for node in proto.graph.node:
-        if node.op_type in ("Transpose", "Identity") and node.input[0] in found:
+        if node.op_type in MOVES and node.input[0] in found:
             found.add(node.output[0])
     return found
 

@@ -13,16 +13,26 @@ Channels = NDArray[np.float64]  # three values, in the model's own channel order
 
 # Photos have values of 0..255 with a mean of about 120 and a deviation of about 60. Published models normalize with
 # means of 91 to 131 (or 0) and deviations of 1 to 255.
-RAW_MEAN, RAW_STD = (60.0, 180.0), (30.0, 260.0)
+RAW_MEAN, RAW_STD = (60.0, 180.0), (0.9, 260.0)
 UNIT_MEAN, UNIT_STD = (0.2, 0.8), (0.1, 1.1)
+# How far a detector's normalization may be from its family's: some exports divide by 127.5 and not by 128.
+NEAR_MEAN, NEAR_STD = 8.0, 0.1
+KEEPS_COLORS = ("Identity", "Cast", "Resize", "Upsample")
 
 
 @dataclass(frozen=True)
 class InnerNormalization:
-    """The model computes (x − mean) / std of its input, for each channel, before anything else."""
+    """The model computes (x − mean) / std of its input, for each channel, before anything else. ``reverses``: it also
+    reverses the order of the channels."""
 
     mean: Channels
     std: Channels
+    reverses: bool = False
+
+    @property
+    def scales(self) -> bool:
+        """Whether it does more than to reverse the channels."""
+        return not (np.allclose(self.mean, 0) and np.allclose(self.std, 1))
 
     @property
     def of_bytes(self) -> bool:
@@ -34,20 +44,30 @@ class InnerNormalization:
     @property
     def of_fractions(self) -> bool:
         """Whether the input must be 0..1."""
-        return _between(self.mean, UNIT_MEAN) and _between(self.std, UNIT_STD)
+        centered = _between(self.mean, UNIT_MEAN) and _between(self.std, UNIT_STD)
+        return centered or bool(np.all(np.abs(self.mean) < 0.01) and np.allclose(1 / self.std, 255, rtol=0.01))
+
+    def completes(self, outer: tuple[Any, Any], whole: tuple[Any, Any]) -> bool:
+        """Whether the normalization ``outer`` of 0..255, and then this one, are about the normalization ``whole``; each
+        is a mean and a std of three numbers in the order of this one's."""
+        mean = np.asarray(outer[0]) + np.asarray(outer[1]) * self.mean
+        std = np.asarray(outer[1]) * self.std
+        near = np.all(np.abs(mean - np.asarray(whole[0])) < NEAR_MEAN)
+        return bool(near and np.allclose(std, np.asarray(whole[1]), rtol=NEAR_STD))
 
     def __str__(self) -> str:
         return f"(x − {_show(self.mean)}) / {_show(self.std)}"
 
 
 def read_normalization(proto: Any, name: str) -> InnerNormalization | None:
-    """What the ModelProto ``proto`` does first with its input ``name``; None if it does not scale or shift it."""
+    """What the ModelProto ``proto`` does first with its input ``name``; None if it does not scale, shift or reverse its
+    channels."""
     weights = _constants(proto)
     readers: dict[str, list[Any]] = {}
     for node in proto.graph.node:
-        for one in node.input:
+        for one in node.input if node.op_type != "Shape" else ():
             readers.setdefault(one, []).append(node)
-    gain, offset, axis = np.ones(3), np.zeros(3), 1
+    gain, offset, axis, reverses = np.ones(3), np.zeros(3), 1, False
     while len(found := readers.get(name, [])) == 1:
         node = found[0]
         if node.op_type == "Transpose":
@@ -55,15 +75,36 @@ def read_normalization(proto: Any, name: str) -> InnerNormalization | None:
             if axis not in order or len(order) != 4:
                 break
             axis = order.index(axis)
-        elif node.op_type not in ("Identity", "Cast"):
+        elif node.op_type in ("Gather", "Slice"):
+            turned = _reverses(node, weights, axis) if node.input[0] == name else None
+            if turned is None:
+                break
+            reverses ^= turned
+        elif node.op_type not in KEEPS_COLORS:
             step = _affine(node, name, weights, axis)
             if step is None:
                 break
-            gain, offset = gain * step[0], offset * step[0] + step[1]
+            own_gain, own_offset = (one[::-1] for one in step) if reverses else step
+            gain, offset = gain * own_gain, offset * own_gain + own_offset
         name = node.output[0]
-    if (np.allclose(gain, 1) and np.allclose(offset, 0)) or not np.all(gain > 0):
+    same = np.allclose(gain, 1) and np.allclose(offset, 0) and not reverses
+    return None if same or not np.all(gain > 0) else InnerNormalization(-offset / gain, 1 / gain, reverses)
+
+
+def _reverses(node: Any, weights: dict[str, Any], axis: int) -> bool | None:
+    """Whether a Gather or Slice reverses the channels along ``axis`` of four; False if it only cuts rows and columns,
+    None if it does something else."""
+    given = [np.asarray(weights.get(one, ())).reshape(-1).tolist() for one in node.input[1:]]
+    if node.op_type == "Gather":
+        along = next((one.i for one in node.attribute if one.name == "axis"), 0)
+        return True if along % 4 == axis and given[0] in ([2, 1, 0], [-1, -2, -3]) else None
+    if len(given) < 3 or not given[2]:  # without axes, it begins with the first
         return None
-    return InnerNormalization(-offset / gain, 1 / gain)
+    along, steps = [one % 4 for one in given[2]], given[3] if len(given) > 3 else []
+    if axis not in along:
+        return False if 0 not in along else None
+    whole = given[0] in ([-1], [2]) and given[1] and given[1][0] < -3
+    return True if along == [axis] and steps == [-1] and whole else None
 
 
 def _affine(node: Any, name: str, weights: dict[str, Any], axis: int) -> tuple[Channels, Channels] | None:

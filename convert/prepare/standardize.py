@@ -12,7 +12,7 @@ from rkface.runtime.core.manifest import Role
 
 from .embedding_output import drop_final_norm, flatten_embedding, keep_embedding_only
 from .graph_edit import drop_unused_weights, store_constants
-from .image_input import take_float_input, take_nchw
+from .image_input import open_sides, take_float_input, take_nchw
 from .precision import widen_to_float32
 from .versions import inline_functions, lower_ir_version, lower_opset, repair_slopes
 
@@ -24,6 +24,7 @@ def standardize(proto: Any, role: Role) -> tuple[str, ...]:
     1×D, as its only output, without a final scaling to unit length.
     """
     hide_weights(proto)
+    open_sides(proto)
     changes = [inline_functions(proto)]
     store_constants(proto)
     changes += [

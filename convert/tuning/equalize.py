@@ -28,6 +28,9 @@ MAX_FACTOR = 64.0  # the factor of a channel that is nearly always 0 would be in
 # calibration images do not show. A partial strength balances the two (SmoothQuant, arXiv 2211.10438, section 4); the
 # value is from docs/accuracy.md.
 PARTIAL_STRENGTH = 0.25
+# There, a channel also counts as at least so loud as a share of the loudest one. A channel that is quiet on all
+# calibration images may be loud for a rare face.
+QUIETEST = 0.5
 
 
 @dataclass
@@ -47,12 +50,12 @@ class ChannelGroup:
     closed: bool = True
 
 
-def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PARTIAL_STRENGTH) -> dict[str, Floats]:
+def equalize(proto: Any, seen: dict[str, ObservedTensor]) -> dict[str, Floats]:
     """Scale the channels of ``proto`` in place, and return the factors (C float32) by tensor.
 
     ``seen`` are the measured tensors by name. Channels that only depthwise convolutions and BatchNormalizations read
     are equalized completely: these have a scale for each channel, so it costs nothing. If full convolutions read them,
-    the factors are raised to the power ``strength``.
+    the factors are at most 1 / QUIETEST, raised to the power PARTIAL_STRENGTH.
     """
     graph = EditableGraph(proto)
     scales: dict[str, Floats] = {}
@@ -64,7 +67,7 @@ def equalize(proto: Any, seen: dict[str, ObservedTensor], strength: float = PART
         if any(len(seen[name].reach) % channels for name in group.tensors):
             continue
         reaches = [seen[name].reach.reshape(channels, -1).max(axis=1) for name in kept]  # Flatten has C·H·W of them
-        scale = _factors(reaches, group.top, 1.0 if free else strength)
+        scale = _factors(reaches, group.top) if free else _factors(reaches, group.top, QUIETEST, PARTIAL_STRENGTH)
         if (scale == 1).all():
             continue
         for node in group.makers:
@@ -80,12 +83,14 @@ def _repeated(scale: Floats, size: int) -> Floats:
     return np.repeat(scale, size // len(scale))
 
 
-def _factors(reaches: list[Floats], top: float, strength: float) -> Floats:
+def _factors(reaches: list[Floats], top: float, quietest: float = 0.0, strength: float = 1.0) -> Floats:
     """The factor of each channel (1 or greater): towards the largest channel, within the limit ``top`` of a Clip.
 
-    If several tensors share the factors, the largest relative magnitude of a channel in any of them counts.
+    If several tensors share the factors, the largest relative magnitude of a channel in any of them counts, and at
+    least ``quietest``. The factors are raised to the power ``strength``.
     """
     relative = np.max([reach / max(float(reach.max()), 1e-30) for reach in reaches], axis=0)
+    relative = np.maximum(relative, quietest)
     wanted = np.divide(1.0, relative, out=np.ones_like(relative), where=relative > 0) ** strength
     reach = np.max(reaches, axis=0)
     room = np.divide(top / CLIP_ROOM, reach, out=np.full_like(reach, np.inf), where=reach > 0)

@@ -1,5 +1,6 @@
 """Changes a model so that INT8 changes it less: it equalizes channels (equalize.py), corrects the bias that rounding
-adds, and measures ranges on faces and on changed copies of them (vary_faces.py), which may be made smaller (clip.py).
+adds, and measures ranges on faces and on changed copies of them (vary_faces.py), which may be made smaller (clip.py),
+and larger where that costs little (room.py).
 
 The first two follow "Data-Free Quantization Through Weight Equalization and Bias Correction" (Nagel et al., arXiv
 1906.04721), but with ranges and means measured on calibration images instead of estimated from BatchNormalization. The
@@ -17,6 +18,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from rkface.runtime.core.errors import WorkError
 from rkface.runtime.core.manifest import Input
 from rkface.runtime.vision.image import read_image
 
@@ -114,16 +116,18 @@ def tune(
         lambda names: watch_tensors(proto, input, names, images, scratch),
     )
 
-    def finish(changed: Any, path: Path, scales: Mapping[str, Floats], shrinks: Mapping[str, float]) -> TunedModel:
+    def finish(changed: Any, path: Path, scales: Mapping[str, Floats], shrinks: Factors) -> TunedModel:
         needed = score_ranges(changed)
         if crowds:
             needed = widest(needed, crowd_ranges(changed, input, images, scratch))
         scaled = seen | {name: seen[name].scaled(scale) for name, scale in scales.items()}
+        observed = {name: scaled[name].range for name in inner}
+        clipped = _with_room(changed, input, photos, observed, shrinks) if faces else shrinks
+        factors: dict[Ranges, Mapping[str, float]] = {"clip": clipped, "margin": _margins(changed)}
         corrected = correct_bias(changed, scaled)
         onnx.save(changed, str(path))
         number = sum(int((scale != 1).sum()) for scale in scales.values())
-        factors: dict[Ranges, Mapping[str, float]] = {"clip": shrinks, "margin": _margins(changed)}
-        return TunedModel(path, number, corrected, {name: scaled[name].range for name in inner}, factors, needed)
+        return TunedModel(path, number, corrected, observed, factors, needed)
 
     equalized = finish(equal, target, scales, shrinks[1])
     if equal is proto:
@@ -148,6 +152,24 @@ def _shrinks(
     shrinks = plain.shrinks()
     kept = {name: factor for name, factor in shrinks.items() if name not in scales}
     return shrinks, kept | scaled.shrinks()
+
+
+def _with_room(
+    proto: Any, input: Input, faces: NDArray[np.uint8], observed: Mapping[str, tuple[float, float]], shrinks: Factors
+) -> Factors:
+    """The factors ``shrinks`` for the ranges ``observed`` of the model ``proto``, larger where that costs little
+    (room.py). They stay as they are if distillation does not support the model."""
+    from .room import find_room, measure_sensitivity  # imports torch, which the parent process does not need
+
+    try:
+        tensors = measure_sensitivity(proto, input, faces)
+    except WorkError:
+        return shrinks
+    clipped = {
+        name: (low * shrinks.get(name, 1.0), high * shrinks.get(name, 1.0)) for name, (low, high) in observed.items()
+    }
+    room = find_room(tensors, clipped)
+    return {name: shrinks.get(name, 1.0) * room.get(name, 1.0) for name in {*shrinks, *room}}
 
 
 def _margins(proto: Any) -> Factors:

@@ -1,5 +1,5 @@
-"""Changed copies of the faces that calibrate: mirrored, turned, narrower as if seen from the side, lighter or darker,
-less sharp, or partly covered.
+"""Changed copies of the faces that calibrate: mirrored, turned, lighter or darker, less sharp, partly covered, and
+narrower or wider than any face.
 
 Faces that calibration does not show have other activations, and INT8 cuts off what is beyond its range. Copies show
 part of what is missing (docs/accuracy.md).
@@ -20,14 +20,20 @@ NARROWED, NARROWEST = 0.2, 0.65  # smallest width
 LIGHT_CHANGED, LOG_GAMMA, GAIN = 0.6, 0.7, (0.5, 1.3)  # the logarithm of the gray values' exponent; their factor
 SHRUNK, SMALLEST = 0.3, 0.25
 COVERED, COVER_WIDTH, COVER_HEIGHT = 0.15, 0.3, 0.35  # the least width, and the height of what covers the face
+# Width of a squeezed copy as a share of its height. The inner layers answer to a face that is so narrow or wide as much
+# as they answer to a person with a rare feature, up to three times as much as to any face that calibrates: no set of
+# some dozen faces shows all the rare features.
+SQUEEZED = (0.65, 1.5)
 
 Image = NDArray[np.uint8]
 
 
 def vary_faces(crops: Image) -> Image:
-    """A changed copy of each of ``crops`` (N×H×W×3 uint8). The same crops always give the same copies."""
+    """Two changed copies of each of ``crops`` (N×H×W×3 uint8), 2N×H×W×3: first one of each with small changes, then one
+    of each that is narrow or wide, by turns. The same crops always give the same copies."""
     random = np.random.default_rng(0)
-    return np.stack([_vary(crop, random) for crop in crops])
+    squeezed = [_squeeze(crop, SQUEEZED[index % len(SQUEEZED)]) for index, crop in enumerate(crops)]
+    return np.stack([_vary(crop, random) for crop in crops] + squeezed)
 
 
 def shrink(image: Image, factor: float) -> Image:
@@ -36,6 +42,16 @@ def shrink(image: Image, factor: float) -> Image:
     height, width = image.shape[:2]
     small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _squeeze(crop: Image, ratio: float) -> Image:
+    """``crop`` with ``ratio`` times as much width for its height, and as large on the whole: a narrow face becomes a
+    little taller, as alignment makes it."""
+    height, width = crop.shape[:2]
+    across, down = ratio**0.6, ratio**-0.4
+    matrix = np.array([[across, 0, (1 - across) * width / 2], [0, down, (1 - down) * height / 2]])
+    squeezed = cv2.warpAffine(np.ascontiguousarray(crop), matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(squeezed, np.uint8)
 
 
 def _vary(crop: Image, random: np.random.Generator) -> Image:

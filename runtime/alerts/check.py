@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ..core.errors import InputError
-from ..core.text import find_hidden, in_a_line, nearest, show_value
+from ..core.text import can_be_in_address, find_hidden, in_a_line, nearest, show_value
 from ..core.weekly import WeeklyHours, check_weekly_hours
 from .rule import EVERYBODY, GROUP, LONGEST_COOLDOWN, MOST_RULE_NAME, PERSON, Rule
 
@@ -16,8 +16,9 @@ def find_rule_mistakes(name: str, rule: Rule, cameras: Collection[str], receiver
     """What is wrong with the rule ``name``, each with its key (``rules.NAME.hours``) and what to do. ``cameras``: the
     names of the configured cameras, empty if they are not known. ``receivers``: of the configured receivers."""
     key = f"rules.{in_a_line(name[:40])}"
-    if not name or find_hidden(name) or "/" in name or len(name) > MOST_RULE_NAME:
-        yield f"{key}: the name of a rule must be visible text without /, at most {MOST_RULE_NAME} characters"
+    if not can_be_in_address(name, MOST_RULE_NAME):
+        limit = f"at most {MOST_RULE_NAME} characters"
+        yield f"{key}: the name of a rule must be visible text without / (not . or ..), {limit}"
     if flaw := _find_flaw_of_list(rule):
         yield f"{key}.{flaw}"
         return

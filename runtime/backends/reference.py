@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 
 from ..core.checks import check_count
 from ..core.errors import DeviceError, InputError, ModelError
-from ..core.mapped_weights import refer_to_weights
+from ..core.mapped_weights import LEAST_FILE, refer_to_weights
 from ..core.missing_package import import_error
 from . import check_images, stack_runs
+from .ready_models import ready_model
 
 if TYPE_CHECKING:
     from ..core.manifest import Input
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+# Options that write the weights of an optimized model into a file of their own.
+WEIGHTS_APART = {
+    "session.optimized_model_external_initializers_file_name": "weights",
+    "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+}
 PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -97,23 +103,24 @@ def open_reference(
     providers: Sequence[str] = ("CPUExecutionProvider",),
     threads: int | None = None,
     *,
-    mapped: bool = False,
+    digest: str | None = None,
 ) -> ReferenceBackend:
     """Load the ONNX model at ``path``. ``providers`` are cpu, openvino, cuda, or the names that ONNX Runtime uses.
-    ``threads`` is for one inference; None is ONNX Runtime's default. ``mapped``: the file was verified and will not be
-    changed, so its weights are mapped (``core/mapped_weights.py``).
+    ``threads`` is for one inference; None is ONNX Runtime's default. ``digest`` is the SHA-256 of the file if it was
+    verified and will not be changed: then the model is kept ready (``ready_models.py``), or else its weights are mapped
+    (``core/mapped_weights.py``).
 
     Raises InputError if onnxruntime or a provider is not installed, and ModelError if the file cannot be loaded.
     """
-    session = open_session(path, providers, threads, mapped=mapped)
+    session = open_session(path, providers, threads, digest=digest)
     for batch in map(fixed_size, session.get_inputs()[0].shape[:1]):
         if batch not in (None, 1):
             raise ModelError(f"{path}: the model takes {batch} images at once: export it with batch 1")
     return ReferenceBackend(session, input)
 
 
-def open_session(path: Path, providers: Sequence[str], threads: int | None, *, mapped: bool = False) -> Any:
-    """An ``onnxruntime.InferenceSession`` for the model at ``path``. ``mapped`` and errors: as ``open_reference``."""
+def open_session(path: Path, providers: Sequence[str], threads: int | None, *, digest: str | None = None) -> Any:
+    """An ``onnxruntime.InferenceSession`` for the model at ``path``. ``digest`` and errors: as ``open_reference``."""
     if isinstance(providers, str) or not isinstance(providers, Sequence) or not providers:
         raise InputError(f'providers must be a list of names, such as ["cpu"], not {providers!r}')
     if threads is not None:
@@ -128,6 +135,23 @@ def open_session(path: Path, providers: Sequence[str], threads: int | None, *, m
     if missing:
         have = ", ".join(onnxruntime.get_available_providers())
         raise InputError(f"ONNX Runtime here has no {missing[0]} (it has {have}): install the package that contains it")
+    if digest is not None and wanted == [PROVIDERS["cpu"]] and path.stat().st_size >= LEAST_FILE:
+        session = _open_ready(path, digest, threads) or _open_mapped(path, _session_options(threads))
+        if session is not None:
+            return session
+    try:
+        session = onnxruntime.InferenceSession(str(path), sess_options=_session_options(threads), providers=wanted)
+    except Exception as error:  # the exceptions of onnxruntime have no other common base class
+        raise ModelError(f"{path}: ONNX Runtime cannot load this model: {str(error).splitlines()[0]}") from error
+    if session.get_providers()[0] != wanted[0]:
+        # Libraries are missing, mostly those of CUDA. ONNX Runtime then uses the CPU and says so only in its log.
+        raise InputError(f"ONNX Runtime cannot start {wanted[0]} here: install its driver and libraries")
+    return session
+
+
+def _session_options(threads: int | None) -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # A thread that waits for the others sleeps. By default it spins, and beside other work on two cores SCRFD-500M then
@@ -135,21 +159,44 @@ def open_session(path: Path, providers: Sequence[str], threads: int | None, *, m
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
-    source = refer_to_weights(path) if mapped and wanted == [PROVIDERS["cpu"]] else None
-    if source is not None:
-        options.add_session_config_entry(WEIGHTS_FOLDER, str(path.parent.absolute()))
-        try:
-            return onnxruntime.InferenceSession(source, sess_options=options, providers=wanted)
-        except Exception:  # ONNX Runtime before 1.20 does not know the folder
-            source = None
+    return options
+
+
+def _open_ready(path: Path, digest: str, threads: int | None) -> Any | None:
+    """A session for the model at ``path`` as ONNX Runtime has made it ready. None if that does not work: what is wrong
+    with the model is then said when it is opened itself."""
+    import onnxruntime
+
+    def make(target: Path) -> None:
+        options = _session_options(threads)
+        options.optimized_model_filepath = str(target)
+        for key, value in WEIGHTS_APART.items():
+            options.add_session_config_entry(key, value)
+        if _open_mapped(path, options) is None:
+            onnxruntime.InferenceSession(str(path), sess_options=options, providers=[PROVIDERS["cpu"]])
+
+    options = _session_options(threads)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=wanted)
-    except Exception as error:  # the exceptions of onnxruntime have no other common base class
-        raise ModelError(f"{path}: ONNX Runtime cannot load this model: {str(error).splitlines()[0]}") from error
-    if session.get_providers()[0] != wanted[0]:
-        # Libraries are missing, mostly those of CUDA. ONNX Runtime then uses the CPU and says so only in its log.
-        raise InputError(f"ONNX Runtime cannot start {wanted[0]} here: install its driver and libraries")
-    return session
+        ready = ready_model(digest, onnxruntime.__version__, make)
+        return ready and onnxruntime.InferenceSession(str(ready), sess_options=options, providers=[PROVIDERS["cpu"]])
+    except Exception:  # the exceptions of onnxruntime have no other common base class
+        return None
+
+
+def _open_mapped(path: Path, options: Any) -> Any | None:
+    """A session for the model at ``path``, with its weights mapped. None if that does not work: ONNX Runtime before
+    1.20 does not know the folder of the weights."""
+    import onnxruntime
+
+    source = refer_to_weights(path)
+    if source is None:
+        return None
+    options.add_session_config_entry(WEIGHTS_FOLDER, str(path.parent.absolute()))
+    try:
+        return onnxruntime.InferenceSession(source, sess_options=options, providers=[PROVIDERS["cpu"]])
+    except Exception:  # the exceptions of onnxruntime have no other common base class
+        return None
 
 
 def fixed_size(dimension: Any) -> int | None:

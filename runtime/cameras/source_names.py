@@ -50,7 +50,7 @@ def check_network_address(source: str) -> None:
     except ValueError:
         host, port = None, None
     if not host or port == 0 or "\0" in source:
-        raise InputError(f"{shown}: this address has no valid host or port; if it has a password: {ENCODE}")
+        raise InputError(f"{shown} has no valid host or port; if it has a password: {ENCODE}")
 
 
 def hint_for(source: str) -> str:

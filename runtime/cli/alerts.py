@@ -25,9 +25,10 @@ def alerts(parser: ArgumentParser) -> None:
 def test(parser: ArgumentParser) -> None:
     """Send a test message to receivers: webhook, mqtt, file, or notify.NAME. Without a name, to all of them.
 
-    The message says that alerts can arrive; it contains no person and no picture. Webhook, broker and file get an event
-    of the kind rkface.test (docs/events.md). It is sent at once, also while the service runs, and not repeated. Secrets
-    from environment variables (env:NAME) must be set here as they are for the service.
+    The message says that alerts can arrive; it contains no person. A receiver that gets pictures with alerts gets a
+    drawn one. Webhook, broker and file get an event of the kind rkface.test (docs/events.md). It is sent at once, also
+    while the service runs, and not repeated. Secrets from environment variables (env:NAME) must be set here as they are
+    for the service.
 
     With --json, prints one object for each receiver: {"receiver", "delivered", "problem"}. Exit code: 1 if a receiver
     did not get the message, 2 if its settings cannot be used.

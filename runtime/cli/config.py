@@ -124,9 +124,28 @@ def _notes(settings: Settings) -> list[str]:
     if settings.liveness.require and not settings.liveness.enabled:
         notes.append("[liveness] require = true also needs enabled = true, or `rkface run --liveness`")
     notes += find_secret_problems(settings)
+    notes += _find_useless_settings(settings)
     if not settings.camera:
         notes.append("no camera is configured: `rkface run` takes the first USB camera")
     return notes
+
+
+def _find_useless_settings(settings: Settings) -> list[str]:
+    """What about the security of connections has no effect, or keeps `rkface run` from starting with a console."""
+    from ..web.listening import LOOPBACK
+
+    web, webhook, mqtt = settings.web, settings.events.webhook, settings.events.mqtt
+    found = []
+    if web.enabled and web.password_file is None and web.host not in LOOPBACK:
+        needed = "a password is needed to listen on other addresses than 127.0.0.1"
+        found.append(f"web.host: {needed}: run `rkface web-password` and set password_file")
+    if web.enabled and (web.certificate is None) != (web.key is None):
+        found.append("web.certificate and web.key belong together: set both for https, or neither")
+    if webhook and webhook.ca and webhook.url.startswith("http:"):
+        found.append("events.webhook.ca is not used: with http://, nothing is encrypted")
+    if mqtt and not mqtt.tls and (mqtt.ca or mqtt.certificate or mqtt.key):
+        found.append("events.mqtt: ca, certificate and key are not used: without tls = true, nothing is encrypted")
+    return found
 
 
 def _lacking_decoders(settings: Settings) -> list[str]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.addresses import check_host, check_topic_start
 from ..core.arguments import fraction
 from ..core.errors import InputError
 from .gallery_options import add_gallery, open_gallery
@@ -73,6 +74,16 @@ def _frigate(options: Namespace) -> int:
 
     if not 0 <= options.broker_port < 65_536:
         raise InputError(f"--broker-port {options.broker_port}: a port is a number from 1 to 65535")
+    for option, check, value in (
+        ("--broker", check_host, options.broker),
+        ("--prefix", check_topic_start, options.prefix),
+    ):
+        try:
+            check(value)
+        except InputError as error:
+            raise InputError(f"{option}: {error}") from error
+    if options.broker_ca and not options.broker_tls:
+        raise InputError("--broker-ca needs --broker-tls: without it, the connection is not encrypted")
     password = read_secret(options.password) if options.password else ""
     secret = read_secret(options.broker_password) if options.broker_password else ""
     api = FrigateApi(options.url, options.user, password, options.ca)

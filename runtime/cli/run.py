@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -113,6 +114,7 @@ def _run(options: Namespace) -> int:
     from ..core.progress import stage
     from ..service.logging_setup import start_logs
 
+    gc.disable()  # nothing of what is imported and opened now becomes garbage
     reading = _read_in_background(settings.bundle)  # its checksums take as long as these imports
     from ..service.service import Service
     from ..service.startup import lock_gallery, open_service_scheduler
@@ -124,12 +126,15 @@ def _run(options: Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
+        opened.callback(gc.enable)
         with lock_gallery(settings.gallery):  # a second service would otherwise be told about the port
             entry = _open_entry(settings.web, opened)
         if entry is None and not settings.camera:
             raise InputError("rkface serve needs rkface[web]: pip install 'rkface[web]'")
         with nullcontext() if options.log or not sys.stderr.isatty() else stage("starting"):
             opened.enter_context(service)
+        gc.freeze()  # it stays, and no later collection looks at it
+        gc.enable()
         log = getLogger("rkface.service")
         watched = ", ".join(service.workers) or "no camera"
         log.info("watching %s; %d people are known", watched, service.gallery.state().people)
@@ -160,7 +165,7 @@ def _read_in_background(folder: Path) -> Future[Bundle]:
 def run_settings(options: Namespace) -> Settings:
     """The configuration, with the settings that the options of ``rkface run`` replace. InputError if it is invalid."""
     from ..cameras.source_names import default_camera
-    from ..service.config import read_settings
+    from ..service.config import find_shared_devices, read_settings
     from ..service.settings import Settings, named_cameras
 
     usual = [options.bundle.parent / DEPLOYED, CONFIG] if options.bundle else [CONFIG]
@@ -170,6 +175,8 @@ def run_settings(options: Namespace) -> Settings:
         settings = replace(settings, camera={}, web=replace(settings.web, enabled=True))
     elif options.camera or not settings.camera:
         cameras = named_cameras(options.camera or [default_camera()], options.rotate, near=options.near)
+        if shared := find_shared_devices(cameras):
+            raise InputError(f"--camera: {shared[0]}")
         settings = replace(settings, camera=cameras)
     elif options.rotate or options.near:
         raise InputError("--rotate and --near are for --camera: set rotate and near of configured cameras in the file")
@@ -217,8 +224,7 @@ def _show_console(service: Service, entry: Entry, settings: Settings, opened: Ex
         from ..web.serve import open_console
     except ImportError as error:
         raise _web_error(error) from error
-    console = opened.enter_context(open_console(entry, _open_accounts(settings, opened)))
-    opened.enter_context(console.show(service))
+    opened.enter_context(open_console(entry, service, _open_accounts(settings, opened)))
 
 
 def _web_error(error: ImportError) -> RkfaceError:

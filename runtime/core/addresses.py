@@ -11,9 +11,11 @@ import unicodedata
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import InputError
+from .text import find_hidden
 
 MASK = "…"
-ENCODE = "percent-encode #, / and ? in passwords: write # as %23, / as %2F, ? as %3F, @ as %40, and a space as %20"
+# Without the sign itself, because what is before it in a message would count as a password.
+ENCODE = "percent-encode # / ? in passwords: write # as %23, / as %2F, ? as %3F, the at sign as %40, a space as %20"
 # A name with one of these parts, or with one of these ends, is that of a secret, or of the user that belongs to it.
 PARTS = (
     "pas", "pwd", "psw", "secret", "token", "auth", "signature", "credential", "cookie", "session", "kennwort",
@@ -24,6 +26,7 @@ ENDS = (
     "login", "account", "pin", "mdp",
 )  # fmt: skip
 SHORT = ("u", "p", "pw", "usr", "id")
+PLACEHOLDERS = ("VALUE", "FILE")  # of our own messages, instead of a value
 # Parts of a query whose values are shown.
 SHOWN = """audio camera channel codec compression fps height linkencryption mode multicast profile proto protocol
 quality rate resolution rtsp_transport stream subtype transport transportmode type unicast video videocodec width"""
@@ -33,6 +36,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}):[/\\]+")
 # "//host" and "rtsp//host", of which a part is missing.
 NO_SCHEME = re.compile(r"[^\w/]{0,30}([A-Za-z][A-Za-z0-9+.-]{0,30})?//+")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.%-]+)?\]|[\w.-]+)?(:\d{1,5})?")
+MASKED = re.compile(f"{MASK}[,.;:]?")  # of a sentence of ours
 PAIR = re.compile(r"(?<![\w.%+-])([\w.%+-]+?)(\s*=\s*|%3[Dd])")
 ELEMENT = re.compile(r"\s*[A-Za-z][\w-]*\s")  # of a GStreamer pipeline
 PROPERTY = re.compile(r"(?<!\S)([A-Za-z][\w-]*(?:::[\w-]+)*)\s*=\s*")
@@ -96,6 +100,12 @@ def check_host(host: str) -> None:
         raise InputError(f"{shown} is not a host name or an IP address: write it without scheme, port and password")
 
 
+def check_topic_start(start: str) -> None:
+    """Raise InputError unless ``start`` can be the start of the topics of an MQTT broker."""
+    if re.search(r"[+#]|^\$", start) or find_hidden(start):
+        raise InputError("the start of topics must be visible text without + and #")
+
+
 def is_this_machine(host: str) -> bool:
     """Whether ``host`` always means the machine itself, so that what is sent there is on no network."""
     return host in ("localhost", "::1") or host.startswith("127.")
@@ -138,7 +148,7 @@ def _mask_rest(rest: str) -> str:
         netloc = decoded.rpartition("@")[2]
     path, question, query = end.partition("?")
     path, sign, _ = path.partition("#")
-    host = netloc if HOST.fullmatch(netloc) else MASK
+    host = netloc if HOST.fullmatch(netloc) or MASKED.fullmatch(netloc) else MASK
     shown = "/".join(MASK if _is_random(part) else part for part in path.split("/"))
     return host + shown + (f"#{MASK}" if sign else question + _mask_query(query))
 
@@ -230,7 +240,7 @@ def _mask_named(text: str) -> str:
 
     def mask(found: re.Match[str]) -> str:
         secret = any(part in unquote(found[1]).lower() for part in PARTS) or found[1].lower().endswith(("key", "pw"))
-        return f"{found[1]}={MASK}" if secret and found[3] != "VALUE" else found[0]
+        return f"{found[1]}={MASK}" if secret and found[3] not in PLACEHOLDERS else found[0]
 
     return NAMED.sub(mask, text)
 

@@ -134,6 +134,8 @@ def remove_leftovers(folder: Path, name: str = "") -> list[Leftover]:
 
 def _create(target: Path, mode: int) -> tuple[int, Path]:
     """A new locked temporary file for ``target``: its descriptor and its path."""
+    if not target.name:  # "/" and "."
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     while True:
         path = target.with_name(f".{_shortened(target.name)}.{secrets.token_hex(4)}")
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import BundleError, InputError
@@ -24,10 +25,11 @@ CHUNK = 1 << 23
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: its folder and its manifest."""
+    """A verified bundle: its folder, its manifest, and the SHA-256 of each file that was verified."""
 
     folder: Path
     manifest: Manifest
+    sums: Mapping[str, str] = field(default_factory=dict)
 
     def model(self, name: str) -> Model:
         return self.manifest.model(name)
@@ -44,6 +46,10 @@ class Bundle:
                 "use the complete bundle, or --backend npu on the board"
             )
         return path
+
+    def reference_digest(self, name: str) -> str | None:
+        """SHA-256 of the simplified ONNX model, if it was verified."""
+        return self.sums.get(self.model(name).reference)
 
     def check_chip(self, soc: str | None) -> None:
         """Raise BundleError if the models are not for the chip ``soc`` ("rk3588"), on which this runs; None: any."""
@@ -64,8 +70,7 @@ def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle folder: `rkface convert` makes one")
     manifest = parse_manifest(folder)
-    verify(folder)
-    bundle = Bundle(folder, manifest)
+    bundle = Bundle(folder, manifest, verify(folder))
     bundle.check_chip(soc)
     for model in manifest.models.values():
         if not (folder / model.file).is_file():
@@ -75,10 +80,10 @@ def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
 
 def sha256(path: Path) -> str:
     """SHA-256 of the file at ``path``, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
     return digest.hexdigest()
 
 
@@ -96,9 +101,9 @@ def _read_sum(line: str) -> tuple[str, str]:
     return path_inside(found[2]), found[1]
 
 
-def verify(folder: Path) -> None:
-    """Compare every file with SHA256SUMS (the format of ``sha256sum``). Raises BundleError, which names the first file
-    that differs."""
+def verify(folder: Path) -> dict[str, str]:
+    """Compare every file with SHA256SUMS (the format of ``sha256sum``), and return the SHA-256 of each file that it
+    lists. Raises BundleError, which names the first file that differs."""
     try:
         lines = read_text(folder / SUMS, MAX_SUMS).split("\n")
         expected = dict(map(_read_sum, filter(None, lines)))
@@ -122,3 +127,4 @@ def verify(folder: Path) -> None:
             f"{folder}: {in_a_line(foreign[0])} is not part of the bundle (not in {SUMS}): delete it, or copy the "
             "bundle again"
         )
+    return expected

@@ -60,6 +60,8 @@ def _describe_type(hint: Any, limits: Range | None) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(arguments)}
     schema: dict[str, Any] = {"type": TYPES[hint]}
+    if hint is Path:
+        schema["minLength"] = 1
     if limits:
         schema |= {"minimum": limits.least, "maximum": limits.most}
     return schema

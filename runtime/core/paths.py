@@ -1,7 +1,8 @@
-"""Paths that a user's program passes in."""
+"""Paths that a user's program passes in, and the folder of rkface's cache."""
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -17,3 +18,9 @@ def as_path(path: str | PathLike[str], what: str) -> Path:
     if "\0" in str(path):
         raise InputError(f"{what} contains a NUL character: {str(path)!r}: use the real name of the file")
     return Path(path)
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made or downloaded again: $RKFACE_CACHE, or else rkface's folder in the XDG cache."""
+    own = os.environ.get("RKFACE_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rkface"

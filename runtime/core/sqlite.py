@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .atomic import SQLITE_SUFFIXES
+from .atomic import SQLITE_SUFFIXES, copy_owner
 from .errors import InputError, RkfaceError, WorkError
 
 HIGHEST_VERSION = 1000  # of a schema
@@ -52,8 +52,12 @@ connect = partial(sqlite3.connect, factory=SqliteConnection)  # every file that 
 
 def create_private_file(path: Path) -> None:
     """Create the empty file ``path`` with mode 0600 if there is no file yet; SQLite gives ``-wal`` and ``-shm`` the
-    same mode. Raises OSError if the file cannot be created or opened."""
+    same mode and owner. The file of a command that root runs belongs to the owner of the folder: the service, which has
+    an account of its own, must read it. Raises OSError if the file cannot be created or opened."""
+    new = not path.exists()
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    if new:
+        copy_owner(path, path.parent)
 
 
 def open_sqlite(path: Path, prepare: Callable[[sqlite3.Connection], None], *, timeout: float) -> sqlite3.Connection:

@@ -33,6 +33,14 @@ def find_hidden(text: str) -> str | None:
     return next((one for at, one in enumerate(text) if _is_hidden(text, at)), None)
 
 
+def can_be_in_address(name: str, most: int) -> bool:
+    """Whether ``name`` can be a part of an address, as in /v1/cameras/NAME: visible text of 1 to ``most`` characters
+    without /. Browsers leave out the parts "." and "..", also if they are percent-encoded."""
+    if not name.strip() or name in (".", "..") or "/" in name or len(name) > most:
+        return False
+    return find_hidden(name) is None
+
+
 def in_a_line(text: str) -> str:
     """``readable(text)`` with "?" also for hidden characters (``find_hidden``). NUL would end the text in C, and a
     terminal would execute an escape sequence."""

@@ -205,6 +205,8 @@ class _ValueLoader:
             value = float(value) if abs(value) < LARGEST else math.inf
         if type(value) is not (str if hint is Path else hint):
             self.problems.append(f"{where} is {_show(value)}, but must be {TYPE_NAMES[hint]}")
+        elif hint is Path and not value:
+            self.problems.append(f"{where} is empty: write a path, or leave it out")
         elif hint is Path and "\0" in str(value):
             self.problems.append(f"{where} contains a NUL character, which no path can have")
         elif limits and not limits.least <= cast("float", value) <= limits.most:

@@ -37,10 +37,10 @@ def read_picture(alert: Mapping[str, Any], pictures: PictureStore | None) -> byt
 
 
 def write_picture(body: bytes, pictures: PictureStore | None, links: PictureLinks | None = None) -> bytes:
-    """The event ``body`` with its picture: inline, or as a link if there are ``links``. All events but alerts with a
-    picture are returned unchanged. Raises UndeliveredError if the picture cannot be read now."""
+    """The event ``body`` with its picture: inline, or as a link if there are ``links``. All events without a picture
+    are returned unchanged. Raises UndeliveredError if the picture cannot be read now."""
     event = json.loads(body)
-    if not is_alert(event) or not event.get("picture"):
+    if event.get("schema") not in (ALERT_SCHEMA, TEST_SCHEMA) or not event.get("picture"):
         return body
     image = read_picture(event, pictures)
     if image is None:

@@ -41,9 +41,13 @@ def add_digest(event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event, "event": hashlib.sha256(plain.encode()).hexdigest()[:32]}
 
 
-def make_test_event(receiver: str, device: str, sent: float) -> dict[str, Any]:
-    """The event that tests ``receiver``. ``device``: the name of this board; ``sent``: seconds since 1970."""
-    return {"schema": TEST_SCHEMA, "version": 1, "receiver": receiver, "device": device, "sent": sent}
+def make_test_event(
+    receiver: str, device: str, sent: float, picture: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The event that tests ``receiver``. ``device``: the name of this board; ``sent``: seconds since 1970. ``picture``:
+    a reference to the sample picture, as in alerts; None if the receiver gets none."""
+    event = {"schema": TEST_SCHEMA, "version": 1, "receiver": receiver, "device": device, "sent": sent}
+    return {**event, "picture": picture}
 
 
 def named_person(event: Mapping[str, Any]) -> str | None:

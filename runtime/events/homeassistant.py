@@ -71,6 +71,11 @@ class Topics:
         return f"{self.prefix}/{topic_name(self.device)}/event"
 
     @property
+    def test_picture(self) -> str:
+        """The sample picture of a test message. No camera has this topic, so that none loses its snapshot."""
+        return f"{self.prefix}/{topic_name(self.device)}/snapshot"
+
+    @property
     def people(self) -> str:
         """A filter for the person seen last by each camera, also by cameras that were removed."""
         return f"{self.prefix}/{topic_name(self.device)}/+/person"

@@ -28,14 +28,14 @@ SUBSCRIBE_ATTEMPTS = 3  # until we assume that the broker never allows it
 log = logging.getLogger("rkface.events")
 
 
-def publish_once(broker: Broker, client_id: str, message: Message, timeout: float = 10.0) -> None:
-    """Publish ``message`` over a connection of its own. ``client_id``: no other client at the broker may have it, or
+def publish_once(broker: Broker, client_id: str, messages: list[Message], timeout: float = 10.0) -> None:
+    """Publish ``messages`` over a connection of its own. ``client_id``: no other client at the broker may have it, or
     the broker ends that one's connection. Raises UndeliveredError, RefusedError, and InputError if certificates cannot
     be used."""
     connection = BrokerConnection(broker, client_id, "", timeout, lambda *_: None)
     connection.connect(lambda: None)
     try:
-        connection.publish([message])
+        connection.publish(messages)
     finally:
         connection.disconnect()
 

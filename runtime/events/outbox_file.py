@@ -97,9 +97,7 @@ def claim_folder(folder: Path) -> int:
 def open_database(path: Path) -> sqlite3.Connection:
     """Open the outbox file at ``path``, or create it. Raises InputError if a newer rkface made it, OSError and
     sqlite3.Error as they come."""
-    if not path.exists():
-        create_private_file(path)
-        copy_owner(path, path.parent)
+    create_private_file(path)
 
     def prepare(database: sqlite3.Connection) -> None:
         configure(

@@ -9,6 +9,8 @@ from enum import Enum
 from glob import escape
 from pathlib import Path
 
+from ..core.errors import InputError
+
 BOARD_FOLDER = Path("/var/lib/rkface")
 FILE = "gallery.sqlite"
 
@@ -37,8 +39,16 @@ class Companion(Enum):
 
 def companion_path(gallery: Path, kind: Companion, receiver: str = "") -> Path:
     """The path of the file or folder of this ``kind`` for the gallery at the path ``gallery``. ``receiver``: the name
-    of the receiver of events, for ``EVENTS`` only: letters, or "notify." and what ``is_receiver_name`` allows."""
-    return gallery.with_name(kind.value.format(gallery=gallery.name, receiver=receiver))
+    of the receiver of events, for ``EVENTS`` only: letters, or "notify." and what ``is_receiver_name`` allows. Raises
+    InputError if the path has no name."""
+    return require_file_name(gallery).with_name(kind.value.format(gallery=gallery.name, receiver=receiver))
+
+
+def require_file_name(gallery: Path) -> Path:
+    """Return ``gallery``. Raises InputError if it cannot be a file, such as "." and "/", which have no name."""
+    if not gallery.name:
+        raise InputError(f"{gallery} is not a file: name a file for the gallery, such as gallery.sqlite")
+    return gallery
 
 
 def find_event_folders(gallery: Path) -> list[Path]:

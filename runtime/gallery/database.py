@@ -89,6 +89,11 @@ class GalleryDatabase:
         """A number that changes when another process writes to the file, but not when this one does."""
         return int(self.read("PRAGMA data_version")[0][0])
 
+    def writes(self) -> tuple[int, int]:
+        """Something that is different after every write to the file, by this process or another. It costs nothing."""
+        with self.lock:
+            return self.version(), self.database.total_changes
+
     @property
     def cipher(self) -> NoCipher:
         """Encrypts and decrypts embeddings and crops. Raises InputError without the key or with a wrong key."""

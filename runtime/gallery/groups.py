@@ -69,6 +69,10 @@ def rename_group(gallery: Gallery, group: str, name: str) -> None:
         if not database.execute("SELECT 1 FROM membership WHERE name = ?", [group]).fetchone():
             raise InputError(f"there is no group {group!r}: see `rkface gallery group list`")
         moved = "SELECT person, ?1 FROM membership WHERE name = ?2 AND ?1 <> ?2"
+        database.execute(
+            "UPDATE person SET changed = ? WHERE id IN (SELECT person FROM membership WHERE name = ?)",
+            [time.time(), group],
+        )
         database.execute(f"INSERT OR IGNORE INTO membership {moved}", [name, group])
         database.execute("DELETE FROM membership WHERE name = ?2 AND ?1 <> ?2", [name, group])
 

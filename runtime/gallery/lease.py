@@ -111,18 +111,20 @@ class Lease:
         """Whether the hub was restored to an older state, and does not know yet what this gallery knows."""
         return (self._read_terms() or _Terms()).older
 
-    def notice_restored(self, epoch: str, last: int) -> None:
+    def notice_restored(self, epoch: str, last: int) -> bool:
         """Start again from the first change if the hub is another database than at the last sync (``epoch``), or if
-        its ``last`` change is older than one that this gallery has: the hub was restored from a backup."""
+        its ``last`` change is older than one that this gallery has: the hub was restored from a backup. Returns whether
+        it was."""
         terms = self._read_terms() or _Terms()
         ahead = terms.revision > last
         if not ahead and terms.epoch in ("", epoch):
-            return
+            return False
         log.warning("%s: the hub was restored from a backup, or moved: comparing everybody", self._gallery.path)
         with self._gallery.transaction() as database:
             rows = [(REVISION, "0"), (EPOCH, epoch), *([(OLDER, "1")] if ahead else [])]
             database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", rows)
         self.read()
+        return True
 
     def note_told(self) -> None:
         """The hub knows what this gallery knows."""

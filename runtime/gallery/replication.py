@@ -12,21 +12,24 @@ from typing import Any
 from ..core.errors import InputError
 from .bound_values import bind_to, is_encrypted
 from .gallery import Gallery
+from .groups import MOST_GROUPS, clean_group
 from .people import Person, Sample, clean_name
 from .rows import check_embedding, embedding_to_bytes, insert_sample, metadata_to_json, select_people, select_samples
 from .schema import SCRUB
 
-UNSENT = "hub.unsent"  # row of the table ``setting``: see ``_read_unsent``
+# Rows of the table ``setting``: see ``_read_unsent`` and ``is_told``.
+UNSENT, TOLD = "hub.unsent", "hub.told"
 
 
 @dataclass(frozen=True)
 class ReplicatedPerson:
-    """A person as the hub has it, with all samples."""
+    """A person as the hub has it, with all samples and the names of all groups."""
 
     id: str
     name: str
     metadata: Mapping[str, Any]
     samples: tuple[Sample, ...]
+    groups: tuple[str, ...] = ()
 
 
 def apply_changes(
@@ -51,6 +54,7 @@ def apply_changes(
     """
     now, refused = time.time(), list[str]()
     with gallery.transaction() as database:
+        told = is_told(gallery)
         erased = with_targets(gallery, erased)
         for id in (*gone, *erased):
             deleted = database.execute("DELETE FROM person WHERE id = ?", [id]).rowcount
@@ -69,8 +73,34 @@ def apply_changes(
                 unsent -= _put(gallery, usable, now, unsent)
         _write_unsent(database, unsent)
         database.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", list(settings.items()))
+        if told:  # what came from the hub need not be told to it
+            _note_told(database, read_content(gallery))
     gallery.update_index()
     return refused
+
+
+def read_content(gallery: Gallery) -> str:
+    """Something that is different after every change of the people in this gallery, also if a clock is set back."""
+    time, most = "CAST({} * 1e6 AS INTEGER)", 1_000_000_007  # the sum of so many times would be too large
+    parts = (("person", time.format("changed")), ("sample", "id"), ("former", time.format("since")))
+    columns = ", ".join(f"(SELECT count(*) || '/' || total({number} % {most}) FROM {table})" for table, number in parts)
+    return " ".join(gallery.read(f"SELECT {columns}")[0])
+
+
+def is_told(gallery: Gallery) -> bool:
+    """Whether the hub knows all that was changed here."""
+    found = gallery.read("SELECT value FROM setting WHERE name = ?", [TOLD])
+    return bool(found) and found[0][0] == read_content(gallery)
+
+
+def note_told(gallery: Gallery, content: str) -> None:
+    """The hub knows what was here when ``content`` was read."""
+    with gallery.transaction() as database:
+        _note_told(database, content)
+
+
+def _note_told(database: sqlite3.Connection, content: str) -> None:
+    database.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", [TOLD, content])
 
 
 def read_unsent(gallery: Gallery) -> dict[str, set[int]]:
@@ -129,12 +159,14 @@ def _usable_part(gallery: Gallery, person: ReplicatedPerson) -> ReplicatedPerson
     """``person`` without embeddings that a gallery cannot hold. With the name and metadata that are here, if it cannot
     hold those of the hub; None for somebody who is not here."""
     samples = tuple(one for one in person.samples if _is_usable(gallery, one))
+    groups = tuple(one for one in person.groups if _is_group(one))[:MOST_GROUPS]
     try:
         metadata_to_json(clean_name(person.name), person.metadata)
     except InputError:
         known = select_people(gallery, "WHERE person.id = ?", [person.id])
-        return ReplicatedPerson(person.id, known[0].name, known[0].metadata, samples) if known else None
-    return person if len(samples) == len(person.samples) else replace(person, samples=samples)
+        return ReplicatedPerson(person.id, known[0].name, known[0].metadata, samples, groups) if known else None
+    usable = replace(person, samples=samples, groups=groups)
+    return person if (len(samples), groups) == (len(person.samples), person.groups) else usable
 
 
 def _is_usable(gallery: Gallery, sample: Sample) -> bool:
@@ -143,6 +175,13 @@ def _is_usable(gallery: Gallery, sample: Sample) -> bool:
     except InputError:
         return False
     return True
+
+
+def _is_group(name: str) -> bool:
+    try:
+        return clean_group(name) == name
+    except InputError:
+        return False
 
 
 def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collection[int]) -> set[int]:
@@ -158,6 +197,8 @@ def _put(gallery: Gallery, person: ReplicatedPerson, now: float, unsent: Collect
         "changed = ?4",
         [person.id, name, text, now],
     )
+    database.execute("DELETE FROM membership WHERE person = ?", [person.id])
+    database.executemany("INSERT INTO membership VALUES (?, ?)", [(person.id, one) for one in set(person.groups)])
     wanted = {sample_content(sample): sample for sample in person.samples}
     own = {sample.id: sample_content(sample) for sample in (select_samples(gallery, person.id) if known else ())}
     for id, content in own.items():

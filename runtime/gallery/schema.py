@@ -26,6 +26,7 @@ from ..core.sqlite import (
 )
 from ..core.text import shell_quoted
 from .backup_files import APPLICATION, backup_folder, list_backups, suggest_backup
+from .companions import require_file_name
 
 PAGE_SIZE = 8192  # bytes: three embeddings of 512 numbers; SQLite's default of 4096 holds one and leaves half empty
 BUSY_TIMEOUT = 10.0  # seconds to wait for another program's transaction
@@ -100,6 +101,7 @@ def open_gallery_database(path: Path, *, create: bool = False) -> sqlite3.Connec
     The file gets mode 0600, and with it SQLite's ``-wal`` and ``-shm``. Raises InputError if the file does not exist
     (unless ``create``), is not a gallery, or was made by a newer rkface; WorkError if it is damaged or locked.
     """
+    require_file_name(path)
     parts = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
     left = [part for part in parts if part.is_file() and part.stat().st_size]
     if path.is_file():

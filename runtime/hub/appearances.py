@@ -1,12 +1,11 @@
-"""Appearances of all boards, as their events told the hub. Boards write events: every part of one is checked."""
+"""Appearances of all boards, as their events told the hub. Boards write events: every part of one is checked
+(``note_appearance`` in sql/functions.sql)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..tracking.appearance import SCHEMA
 from .connection import hub_errors
 from .fleet import read_number
 
@@ -14,12 +13,12 @@ if TYPE_CHECKING:
     from .connection import Hub
 
 MOST_TEXT = 300  # characters of a name or another text of an event that are read
-LATEST = 1e11  # seconds since 1970. Later events are left out: a cursor cannot hold any number
 
 
 @dataclass(frozen=True)
 class HubAppearance:
-    """One appearance at one board, in its latest known stage. Times are seconds since 1970 (UTC) by the board's clock.
+    """One appearance at one board, in its latest known stage. Times are seconds since 1970 (UTC) by the board's clock,
+    and no later than the hub heard of the appearance.
 
     id       of the appearance; unique at its ``board``
     source   the camera
@@ -45,27 +44,21 @@ def list_appearances(hub: Hub, limit: int, before: float | None = None) -> list[
     with hub_errors(), hub.transaction():
         rows = hub.execute(
             """
-            WITH latest AS (
-                SELECT DISTINCT ON (started, board, id) (body ->> 'started')::double precision AS started, board,
-                    left(body ->> 'id', %(most)s) AS id, left(body ->> 'source', %(most)s) AS source,
-                    left(body #>> '{match,person}', %(most)s) AS person,
-                    left(body #>> '{match,name}', %(most)s) AS name,
-                    left(body #>> '{match,cosine}', %(most)s) AS cosine, left(body ->> 'ended', %(most)s) AS ended
-                FROM rkface.event
-                WHERE body ->> 'schema' = %(schema)s
-                    AND (body ->> 'started')::double precision < coalesce(%(before)s::float8, %(latest)s)
-                ORDER BY started DESC, board, id, (body ->> 'stage' = 'end') DESC NULLS LAST, received DESC
-            ), page AS (SELECT * FROM latest ORDER BY started DESC FETCH FIRST %(limit)s ROWS WITH TIES)
-            SELECT page.id, board, site, source, page.person, coalesce(person.name, page.name), cosine, started, ended
-            FROM page JOIN rkface.board ON board.id = page.board LEFT JOIN rkface.person ON person.id = page.person
-            ORDER BY started DESC, board, page.id
+            WITH page AS (
+                SELECT * FROM rkface.appearance WHERE started < coalesce(%(before)s::float8, 'infinity')
+                ORDER BY started DESC FETCH FIRST %(limit)s ROWS WITH TIES
+            )
+            SELECT page.id, page.board, site, source, page.person,
+                coalesce(person.name, left(body #>> '{match,name}', %(most)s)),
+                left(body #>> '{match,cosine}', %(most)s), started, CASE WHEN lasts THEN 0 ELSE last END
+            FROM page JOIN rkface.board ON board.id = page.board
+                JOIN rkface.event ON event.board = page.board AND event.id = page.event
+                LEFT JOIN rkface.person ON person.id = page.person
+            ORDER BY started DESC, page.board, page.id
             """,
-            {"most": MOST_TEXT, "schema": SCHEMA, "before": before, "limit": limit, "latest": LATEST},
+            {"most": MOST_TEXT, "before": before, "limit": limit},
         ).fetchall()
     return [
-        HubAppearance(
-            id or "", board, site, source or "", person, name if person else None, read_number(cosine), started,
-            read_number(ended) or 0.0,
-        )
-        for id, board, site, source, person, name, cosine, started, ended in rows if math.isfinite(started)
-    ]  # fmt: skip
+        HubAppearance(id, board, site, source, person, name if person else None, read_number(cosine), started, ended)
+        for id, board, site, source, person, name, cosine, started, ended in rows
+    ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .connection import Hub
 
 ROLE = "rkface_board_"  # start of the role of a board
+CONNECTIONS = 10  # that a board may have open: it needs two, and some that were lost may not be closed yet
 # Of boards and sites, as in the tables: a part of the name of a role, which has 63 characters at most.
 ID = r"^[a-z0-9][a-z0-9-]{0,47}$"
 
@@ -75,4 +76,6 @@ def _write_role(hub: Hub, role: str, password: str) -> None:
     # The server must not see the password: it may write statements into its log. ``role`` has only letters, digits and
     # _, and the hash only those of base64, $, : and -: nothing needs an escape.
     hashed = hub.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    hub.execute(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{hashed}' IN ROLE {BOARD}".encode())
+    hub.execute(
+        f"CREATE ROLE \"{role}\" LOGIN CONNECTION LIMIT {CONNECTIONS} PASSWORD '{hashed}' IN ROLE {BOARD}".encode()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,11 @@ from ..events.backoff import Backoff
 from ..gallery.encryption import Key
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person
+from ..gallery.replication import is_told
 from .connection import connect, hub_errors, import_psycopg
 from .migrations import check_version
 from .pull import sync
-from .push import push_people, send_heartbeat
+from .push import must_push, push_people, send_heartbeat
 from .sealed import PlainEmbeddings, open_embeddings
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 60.0  # seconds; also how often the hub is asked although it said nothing
 LOCAL = 1.0  # seconds between two looks whether the gallery was changed here; costs no query at the hub
+LOOK = 5.0  # seconds between two looks at the health of the board
 
 log = logging.getLogger("rkface.hub")
 
@@ -120,34 +123,34 @@ class HubClient:
 
     def _follow(self, hub: Hub, embeddings: PlainEmbeddings) -> None:
         """Sync now, and again whenever the hub or somebody here changes people, until the connection breaks."""
-        content: object = None
-        beat, ok = 0.0, None
+        first, writes = True, self._gallery.writes()
+        beat = looked = -math.inf
+        said: object = None
         while not self._stopping.is_set():
-            told = content is not None and self._is_told(hub)
-            told |= self._describe().get("ok") != ok  # a board that has started, or has a problem, says so at once
-            if told or self._content() != content or time.monotonic() - beat >= HEARTBEAT:
-                content = self._content()  # before: what somebody adds meanwhile is the next round's
-                review = push_people(hub, self._gallery, embeddings)
-                unerased = sync(
-                    hub, self._gallery,
-                    before=self._before_erasing, after=self._on_erased, embeddings=embeddings,
-                )  # fmt: skip
-                state = self._describe()
-                send_heartbeat(hub, self._gallery, state)
-                ok = state.get("ok")
-                beat = time.monotonic()
-                self._state = replace(self._state, connected=True, review=len(review), unerased=tuple(unerased))
+            is_due = time.monotonic() - beat >= HEARTBEAT or (not first and self._is_told(hub))
+            if self._gallery.writes() != writes:
+                writes = self._gallery.writes()
+                is_due |= not is_told(self._gallery)
+            if time.monotonic() - looked >= LOOK:  # a board that has started, or has a problem, says so
+                looked = time.monotonic()
+                is_due |= self._describe().get("ok") != said
+            if is_due:
+                said = self._sync(hub, embeddings, compare=first).get("ok")
+                first, beat = False, time.monotonic()
+
+    def _sync(self, hub: Hub, embeddings: PlainEmbeddings, *, compare: bool) -> Mapping[str, Any]:
+        """Tell the hub what was changed here, get what was changed there, and send a heartbeat, which is returned.
+        ``compare``: compare everybody with the hub."""
+        if compare or self._state.review or must_push(hub, self._gallery):
+            review = len(push_people(hub, self._gallery, embeddings))
+            self._state = replace(self._state, review=review)
+        unerased = sync(hub, self._gallery, before=self._before_erasing, after=self._on_erased, embeddings=embeddings)
+        state = self._describe()
+        send_heartbeat(hub, self._gallery, state)
+        self._state = replace(self._state, connected=True, unerased=tuple(unerased))
+        return state
 
     def _is_told(self, hub: Hub) -> bool:
         """Wait up to ``LOCAL`` seconds. Returns whether the hub said that something changed."""
         with hub_errors():
             return bool(list(hub.notifies(timeout=LOCAL, stop_after=1)))
-
-    def _content(self) -> tuple[Any, ...]:
-        """Something that is different after every change of the people in this gallery, here or by another program."""
-        return tuple(
-            self._gallery.read(
-                "SELECT (SELECT max(changed) FROM person), (SELECT count(*) FROM person), "
-                "(SELECT max(id) FROM sample), (SELECT count(*) FROM sample), (SELECT count(*) FROM former)"
-            )[0]
-        )

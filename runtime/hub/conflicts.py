@@ -70,6 +70,8 @@ def decide_same(hub: Hub, conflict: Conflict) -> None:
         hub.execute("INSERT INTO stay (person, site) VALUES (%s, %s) ON CONFLICT DO NOTHING",
                     [conflict.other, conflict.site])  # fmt: skip
         _take_samples(hub, conflict, conflict.other)
+        hub.execute("UPDATE person SET groups = both_groups(person.groups, review.groups) FROM review "
+                    "WHERE person.id = %s AND review.person = %s", [conflict.other, conflict.person])  # fmt: skip
         hub.execute("SELECT note_merged(%s, %s)", [conflict.person, conflict.other])
         hub.execute("SELECT note_change(%s, %s, 'gone')", [conflict.person, conflict.site])
 
@@ -84,8 +86,11 @@ def decide_name(hub: Hub, conflict: Conflict, name: str) -> None:
         if conflict.known is not None:
             hub.execute("UPDATE person SET name = %s WHERE id = %s", [name, conflict.person])
         else:
-            hub.execute("INSERT INTO person (id, name, metadata) SELECT person, %s, metadata FROM review "
-                        "WHERE person = %s", [name, conflict.person])  # fmt: skip
+            hub.execute(
+                "INSERT INTO person (id, name, metadata, groups) SELECT person, %s, metadata, groups FROM review "
+                "WHERE person = %s",
+                [name, conflict.person],
+            )
             hub.execute("INSERT INTO stay (person, site) VALUES (%s, %s)", [conflict.person, conflict.site])
             _take_samples(hub, conflict, conflict.person)
         hub.execute("DELETE FROM review WHERE person = %s", [conflict.person])

@@ -164,8 +164,10 @@ def _read_people(hub: Hub, ids: list[str], embeddings: PlainEmbeddings) -> tuple
         except WorkError:  # altered: ``apply_changes`` leaves it out
             vector = np.zeros(0, np.float32)
         samples[person].append(Sample(vector, None, min(1.0, float(quality)), source, created, identity))
-    people = hub.execute("SELECT id, name, metadata FROM rkface.person WHERE id = ANY(%s)", [ids])
-    return tuple(ReplicatedPerson(id, name, metadata, tuple(samples[id])) for id, name, metadata in people)
+    people = hub.execute("SELECT id, name, metadata, groups FROM rkface.person WHERE id = ANY(%s)", [ids])
+    return tuple(
+        ReplicatedPerson(id, name, metadata, tuple(samples[id]), tuple(groups)) for id, name, metadata, groups in people
+    )
 
 
 def _check_identity(gallery: Gallery, pulled: Pulled) -> None:

@@ -12,9 +12,9 @@ from ..events.event import OutgoingEvent
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
-from ..gallery.replication import note_sent, read_unsent
+from ..gallery.replication import is_told, note_sent, note_told, read_content, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
-from .push_changes import notice_restored, push_merged, push_name, push_removed, read_known
+from .push_changes import KnownPerson, notice_restored, push_groups, push_merged, push_name, push_removed, read_known
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
@@ -23,34 +23,39 @@ if TYPE_CHECKING:
 NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a later attempt does not change
 
 
+def must_push(hub: Hub, gallery: Gallery) -> bool:
+    """Whether something was changed here since the last ``push_people``, other than by ``sync``, or the hub was
+    restored from a backup since then."""
+    return not is_told(gallery) or notice_restored(hub, gallery)
+
+
 def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN) -> list[str]:
     """Enroll at the hub whom this gallery has and the hub does not, add and remove samples, rename and merge people as
     here, and forget there whom this gallery has forgotten. Returns the ids of people about whom a human at the hub must
     decide.
     ``embeddings``: how those of the hub are written (``open_embeddings``).
 
-    Call it before ``sync``, which makes this gallery equal to the hub.
+    Call it before ``sync``, which makes this gallery equal to the hub. It reads everybody of the site: ``must_push``
+    says whether it has to.
     """
+    content = read_content(gallery)  # first: what somebody changes meanwhile is for the next call
     notice_restored(hub, gallery)
+    forgotten = [*backup.forgotten(gallery)]
     with hub_errors(), hub.transaction():
-        erased = {person for (person,) in hub.execute("SELECT person FROM rkface.change WHERE kind = 'erased'")}
-        for person in backup.forgotten(gallery).keys() - erased:  # also somebody of whom only events told the hub
+        erased = hub.execute(
+            "SELECT person FROM rkface.change WHERE kind = 'erased' AND person = ANY(%s)", [forgotten]
+        ).fetchall()
+        for person in {*forgotten} - {person for (person,) in erased}:  # also somebody of whom only events told the hub
             hub.execute("SELECT rkface.forget(%s)", [person])
     known = read_known(hub, gallery)
     unsent, sent, waiting = read_unsent(gallery), set[int](), list[str]()
     for one in gallery.people():
-        there = known.get(one.id)
-        if there is not None and not there.seen and one.id not in unsent:
-            continue
+        there, new = known.get(one.id), unsent.get(one.id, set[int]())
         if there is None:
             samples = gallery.samples(one)
         else:
-            new = unsent.get(one.id, set[int]())
             samples = [found for found in gallery.samples(one) if found.id in new] if new else []
-            if there.seen and there.samples != one.samples - len(samples):
-                kept = [found for found in gallery.samples(one) if found.id not in new]
-                samples += push_removed(hub, one, kept, embeddings, gallery.identity)
-            if there.seen and there.name != one.name and not push_name(hub, one, there):
+            if there.seen and not _push_changes(hub, gallery, one, there, samples=samples, embeddings=embeddings):
                 waiting.append(one.id)
             if not samples:
                 continue
@@ -58,11 +63,34 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
             sent |= {found.id for found in samples}
         else:
             waiting.append(one.id)
+        if there is None and one.groups:
+            push_groups(hub, one)
     push_merged(hub, gallery)
     if sent:
         note_sent(gallery, sent)
     gallery.lease.note_told()
+    note_told(gallery, content)
     return sorted(waiting)
+
+
+def _push_changes(
+    hub: Hub,
+    gallery: Gallery,
+    person: Person,
+    there: KnownPerson,
+    *,
+    samples: list[Sample],
+    embeddings: PlainEmbeddings,
+) -> bool:
+    """Make removed samples, groups and the name of ``person`` at the hub what they are here. To ``samples``, those that
+    the hub did not get yet, come those that were given to the person here. Returns False if somebody has the name."""
+    if there.samples != person.samples - len(samples):
+        new = {one.id for one in samples}
+        kept = [one for one in gallery.samples(person) if one.id not in new]
+        samples += push_removed(hub, person, kept, embeddings, gallery.identity)
+    if there.groups != {*person.groups}:
+        push_groups(hub, person)
+    return there.name == person.name or push_name(hub, person, there)
 
 
 def _enroll(hub: Hub, person: Person, samples: Collection[Sample], embeddings: PlainEmbeddings) -> bool:

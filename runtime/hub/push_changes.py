@@ -25,38 +25,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownPerson:
-    """A person whom the hub has at the site of this board. ``samples``: how many; ``seen``: whether this board has the
-    person's last change."""
+    """A person whom the hub has at the site of this board. ``samples``: how many; ``groups``: their names; ``seen``:
+    whether this board has the person's last change."""
 
     name: str
     samples: int
+    groups: frozenset[str]
     seen: bool
 
 
-def notice_restored(hub: Hub, gallery: Gallery) -> None:
+def notice_restored(hub: Hub, gallery: Gallery) -> bool:
     """Notice that the hub was restored from a backup since the last sync. If it is older than this gallery, the
-    differences are what the hub has lost."""
+    differences are what the hub has lost. Returns whether everybody must be compared."""
     with hub_errors(), hub.transaction():
         row = hub.execute("SELECT epoch, last FROM rkface.standing()").fetchone()
     assert row is not None
     (epoch, last), known = row, gallery.lease.revision
-    gallery.lease.notice_restored(epoch, last)
+    restored = gallery.lease.notice_restored(epoch, last)
     if known > last:
         with hub_errors(), hub.transaction():
             hub.execute("SELECT rkface.notice_restored(%s)", [known])
+    return restored or gallery.lease.hub_is_older
 
 
 def read_known(hub: Hub, gallery: Gallery) -> dict[str, KnownPerson]:
     """The people of this site at the hub, by id."""
     with hub_errors(), hub.transaction():
         rows = hub.execute(
-            "SELECT id, name, (SELECT count(*) FROM rkface.sample WHERE sample.person = person.id), change.revision "
+            "SELECT id, name, (SELECT count(*) FROM rkface.sample WHERE sample.person = person.id), groups, "
+            "change.revision "
             "FROM rkface.person JOIN rkface.change ON change.person = person.id",
         ).fetchall()
     lease = gallery.lease
     return {
-        id: KnownPerson(name, samples, lease.hub_is_older or revision <= lease.revision)
-        for id, name, samples, revision in rows
+        id: KnownPerson(name, samples, frozenset(groups), lease.hub_is_older or revision <= lease.revision)
+        for id, name, samples, groups, revision in rows
     }
 
 
@@ -79,6 +82,12 @@ def push_name(hub: Hub, person: Person, known: KnownPerson) -> bool:
     with hub_errors(), hub.transaction():
         row = hub.execute("SELECT rkface.rename(%s, %s, %s)", [person.id, known.name, person.name]).fetchone()
     return bool(row and row[0])
+
+
+def push_groups(hub: Hub, person: Person) -> None:
+    """Make the groups of ``person`` at the hub those that the person has here."""
+    with hub_errors(), hub.transaction():
+        hub.execute("SELECT rkface.set_groups(%s, %s)", [person.id, [*person.groups]])
 
 
 def push_removed(

@@ -58,64 +58,74 @@ class HubMatches:
     lacks_index: bool = False
 
 
-def search_hub(
-    hub: Hub,
-    embedding: NDArray[np.float32],
-    identity: str,
-    *,
-    people: int = 5,
-    sites: Sequence[str] = (),
-    method: Method | None = None,
-    certain: float = -1.0,
-) -> HubMatches:
-    """The ``people`` (1 or more) who look most like ``embedding`` (D float32), of those who are known now at one of
-    ``sites``; of all without sites.
+class UnsearchableError(InputError):
+    """The hub's embeddings are encrypted, or of another model than those that are searched."""
 
-    ``method``: None is exact up to EXACT_SAMPLES samples, or without an index. With "index", the search is still exact
-    where the index cannot give enough people, or if its best cosine is below ``certain``: an index that misses somebody
-    finds a stranger instead. With the match threshold, nobody who is known is called unknown because of the index.
-    The result says what was done.
 
-    Raises InputError if ``identity``, that of the embedding, is not the hub's, if there is no such site, or if the
-    hub's embeddings are encrypted.
-    """
-    probe, limit = _text(embedding), _Limit(identity, people, tuple(sites))
+@dataclass(frozen=True)
+class HubSearch:
+    """Searches ``hub`` for faces whose embeddings have ``identity``, among the people who are known now at one of
+    ``sites``; among all without sites. ``open_search`` makes it."""
+
+    hub: Hub
+    identity: str
+    sites: tuple[str, ...]
+
+    def find(
+        self,
+        embedding: NDArray[np.float32],
+        *,
+        people: int = 5,
+        method: Method | None = None,
+        certain: float = -1.0,
+    ) -> HubMatches:
+        """The ``people`` (1 or more) who look most like ``embedding`` (D float32).
+
+        ``method``: None is exact up to EXACT_SAMPLES samples, or without an index. With "index", the search is still
+        exact where the index cannot give enough people, or if its best cosine is below ``certain``: an index that
+        misses somebody finds a stranger instead. With the match threshold, nobody who is known is called unknown
+        because of the index. The result says what was done. Raises WorkError if the hub fails.
+        """
+        hub, limit = self.hub, _Limit(self.identity, people, self.sites)
+        probe, size = _text(embedding), len(embedding)
+        with hub_errors():
+            with hub.transaction():
+                many = method == "index" or (method is None and _count(hub, self.sites) > EXACT_SAMPLES)
+                usable = many and has_index(hub, self.identity, size) and (
+                    not self.sites or vector_version(hub) >= ITERATIVE
+                )  # fmt: skip
+                found = _search_index(hub, probe, size, limit) if usable else None
+            if found and found[0].cosine >= certain:
+                return HubMatches(found, "index")
+            return HubMatches(_search_exactly(hub, probe, limit), "exact", many and not usable)
+
+
+def open_search(hub: Hub, identity: str, sites: Sequence[str] = ()) -> HubSearch:
+    """Searches for embeddings with ``identity`` at ``sites``; at all without sites. Raises UnsearchableError as
+    ``check_searchable``, and InputError if there is no such site."""
     with hub_errors():
-        with hub.transaction():
-            check_searchable(hub, identity)
-            check_sites(hub, sites)
-            many = method == "index" or (method is None and _count(hub, sites) > EXACT_SAMPLES)
-            usable = (
-                many and has_index(hub, identity, len(embedding)) and (not sites or vector_version(hub) >= ITERATIVE)
-            )
-            found = _search_index(hub, probe, len(embedding), limit) if usable else None
-        if found and found[0].cosine >= certain:
-            return HubMatches(found, "index")
-        return HubMatches(_search_exactly(hub, probe, limit), "exact", many and not usable)
+        check_searchable(hub, identity)
+        for site in sites:
+            check_id(site, "site")
+            if hub.execute("SELECT 1 FROM rkface.site WHERE id = %s", [site]).fetchone() is None:
+                raise InputError(f"the hub has no site {site!r}: `rkface hub boards` shows those that it has")
+    return HubSearch(hub, identity, tuple(sites))
 
 
 def check_searchable(hub: Hub, identity: str) -> None:
-    """Raise InputError unless the hub's embeddings are of the model with ``identity`` and can be read. An empty hub has
-    none yet."""
+    """Raise UnsearchableError unless the hub's embeddings are of the model with ``identity`` and can be read. An empty
+    hub has none yet."""
     found = dict(hub.execute("SELECT name, value FROM rkface.setting WHERE name IN (%s, %s)", [IDENTITY, SEALED]))
     if SEALED in found:
-        raise InputError(
+        raise UnsearchableError(
             "the embeddings of this hub are encrypted, so it cannot search them: search at a board (POST "
             "/v1/identify), which knows the people of its site"
         )
     if found.get(IDENTITY, identity) != identity:
-        raise InputError(
+        raise UnsearchableError(
             f"the hub has embeddings of another model or alignment (identity {found[IDENTITY][:8]}, not "
             f"{identity[:8]}): use the bundle that its boards have"
         )
-
-
-def check_sites(hub: Hub, sites: Sequence[str]) -> None:
-    """Raise InputError if the hub lacks one of ``sites``."""
-    for site in sites:
-        check_id(site, "site")
-        if hub.execute("SELECT 1 FROM rkface.site WHERE id = %s", [site]).fetchone() is None:
-            raise InputError(f"the hub has no site {site!r}: `rkface hub boards` shows those that it has")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ BATCH = (
 STREAMED = 2000  # rows that travel at once when all of a time are read
 STOP = (
     "appearance.id, board.site, board.id, appearance.source, appearance.person, "
-    "coalesce(person.name, (SELECT left(body #>> '{match,name}', 300) FROM rkface.event WHERE id = event), ''), "
+    "coalesce(person.name, (SELECT left(body #>> '{match,name}', 300) FROM rkface.event "
+    "WHERE event.board = appearance.board AND event.id = appearance.event), ''), "
     "appearance.started, appearance.last, appearance.lasts "
     "FROM rkface.appearance JOIN rkface.board ON board.id = appearance.board "
     "LEFT JOIN rkface.person ON person.id = appearance.person"

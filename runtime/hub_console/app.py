@@ -22,7 +22,7 @@ from ..web.icons import draw_icons
 from ..web.listening import WhereToSet
 from ..web.page import PageFiles
 from ..web.serve import STATIC as CONSOLE_STATIC
-from ..web.server import WebServer, frame_app, open_server
+from ..web.server import frame_app, open_server
 from . import appearances, boards, journeys, metrics, people, search
 from .hub_connections import HubConnections
 
@@ -42,8 +42,8 @@ def open_hub_console(
     pipeline: Pipeline | None = None,
     accounts: Accounts | None = None,
     **options: Any,
-) -> Iterator[WebServer]:
-    """Serve the hub at ``address`` while the block runs; with ``pipeline`` also searches.
+) -> Iterator[str]:
+    """Serve the hub at ``address`` while the block runs; with ``pipeline`` also searches. Yields the console's address.
 
     ``accounts`` has the tokens of programs and other users. Other arguments and errors are those of ``open_entry``.
     Raises WorkError or InputError if the hub cannot be reached or is not one, or if its embeddings are of another model
@@ -56,9 +56,9 @@ def open_hub_console(
         create = partial(create_app, connections, pipeline=pipeline)
         with (
             open_entry(host, port, settings=OPTIONS, **options) as entry,
-            open_server(create, entry, accounts) as server,
+            open_server(create, entry, accounts),
         ):
-            yield server
+            yield entry.address
 
 
 def create_app(connections: HubConnections, access: Access, rare: RareLog, pipeline: Pipeline | None = None) -> FastAPI:

@@ -8,9 +8,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
-from ..gallery.people import embedding_identity
-from ..hub.search import check_searchable
+from ..hub.search import UnsearchableError
 from ..inference.pipeline import Pipeline
 from ..service.photo_search import SearchedPhoto, search_photo
 from ..web.dependencies import BUSY, UNAUTHORIZED, WorkloadDependency
@@ -49,19 +47,12 @@ async def search_hub(
     def search(photos: list[NDArray[np.uint8]]) -> SearchedPhoto:
         with connections.open() as hub:  # not before: a photo may arrive slowly
             try:
-                check_searchable(hub, embedding_identity(pipeline.manifest))
-            except InputError as error:  # the client cannot change it
+                return search_photo(
+                    pipeline, hub, photos[0], people=people, sites=site, threshold=threshold, aligned=aligned,
+                    method="exact" if exact else None,
+                )  # fmt: skip
+            except UnsearchableError as error:  # the client cannot change it
                 raise HTTPException(503, str(error)) from error
-            return search_photo(
-                pipeline,
-                hub,
-                photos[0],
-                people=people,
-                sites=site,
-                threshold=threshold,
-                aligned=aligned,
-                method="exact" if exact else None,
-            )
 
     # The pool for photos has one thread, and nothing else uses the pipeline.
     return await answer_photos(request, workload, ("photo",), search)

@@ -140,4 +140,5 @@ def open_model(
     model = bundle.model(name)
     if backend == "npu":
         return open_npu(bundle.path(name), model, core=core, weights=weights)
-    return open_reference(bundle.reference(name), model.input, providers, threads, mapped=True)
+    digest = bundle.reference_digest(name)
+    return open_reference(bundle.reference(name), model.input, providers, threads, digest=digest)

@@ -12,15 +12,15 @@ from typing import Protocol, TypeVar
 from ..alerts.check import find_rule_mistakes
 from ..cameras.hardware_decoder import check_decoder
 from ..cameras.source_names import check_network_address
-from ..core.addresses import check_host, check_http_address, mask_address
+from ..core.addresses import check_host, check_http_address, check_topic_start, mask_address
 from ..core.errors import InputError
 from ..core.polygons import find_flaw
-from ..core.text import find_hidden, in_a_line
+from ..core.text import can_be_in_address, find_hidden, in_a_line
 from ..core.toml import list_problems, load_file, load_table, read_toml
 from ..core.toml_writer import dump_key
 from ..core.weekly import WeeklyHours, check_weekly_hours
 from ..gallery.companions import is_receiver_name
-from .settings import Polygon, Settings, console_address
+from .settings import CameraSettings, Polygon, Settings, console_address
 
 T = TypeVar("T")
 MOST_NAME = 100  # characters of the name of a camera or zone
@@ -57,16 +57,20 @@ def find_mistakes(settings: Settings) -> list[str]:
     themselves. No sentence has a secret."""
     problems = []
     for name, camera in settings.camera.items():
-        if not name or find_hidden(name) or len(name) > MOST_NAME:
+        if not can_be_in_address(name, MOST_NAME):
             problems.append(
-                f"camera.{in_a_line(name[:40])}: the name of a camera must be visible text, at most 100 characters"
+                f"camera.{in_a_line(name[:40])}: the name of a camera must be visible text without / (not . "
+                f"or ..), at most {MOST_NAME} characters"
             )
+        if not camera.source.strip():
+            problems.append(f"camera.{name}.source is empty: name a camera, such as /dev/video0")
         if re.match(r"(?i)(rtsps?|https?)://", camera.source):
             problems += _explain(f"camera.{name}.source", check_network_address, camera.source)
         problems += _explain(f"camera.{name}.decoder", partial(check_decoder, camera.source), camera.decoder)
         where = f"camera.{dump_key(name)}."
         problems += find_area_mistakes(where, camera)
         problems += find_schedule_mistakes(where, camera.schedule)
+    problems += find_shared_devices(settings.camera)
     for name, rule in settings.rules.items():
         problems += find_rule_mistakes(name, rule, settings.camera, settings.receivers)
     webhook, mqtt = settings.events.webhook, settings.events.mqtt
@@ -74,7 +78,26 @@ def find_mistakes(settings: Settings) -> list[str]:
         problems += _explain("events.webhook.url", check_http_address, webhook.url)
     if mqtt:
         problems += _explain("events.mqtt.host", check_host, mqtt.host)
+        for key, topic in (("prefix", mqtt.prefix), ("discovery_root", mqtt.discovery_root)):
+            problems += _explain(f"events.mqtt.{key}", check_topic_start, topic)
+    for key, file in (("gallery", settings.gallery), ("events.file", settings.events.file)):
+        if file and file.is_dir():
+            problems.append(f"{key}: {file} is a folder: name a file in it")
+    if not settings.device.strip():
+        problems.append("device is empty: write the name of this machine, or leave it out")
     problems += _find_receiver_mistakes(settings)
+    return problems
+
+
+def find_shared_devices(cameras: Mapping[str, CameraSettings]) -> list[str]:
+    """Cameras with the device, or the stdin, of another one, which only one can read."""
+    problems, used = [], dict[str, str]()
+    for name, camera in cameras.items():
+        if re.match(r"-$|\d+$|/dev/", camera.source) and (other := used.setdefault(camera.source, name)) != name:
+            shown = "stdin" if camera.source == "-" else camera.source
+            problems.append(
+                f"camera.{in_a_line(dump_key(name))}.source: {shown} is read by the camera {in_a_line(other)} already"
+            )
     return problems
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..backends.bindings import find_binding
 from ..core.installed import package_version
 from ..core.metrics import Metric, write_metrics_text
 from ..events import BoardReport, CameraReport, Delivery, SinkState
 from ..gallery.gallery import Gallery
-from ..hub.client import HubClient, HubState
 from ..inference.machine import Clocks, Machine
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler
@@ -22,6 +22,9 @@ from .camera_worker import CameraWorker
 from .problems import Problems
 from .settings import DAY
 from .states import CameraHealth, Health, SinkHealth
+
+if TYPE_CHECKING:
+    from ..hub.client import HubClient, HubState
 
 
 @dataclass(frozen=True)

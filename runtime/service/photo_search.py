@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ..gallery.match import Match
 from ..gallery.people import embedding_identity
-from ..hub.connection import hub_errors
-from ..hub.search import HubMatch, HubMatches, Method, check_searchable, check_sites, search_hub
+from ..hub.search import HubMatch, HubMatches, Method, open_search
 from ..inference.pipeline import Pipeline
 from .photo_requests import IdentifiedFace, PhotoFace, identify_photo
 
@@ -81,20 +80,16 @@ def search_photo(
     sites      only people who are known now at one of these; empty: all
     threshold  minimum cosine of a match, 0 to 1; None: the bundle's
     aligned    the image is one face, aligned for the recognizer already
-    method     as in ``search_hub``
+    method     as in ``HubSearch.find``
 
-    Raises InputError if the hub's embeddings are of another model than ``pipeline``'s, and as ``search_hub``.
+    Raises UnsearchableError if the hub's embeddings are of another model than ``pipeline``'s, and as ``open_search``.
     """
-    identity, searched = embedding_identity(pipeline.manifest), list[HubMatches]()
-    with hub_errors():
-        check_searchable(hub, identity)  # also if there is no face
-        check_sites(hub, sites)
-
+    opened, searched = open_search(hub, embedding_identity(pipeline.manifest), sites), list[HubMatches]()
     least = pipeline.thresholds.match if threshold is None else threshold
 
     def search(embeddings: NDArray[np.float32], count: int) -> Sequence[Sequence[Match]]:
         for one in embeddings:
-            searched.append(search_hub(hub, one, identity, people=count, sites=sites, method=method, certain=least))
+            searched.append(opened.find(one, people=count, method=method, certain=least))
         return [one.matches for one in searched]
 
     found = identify_photo(pipeline, search, image, least, people=people, aligned=aligned)

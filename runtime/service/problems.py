@@ -12,13 +12,14 @@ log = getLogger("rkface.service")
 
 
 class Problems:
-    """One problem per part, until that part works again; iterating yields their texts. Thread-safe."""
+    """One problem per part, until that part works again; iterating yields their texts, and what several parts say, such
+    as that the disk is full, once. Thread-safe."""
 
     def __init__(self) -> None:
         self._by_part: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(self._by_part.values()))
+        return iter(dict.fromkeys(list(self._by_part.values())))
 
     def note(self, part: str, text: str) -> None:
         """Set the problem of ``part``. A new problem is logged, a repeated one is not."""

@@ -30,7 +30,6 @@ from ..events import (
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import Cipher, NoCipher, find_key
 from ..hub.connection import read_address
-from ..hub.push import HubEvents
 from .erasure import erase_from_sinks
 from .receiver_settings import MqttSettings, NotifySettings
 from .settings import Settings, console_address
@@ -112,6 +111,8 @@ def _sinks(
         mqtt = _open_mqtt(events.mqtt, settings, report, pictures, switches)
         yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
     if settings.hub:
+        from ..hub.push import HubEvents
+
         address = read_address(settings.hub.address)
         yield delivery(HUB_SINK, HubEvents(address), address, stored=True)
     for name, notify in settings.notify.items():

@@ -12,7 +12,7 @@ from dataclasses import replace
 from logging import getLogger
 from queue import Queue
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import RkfaceError
 from ..enrollment.stored_crop import encode_crop
@@ -30,25 +30,22 @@ from .appearance_log import LoggedAppearance
 from .camera_control import CameraControl
 from .camera_worker import CameraWorker, open_camera_worker
 from .current_settings import CurrentSettings
-from .enrollment_requests import EnrollmentRequests
 from .health import Parts, read_health, report_board, write_metrics
 from .hub_erasure import finish_erasure
 from .known_people import KnownPeople
-from .logged_stops import LoggedStops
-from .photo_requests import PhotoRequests
 from .problems import Problems
 from .publisher import Publisher
 from .receivers import HUB_SINK
-from .review_requests import ReviewRequests
-from .rule_requests import RuleRequests
 from .settings import CameraSettings, Settings
 from .startup import follow_hub, lock_gallery, open_resources, open_service_scheduler
 from .states import CameraHealth, Health, Setting, WatchedFrame
-from .stranger_requests import StrangerRequests
 from .systemd import notify, watchdog_seconds
 from .unnamed import erase_unnamed
 from .visit_control import VisitControl
 from .watchers import Watchers
+
+if TYPE_CHECKING:
+    from .logged_stops import LoggedStops
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
 PRUNE_INTERVAL = 60.0  # seconds between two deletions of old appearances
@@ -83,6 +80,7 @@ class Service:
         self._failure: BaseException | None = None
         self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
+        self._threads: list[threading.Thread] = []
         self._last_prune = -math.inf
         self._naming = True  # whether the lease of a replica lasted, at the last look
         self._ready = False
@@ -95,6 +93,11 @@ class Service:
             self._current.start()
             self._open(opened)
             self._watch_cameras()
+            opened.callback(self._end_threads)
+            # The cameras begin now. What is imported and opened from here on, no frame needs.
+            self._start("watch", self._visits.watch, self.scheduler.results())
+            for name, worker in self.workers.items():
+                self._start(f"camera-{name}", self._run_camera, worker)
             self._take_requests()
             self.hub = opened.enter_context(
                 follow_hub(self._settings, self.gallery, self._erase_unnamed, self._finish_erasure, self._describe)
@@ -111,14 +114,8 @@ class Service:
                 problems=self.problems,
                 hub=self.hub,
             )
-            self._threads = [
-                self._thread("watch", self._visits.watch, self.scheduler.results()),
-                self._thread("house", self._keep_house),
-                *(self._thread(f"camera-{name}", self._run_camera, worker) for name, worker in self.workers.items()),
-            ]
+            self._start("house", self._keep_house)
             self._opened = opened.pop_all()
-        for thread in self._threads:
-            thread.start()
         self._ready = True
         notify("READY=1", f"STATUS={len(self.workers)} cameras")
         return self
@@ -127,13 +124,8 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         notify("STOPPING=1")
-        self._stop.set()
         with self._opened:
-            with ThreadPoolExecutor(max(1, len(self.workers))) as closing:  # a camera that hangs must not delay others
-                list(closing.map(CameraWorker.close, self.workers.values()))
-            self.scheduler.close()
-            for thread in self._threads:
-                thread.join()
+            self._end_threads()
             for camera in self.workers:
                 self._visits.end(camera)
             for sink in self.sinks:
@@ -180,6 +172,8 @@ class Service:
         since: float | None = None,
         until: float | None = None,
     ) -> LoggedStops:
+        from .logged_stops import LoggedStops
+
         return LoggedStops(self._log, self.gallery, person, source, since, until)
 
     def delete_appearances(self, ids: Sequence[str]) -> int:
@@ -240,6 +234,7 @@ class Service:
 
     def _watch_cameras(self) -> None:
         """Make what turns the results of frames into appearances."""
+        self._people = KnownPeople(self.gallery, self._forget_deleted)
         self._watch_pipeline = self.scheduler.pipeline()
         self._identity = embedding_identity(self.pipeline.manifest)
         self.watchers = Watchers(
@@ -287,7 +282,12 @@ class Service:
 
     def _take_requests(self) -> None:
         """Make what answers the requests of the console and of programs."""
-        self._people = KnownPeople(self.gallery, self._forget_deleted)
+        from .enrollment_requests import EnrollmentRequests
+        from .photo_requests import PhotoRequests
+        from .review_requests import ReviewRequests
+        from .rule_requests import RuleRequests
+        from .stranger_requests import StrangerRequests
+
         photo_pipeline = self.scheduler.pipeline()  # a request about a photo does not wait for an enrollment
         self.photos = PhotoRequests(photo_pipeline, self.gallery, lambda: self._rules().match)
         self.rules = RuleRequests(self._current, self.gallery, self._log)
@@ -352,7 +352,7 @@ class Service:
             if not frames_wait or time.monotonic() - self._visits.last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")
 
-    def _thread(self, name: str, work: Callable[..., None], *arguments: Any) -> threading.Thread:
+    def _start(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
         def run() -> None:
             """An unexpected error in a thread ends the service, and systemd starts it again."""
             try:
@@ -362,7 +362,18 @@ class Service:
                     self._failure = error
                     self._stop.set()
 
-        return threading.Thread(target=run, name=f"rkface-{name}", daemon=True)
+        thread = threading.Thread(target=run, name=f"rkface-{name}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _end_threads(self) -> None:
+        """End all threads, and close what they use. Calling it again does nothing."""
+        self._stop.set()
+        with ThreadPoolExecutor(max(1, len(self.workers))) as closing:  # a camera that hangs must not delay others
+            list(closing.map(CameraWorker.close, self.workers.values()))
+        self.scheduler.close()
+        for thread in self._threads:
+            thread.join()
 
     # What they share.
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError, WorkError
@@ -19,7 +20,6 @@ from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import find_key, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
-from ..hub.client import HubClient
 from ..hub.connection import read_address
 from ..inference.open_bundle import open_scheduler
 from ..inference.pipeline import Pipeline
@@ -33,6 +33,9 @@ from .log_files import log_path
 from .problems import Problems
 from .receivers import open_links, open_pictures, open_sinks
 from .settings import CameraSettings, Settings
+
+if TYPE_CHECKING:
+    from ..hub.client import HubClient
 
 log = getLogger("rkface.service")
 
@@ -146,13 +149,16 @@ def check_library(pipeline: Pipeline, root: Path = Path("/")) -> None:
 @contextmanager
 def open_gallery(settings: Settings, pipeline: Pipeline) -> Iterator[Gallery]:
     """Open the gallery, or create it. Deletions that a power cut interrupted are finished, here and in outboxes that no
-    sink has open. Raises InputError if it holds embeddings of another model, or is encrypted with another key."""
+    sink has open. With a hub, the gallery names people only as long as its lease lasts, from now on, in every program.
+    Raises InputError if it holds embeddings of another model, or is encrypted with another key."""
     identity, path = embedding_identity(pipeline.manifest), settings.gallery
     with Gallery(path, identity, create=True, key=find_key(settings.key)) as gallery:
         gallery.refresh()  # loads the index now, not at the first search
         gallery.check_identity()
         for problem in finish_at_start(gallery):
             log.warning("%s", problem)
+        if settings.hub is not None:
+            gallery.lease.begin()
         yield gallery
 
 
@@ -164,12 +170,12 @@ def follow_hub(
     on_erased: Callable[[], Sequence[str]],
     describe: Callable[[], dict[str, object]],
 ) -> Iterator[HubClient | None]:
-    """Keep ``gallery`` equal to the hub, if the settings have one. From now on the gallery names people only as long as
-    its lease lasts, in every program. The functions: see ``HubClient``."""
+    """Keep ``gallery`` equal to the hub, if the settings have one. The functions: see ``HubClient``."""
     if settings.hub is None:
         yield None
         return
-    gallery.lease.begin()
+    from ..hub.client import HubClient
+
     address, key = read_address(settings.hub.address), read_key(settings.hub.key) if settings.hub.key else None
     with HubClient(
         address, gallery, before_erasing=before_erasing, on_erased=on_erased, describe=describe, key=key

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from .check_input import check_image
@@ -69,12 +70,10 @@ def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
 def _resize(image: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
     """Resize ``image`` into ``target``. The result is bit for bit that of OpenCV's bilinear interpolation.
 
-    If the size is divided by 3, as from 1920×1080 to 640×360, or by another odd number, the centers of pixels coincide:
-    one pixel has all the weight. Reading only that pixel takes half the time.
+    If the centers of pixels coincide, reading only one pixel of ``_step(…)``² takes half the time.
     """
     rows, columns = target.shape[:2]
-    by = len(image) // rows
-    if by in (3, 5, 7) and image.shape[:2] == (by * rows, by * columns):
+    if by := _step(image, rows, columns):
         first = by // 2
         part, share = image[first:, first:], 1 / by
         cv2.resize(part, None, dst=target, fx=share, fy=share, interpolation=cv2.INTER_NEAREST)
@@ -82,12 +81,19 @@ def _resize(image: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
         cv2.resize(image, (columns, rows), dst=target)
 
 
+def _step(image: NDArray[np.uint8], rows: int, columns: int) -> int:
+    """By what ``image`` is larger than ``rows``×``columns``, if it is 3, as from 1920×1080 to 640×360, or another odd
+    number: then the centers of pixels coincide, and one pixel has all the weight. Otherwise 0."""
+    by = len(image) // rows
+    return by if by in (3, 5, 7) and image.shape[:2] == (by * rows, by * columns) else 0
+
+
 class Canvas(threading.local):
     """The detector's input image, one for each thread, reused for all frames: to get new memory pages from the
     operating system takes longer than to resize the frame of a small camera (docs/hot-path.md)."""
 
     def __init__(self, width: int, height: int) -> None:
-        self._scaled = np.empty((height, width, 3), np.uint8)
+        self._scaled = np.empty(height * width * 4, np.uint8)
         self._rgb = np.zeros((height, width, 3), np.uint8)
         self._used = (height, width)
 
@@ -98,7 +104,24 @@ class Canvas(threading.local):
         if used != self._used:  # the edges would show the last frame with another aspect ratio
             self._rgb[:] = 0
             self._used = used
-        scaled = self._scaled[:rows, :columns]
-        _resize(image, scaled)
-        cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB, dst=self._rgb[:rows, :columns])
+        by = _step(image, rows, columns)
+        picked = by and image.strides[1:] == (3, 1)
+        scaled = self._scaled[: rows * columns * (4 if picked else 3)].reshape(rows, columns, -1)
+        if picked:
+            _pick(image, by, scaled)
+        else:
+            _resize(image, scaled)
+        cv2.cvtColor(scaled, cv2.COLOR_BGRA2RGB if picked else cv2.COLOR_BGR2RGB, dst=self._rgb[:rows, :columns])
         return self._rgb, rows / len(image)
+
+
+def _pick(image: NDArray[np.uint8], by: int, target: NDArray[np.uint8]) -> None:
+    """Fill ``target`` (H×W×4) with the middle pixel of each ``by``×``by`` of ``image``, whose pixels are three bytes.
+
+    The fourth byte is that of the next pixel. Copying four bytes at once takes three quarters of the time that OpenCV
+    needs to copy three (`make bench-hot`).
+    """
+    rows, columns = target.shape[:2]
+    middle = image[by // 2 :, by // 2 :]
+    four = as_strided(middle, (rows, columns, 4), (by * image.strides[0], by * 3, 1))
+    np.copyto(target.view(np.uint32), four.view(np.uint32))

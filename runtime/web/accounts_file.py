@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -136,8 +135,6 @@ class AccountsFile:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private_file(self.path)
-            if os.geteuid() == 0:  # `sudo rkface access`: the service, which has an account of its own, must read it
-                os.chown(self.path, folder.stat().st_uid, folder.stat().st_gid)
             number = _file_number(self.path)
         except OSError as error:
             raise WorkError(

@@ -11,18 +11,15 @@ from fastapi import Depends, Request
 
 from ..service.console_protocol import CameraService
 from .access import Access
-from .places import Workload, busy
+from .places import Workload
 
-BUSY: dict[int | str, dict[str, Any]] = {503: {"description": "busy, or starting: try again (Retry-After)"}}
+BUSY: dict[int | str, dict[str, Any]] = {503: {"description": "busy: try again (Retry-After)"}}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "does not exist, or no longer exists"}}
 UNAUTHORIZED: dict[int | str, dict[str, Any]] = {401: {"description": "not signed in"}}
 
 
 async def get_service(request: Request) -> CameraService:
-    """Raises HTTPException 503 while the service starts: the console listens before that."""
-    service: CameraService | None = request.app.state.service
-    if service is None:
-        raise busy("the service is starting: try again in a moment")
+    service: CameraService = request.app.state.service
     return service
 
 

@@ -112,9 +112,9 @@ async def stream_pictures(socket: WebSocket, name: str) -> None:
     pictures, never older ones.
     """
     state = socket.app.state
-    service: CameraService | None = state.service
+    service: CameraService = state.service
     access: Access = state.access
-    if service is None or name not in service.cameras or state.viewers >= MAX_STREAMS:
+    if name not in service.cameras or state.viewers >= MAX_STREAMS:
         await socket.close(1008 if service and name not in service.cameras else TRY_AGAIN)
         return
     state.viewers += 1

@@ -53,7 +53,8 @@ def list_receivers(service: ServiceDependency) -> Page[AlertReceiver]:
 
 @router.post("/receivers/{name}/test", tags=["rules"], responses=NOT_FOUND | BUSY)
 async def test_receiver(service: ServiceDependency, workload: WorkloadDependency, name: str) -> SentTest:
-    """Send a test message to a receiver, at once and once. It contains no person and no picture."""
+    """Send a test message to a receiver, at once and once. It contains no person. If the receiver gets pictures
+    with alerts, the message has a drawn one."""
     if name not in service.rules.testable_receivers():
         raise HTTPException(404, "there is no such receiver")
     try:

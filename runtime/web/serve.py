@@ -22,15 +22,15 @@ from .failures import RareLog
 from .icons import draw_icons
 from .page import PageFiles
 from .scopes import write_module
-from .server import WebServer, frame_app, open_server
+from .server import frame_app, open_server
 
 STATIC = Path(__file__).parent / "static"
 PARTS = (api, journeys, reviews, strangers, rules, recognition, management, live, cameras)
 
 
-def create_app(service: CameraService | None, access: Access, rare: RareLog | None = None) -> FastAPI:
-    """The application: the page at ``/``, the API under ``/v1``, its description at ``/v1/openapi.json``. Without a
-    ``service``, it answers that the service is starting. ``rare`` logs what clients cause."""
+def create_app(service: CameraService, access: Access, rare: RareLog | None = None) -> FastAPI:
+    """The application: the page at ``/``, the API under ``/v1``, its description at ``/v1/openapi.json``. ``rare``
+    logs what clients cause."""
     app = frame_app(
         access,
         rare or RareLog(),
@@ -51,34 +51,17 @@ def create_app(service: CameraService | None, access: Access, rare: RareLog | No
     return app
 
 
-class Console:
-    """A console that listens at ``address``. It answers 503 until ``show`` is called: the service is starting."""
-
-    def __init__(self, server: WebServer) -> None:
-        self.address, self._server = server.address, server
-
-    @contextmanager
-    def show(self, service: CameraService) -> Iterator[None]:
-        """Serve ``service`` while the block runs. Then the console ends, before the service does."""
-        self._server.app.state.service = service
-        try:
-            yield
-        finally:
-            self._server.stop()
-            self._server.app.state.service = None
-
-
 @contextmanager
 def serve(service: CameraService, *place: Any, accounts: Accounts | None = None, **options: Any) -> Iterator[str]:
-    """Serve the console of a service that runs already, while the block runs; yield its address. Arguments and errors
-    are those of ``open_entry``; ``accounts`` has the tokens of programs and other users."""
-    with open_entry(*place, **options) as entry, open_console(entry, accounts) as console, console.show(service):
-        yield console.address
+    """Serve the console of ``service`` while the block runs; yield its address. Arguments and errors are those of
+    ``open_entry``; ``accounts`` has the tokens of programs and other users."""
+    with open_entry(*place, **options) as entry, open_console(entry, service, accounts):
+        yield entry.address
 
 
 @contextmanager
-def open_console(entry: Entry, accounts: Accounts | None = None) -> Iterator[Console]:
-    """Answer the clients of ``entry`` while the block runs. A service can be shown later, when it has started.
-    ``accounts`` has the tokens of programs and other users."""
-    with open_server(partial(create_app, None), entry, accounts) as server:
-        yield Console(server)
+def open_console(entry: Entry, service: CameraService, accounts: Accounts | None = None) -> Iterator[None]:
+    """Serve the console of ``service``, which runs, to the clients of ``entry`` while the block runs. ``accounts`` has
+    the tokens of programs and other users."""
+    with open_server(partial(create_app, service), entry, accounts):
+        yield

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -66,19 +65,10 @@ def frame_app(
     return app
 
 
-@dataclass(frozen=True)
-class WebServer:
-    """A server that listens at ``address`` for ``app`` until ``stop`` is called."""
-
-    address: str
-    app: FastAPI
-    stop: Callable[[], None]
-
-
 @contextmanager
 def open_server(
     create: Callable[[Access, RareLog], FastAPI], entry: Entry, accounts: Accounts | None = None
-) -> Iterator[WebServer]:
+) -> Iterator[None]:
     """Serve what ``create`` returns to the clients of ``entry`` while the block runs. ``accounts`` has the tokens of
     programs and other users."""
     connections, rare = min(CONNECTIONS, most_connections()), RareLog()
@@ -103,18 +93,14 @@ def open_server(
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=_run, args=(server, listening, rare), name="rkface-web", daemon=True)
-
-        def stop() -> None:
-            app.state.stopping = server.should_exit = True
-            thread.join()
-
         thread.start()
         try:
             _wait_for_start(server, thread)
             log.info("the console is at %s", entry.address)
-            yield WebServer(entry.address, app, stop)
+            yield
         finally:
-            stop()
+            app.state.stopping = server.should_exit = True
+            thread.join()
 
 
 def _run(server: uvicorn.Server, listening: socket.socket, rare: RareLog) -> None:

@@ -52,6 +52,7 @@ from rkface.runtime.core.progress import stage
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.service.camera_worker import CameraWorker
+from rkface.runtime.service.states import WatchedFrame
 from rkface.runtime.tracking.visit import RecognitionRules
 from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision.embed import unit
@@ -145,7 +146,7 @@ def measure_stages(
         timed("track", lambda: watcher.update(frame, found))  # noqa: B023
         gate.set_tracked_faces(watcher.tracked_faces, watcher.new_faces)
         if watched:
-            timed("console", lambda: jpegs.jpeg(frame))  # noqa: B023
+            timed("console", lambda: jpegs.jpeg(WatchedFrame(frame, ())))  # noqa: B023
     stream.close()
     return {name: nanoseconds / 1e6 / frames for name, nanoseconds in spent.items()}
 

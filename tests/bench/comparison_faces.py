@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from comparison_statistics import are_close
-from detector_size import place_in_frame
+from detector_size import CAMERA, place_in_frame
 from program import format_table
 from scenes import Material
 
@@ -40,7 +40,7 @@ class SameFaces:
 def draw_pictures(material: Material) -> Iterator[tuple[str, list[np.ndarray]]]:
     """The pictures of each of NAMES: H×W×3 uint8 BGR."""
     photos = list(material.images())
-    frames = [place_in_frame(image, seed) for seed, image in enumerate(photos)]
+    frames = [place_in_frame(image, CAMERA, seed) for seed, image in enumerate(photos)]
     yield from zip(NAMES, (photos, frames, list(make_mosaics(np.stack(frames)))), strict=True)
 
 

@@ -1,7 +1,7 @@
 """rkface's exact search compared with faiss-cpu's flat index (IndexFlatIP) on one core: the tables of docs/gallery.md.
 
-    make bench-search                                   also installs faiss-cpu into build/faiss
-    make bench-search OPTIONS='--seconds 0.2'           a quick look
+    make bench-search                                           also installs faiss-cpu into build/faiss
+    make bench-search OPTIONS='--seconds 0.2 --sizes 1000'      a quick look
 
 The gallery holds random unit vectors of 512 numbers, one sample per person. Probes are samples with noise. Each search
 returns five people with their cosines, and must return the same as faiss. The two sides alternate after a few calls, so
@@ -139,14 +139,17 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=3.0, help="time for each row; large galleries take longer (%(default)g)"
     )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES, help=f"samples ({' '.join(map(str, SIZES))})", metavar="N"
+    )
     options = parser.parse_args()
     try:
         import faiss
     except ImportError:
         parser.error(f"faiss-cpu is not in {FAISS}: run `make bench-search`, which installs it")
     faiss.omp_set_num_threads(1)
-    rows = [row for size in SIZES for row in measure_search(size, options.seconds)]
-    files = [measure_file(size) for size in SIZES]
+    rows = [row for size in options.sizes for row in measure_search(size, options.seconds)]
+    files = [measure_file(size) for size in options.sizes]
     markdown = format_search(rows, f"faiss {faiss.__version__} ({faiss.get_compile_options().split()[-1]})")
     write_results(options.out, f"{markdown}\n{format_files(files)}", {"search": rows, "file": files})
     return 0

@@ -9,7 +9,7 @@ The vectors are synthetic (search_samples.py): "random" is the worst case for an
 of about 0.55 to each. A random probe has a cosine of 0.6 to the only sample of its person. An embedded PostgreSQL holds
 them, with 1 GB of shared buffers, and its defaults otherwise.
 
-rkface, exact and rkface, index are whole calls of ``search_hub``, which `rkface hub search` and POST /v1/search make:
+rkface, exact and rkface, index are what `rkface hub search` and POST /v1/search do for a face:
 all queries, with names and sites, and with a match threshold, below which all samples are compared after the index. The
 others are one bare query, or one call of faiss on one core. Sides alternate, so that other load affects all. Times are
 on the clock, as a user waits: p50 and p95. recall@1: for how many probes the first person is the one that comparing all
@@ -32,7 +32,7 @@ from stand_ins import DIMENSIONS
 
 from rkface.runtime.core.progress import stage
 from rkface.runtime.hub.connection import connect
-from rkface.runtime.hub.search import BREADTH, Method, search_hub
+from rkface.runtime.hub.search import BREADTH, Method, open_search
 from rkface.runtime.hub.search_index import CONSTRUCTION, LINKS, build_index
 
 COSINE = 0.6  # of a random probe and the sample of its person
@@ -147,7 +147,7 @@ def alternate(
 def engines_of_postgres(hub: Hub, address: str, size: int, opened: ExitStack) -> list[Engine]:
     def through_rkface(method: Method) -> Find:
         return lambda probe: int(
-            search_hub(hub, probe, IDENTITY, people=1, method=method, certain=THRESHOLD).matches[0].person, 16
+            open_search(hub, IDENTITY).find(probe, people=1, method=method, certain=THRESHOLD).matches[0].person, 16
         )
 
     def bare(query: str, breadth: int = BREADTH) -> Find:

@@ -1,7 +1,7 @@
 """How rkface's time and memory grow with faces, frame size, gallery and cameras: the plots of docs/benchmark.md.
 
     make bench-growth
-    make bench-growth OPTIONS='--runs 3'        a quick look
+    make bench-growth OPTIONS='--points 3 --runs 3'     a quick look: the first three points of each series
     make bench-growth OPTIONS='--detector det.onnx --recognizer rec.onnx --photos photos/'
 
 The reference pipeline runs on one thread and is measured in CPU time of that thread, so other programs on the machine
@@ -71,21 +71,25 @@ def main() -> int:
     parser = create_parser(__doc__, "build/bench/growth")
     add_model_options(parser)
     parser.add_argument("--runs", type=int, default=RUNS, help="runs of each point; the median counts (%(default)s)")
+    parser.add_argument("--points", type=int, default=len(FACES), help="points of each series, at most (all)")
     options = parser.parse_args()
+    if options.points < 2:
+        parser.error("a line needs --points 2 or more")
     has_own_models(parser, options)
     material = choose_material(options.detector, options.recognizer, options.photos)
     cv2.setNumThreads(1)
-    series = measure_pipeline(material, options.runs)
-    thousands = [samples / 1000 for samples in SAMPLES]
+    series = measure_pipeline(material, options.runs, options.points)
+    samples, cameras = SAMPLES[: options.points], CAMERAS[: options.points]
+    thousands = [count / 1000 for count in samples]
     with stage("gallery"):
-        searches, indices = zip(*measure_points("gallery", SAMPLES), strict=True)
+        searches, indices = zip(*measure_points("gallery", samples), strict=True)
     with stage("cameras"):
-        frames, services = zip(*measure_points("cameras", CAMERAS), strict=True)
+        frames, services = zip(*measure_points("cameras", cameras), strict=True)
     series += [
         fit_line("search for one face, ms of CPU time", "thousand samples", thousands, searches),
         fit_line("memory of the index, MB", "thousand samples", thousands, indices),
-        fit_line("a frame of each, ms of CPU time", "cameras of one service", CAMERAS, frames),
-        fit_line("memory of the service, MB", "cameras of one service", CAMERAS, services),
+        fit_line("a frame of each, ms of CPU time", "cameras of one service", cameras, frames),
+        fit_line("memory of the service, MB", "cameras of one service", cameras, services),
     ]
     note = "\nSynthetic: the demo pack on rendered people.\n" if material.synthetic else ""
     write_results(options.out, to_markdown(series) + note, [asdict(one) for one in series])
@@ -95,20 +99,20 @@ def main() -> int:
     return 0
 
 
-def measure_pipeline(material: Material, runs: int) -> list[Series]:
-    """Time and memory against the number of faces, and against the size of the frame."""
+def measure_pipeline(material: Material, runs: int, points: int) -> list[Series]:
+    """Time and memory against the number of faces, and against the size of the frame, in ``points`` points at most."""
     clock = InferenceClock(time.thread_time)
     clock.install()
     with stage("frames"):
         pictures = [one.image for one in cut_portraits(material.images(), Detector(*open_detector(material.detector)))]
     with open_pipeline(material.detector, material.recognizer, threads=1) as pipeline:
         with stage("faces"):
-            frames = [draw_scene(pictures, count, (1920, 1080), 1, GRID) for count in FACES]
+            frames = [draw_scene(pictures, count, (1920, 1080), 1, GRID) for count in FACES[:points]]
             faces = [measure_call(pipeline, frame, clock, runs) for frame in frames]
         with stage("frame size"):
-            sizes = [measure_call(pipeline, draw_scene(pictures, 0, size), clock, runs) for size in SIZES]
+            sizes = [measure_call(pipeline, draw_scene(pictures, 0, size), clock, runs) for size in SIZES[:points]]
     found = [cost.faces for cost in faces]
-    megapixels = [width * height / 1e6 for width, height in SIZES]
+    megapixels = [width * height / 1e6 for width, height in SIZES[:points]]
     return [
         fit_line("whole, ms of CPU time", "faces in 1920×1080", found, [cost.whole for cost in faces]),
         fit_line("own work, ms of CPU time", "faces in 1920×1080", found, [cost.own for cost in faces]),

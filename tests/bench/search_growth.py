@@ -2,7 +2,7 @@
 
     make bench-million                                           needs 8 GB of memory
     make bench-million OPTIONS='--sizes 1000 100000 --rounds 3'  a quick look
-    make bench-million OPTIONS='--hnsw 1000000'                  builds HNSW for a million samples: most of an hour
+    make bench-million OPTIONS='--hnsw 1000000'                  also HNSW of a million samples: 20 minutes a kind
 
 All sides search the same vectors (search_samples.py): "random" is the worst case for an index that wants to skip
 samples, "people" is like embeddings of a recognizer. Probes are known people (a cosine of 0.5 with one sample) and
@@ -15,32 +15,36 @@ that faiss' flat index finds, which compares all. rkface reads the samples that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import gallery_search  # noqa: F401 - sets the number of threads before numpy is loaded, and finds faiss
 import numpy as np
+from growth_plot import draw_growth
 from program import cpu_model, create_parser, format_table, write_results
-from scaling import draw_plots, fit_line
 from search_samples import KINDS, SAMPLES_OF_EACH, Kind, make_probes, make_samples
 
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.search import build_index
 
 SIZES = (1_000, 10_000, 50_000, 100_000, 300_000, 1_000_000)
+NAMES = {"flat": "faiss flat", "rkface": "rkface", "HNSW": "faiss HNSW"}  # in the plots
 PROBES = {"known": 0.5, "stranger": 0.0}
 M, CONSTRUCTION, SEARCH = 32, 40, 128  # of HNSW: links of a sample, and candidates while building and searching
 
 
 @dataclass(frozen=True)
 class Row:
-    """One engine on one kind of samples and probes. ``times``: median, low and high in milliseconds."""
+    """One engine on one kind of samples and probes. ``times``: median, low and high in milliseconds. ``built``: seconds
+    of CPU time to build the index."""
 
     kind: Kind
     samples: int
     probes: str
     engine: str
     megabytes: float
+    built: float
     times: tuple[float, float, float]
     recall: float
     probes_of_recall: int
@@ -67,7 +71,7 @@ def main() -> int:
     text = f"faiss {faiss.__version__}, numpy {np.__version__}, OpenCV {cv2.__version__}, {cpu_model()}, one thread.\n"
     write_results(options.out, f"{text}\n{format_rows(rows)}", [asdict(row) for row in rows])
     plots = options.out.with_suffix(".svg")
-    plots.write_text(draw_growth(rows), encoding="utf-8")
+    plots.write_text(draw_growth(curves_of(rows)), encoding="utf-8")
     print(f"plots: {plots}")
     return 0
 
@@ -76,9 +80,12 @@ def measure(kind: Kind, size: int, rounds: int, recalled: int, *, with_hnsw: boo
     import faiss
 
     vectors = make_samples(kind, size)
-    flat = faiss.IndexFlatIP(vectors.shape[1])
-    flat.add(vectors)
-    index = build_index(vectors, range(size), np.arange(size) // SAMPLES_OF_EACH[kind])
+    built = {}
+    with timed(built, "flat"):
+        flat = faiss.IndexFlatIP(vectors.shape[1])
+        flat.add(vectors)
+    with timed(built, "rkface"):
+        index = build_index(vectors, range(size), np.arange(size) // SAMPLES_OF_EACH[kind])
     memory = {"rkface": (index.nbytes + index.samples.nbytes + index.owners.nbytes) / 1e6, "flat": vectors.nbytes / 1e6}
     if index.scales is not None:
         memory["rkface"] += index.scales.nbytes / 1e6
@@ -87,7 +94,8 @@ def measure(kind: Kind, size: int, rounds: int, recalled: int, *, with_hnsw: boo
         "rkface": lambda probe: [hits[0].sample for hits in index.search(probe, 1, lambda ids: (ids, vectors[ids]))],
     }
     if with_hnsw:
-        graph = build_hnsw(vectors)
+        with timed(built, "HNSW"):
+            graph = build_hnsw(vectors)
         memory["HNSW"] = (vectors.nbytes + size * 2 * M * 4) / 1e6
         engines["HNSW"] = lambda probe: graph.search(probe, 1)[1][:, 0].tolist()
     rows = []
@@ -99,8 +107,16 @@ def measure(kind: Kind, size: int, rounds: int, recalled: int, *, with_hnsw: boo
             found = [search(probe[None])[0] for probe in probes] if engine != "flat" else expected
             recall = float(np.mean(np.array(found) == expected))
             interval = median_interval(times[engine])
-            rows.append(Row(kind, size, name, engine, memory[engine], interval, recall, len(probes)))
+            rows.append(Row(kind, size, name, engine, memory[engine], built[engine], interval, recall, len(probes)))
     return rows
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Write the seconds of CPU time that the block takes to ``seconds[name]``."""
+    started = time.process_time()
+    yield
+    seconds[name] = time.process_time() - started
 
 
 def build_hnsw(vectors: np.ndarray) -> object:
@@ -140,23 +156,20 @@ def format_rows(rows: list[Row]) -> str:
         middle, low, high = row.times
         table.append(
             [row.kind, f"{row.samples:,}", row.probes, row.engine, f"{row.megabytes:,.0f}",
-             f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{middle / flat.times[0]:.2f}",
+             f"{row.built:,.1f}", f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{middle / flat.times[0]:.2f}",
              f"{row.recall:.4f} of {row.probes_of_recall}"]
         )  # fmt: skip
-    headings = ["samples are", "samples", "probes", "index", "MB", "ms of CPU time", "of flat", "recall@1"]
+    headings = ["samples are", "samples", "probes", "index", "MB", "built, s", "ms of CPU time", "of flat", "recall@1"]
     return "\n".join(format_table(headings, table)) + "\n"
 
 
-def draw_growth(rows: list[Row]) -> str:
-    """An SVG file: time against the number of samples, a plot for each case of rkface and for faiss' flat index."""
-    series = []
-    for kind in dict.fromkeys(row.kind for row in rows):
-        for engine, probes in (("rkface", "known"), ("rkface", "stranger"), ("flat", "known")):
-            of = [row for row in rows if (row.kind, row.engine, row.probes) == (kind, engine, probes)]
-            name = f"{'faiss flat' if engine == 'flat' else f'rkface, {probes}'}, ms of CPU time"
-            thousands = [row.samples / 1000 for row in of]
-            series.append(fit_line(name, f"thousand samples ({kind})", thousands, [row.times[0] for row in of]))
-    return draw_plots(series)
+def curves_of(rows: list[Row]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """A plot for each kind of samples and probes, with a curve for each index: samples and median time."""
+    plots: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        curves = plots.setdefault(f"{row.kind}, {row.probes}", {})
+        curves.setdefault(NAMES[row.engine], []).append((row.samples, row.times[0]))
+    return plots
 
 
 def same_case(one: Row, other: Row) -> bool:

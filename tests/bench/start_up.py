@@ -7,8 +7,9 @@ Commands: the time and the CPU time of a process, median of interleaved runs, be
 
 Service: `rkface run` with the reference backend, the demo detector and an IResNet-50 of the size of w600k_r50 (174 MB
 of random weights: right for time, useless for other faces), a gallery of one person, and a camera that shows that
-person; without the console, and with it. All files are in the disk cache. The stages overlap in part, so they do not
-add up.
+person; without the console, and with it. All files are in the disk cache, and the recognizer was made ready before
+(--not-ready: there is no place for ready models). The stages overlap in part, so they do not add up. Their CPU time is
+that of the thread that runs them.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ import sys, time
 def note(module, name):
     call = getattr(module, name)
     def timed(*arguments, **options):
-        start = time.monotonic()
+        start, cpu = time.monotonic(), time.thread_time()
         try:
             return call(*arguments, **options)
         finally:
-            print("STAGE", name, start, time.monotonic(), file=sys.stderr, flush=True)
+            print("STAGE", name, start, time.monotonic(), time.thread_time() - cpu, file=sys.stderr, flush=True)
     setattr(module, name, timed)
 def import_service():
     global open_bundle, startup
@@ -85,13 +86,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=11, help="of each command and the service (default: %(default)d)")
     parser.add_argument("--no-service", action="store_true", help="measure only the commands")
     parser.add_argument("--model", type=Path, metavar="ONNX", help="recognizer (default: an IResNet-50, made first)")
+    parser.add_argument("--not-ready", action="store_true", help="make no model ready for ONNX Runtime")
     options = parser.parse_args()
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("\n".join(format_table(["command", "seconds", "CPU s"], measure_commands(options.runs))), flush=True)
     if not options.no_service:
         with tempfile.TemporaryDirectory() as name:
+            os.environ["RKFACE_CACHE"] = "/proc/none" if options.not_ready else f"{name}/cache"
             rows = measure_service(options.model, Path(name), options.runs)
-        print("\n" + "\n".join(format_table(["service", "begins at", "takes", "ends at"], rows)))
+        print("\n" + "\n".join(format_table(["service", "begins at", "takes", "ends at", "CPU s"], rows)))
     return 0
 
 
@@ -110,7 +113,8 @@ def measure_commands(runs: int) -> list[list[str]]:
 
 
 def measure_service(model: Path | None, folder: Path, runs: int) -> list[list[str]]:
-    """For each stage, when it begins and ends after the start of the process, and its duration: medians in seconds."""
+    """For each stage, when it begins and ends after the start of the process, its duration, and the CPU time of its
+    thread: medians in seconds."""
     if model is None:
         from rkface.convert.demo.models import export_iresnet50
 
@@ -123,21 +127,23 @@ def measure_service(model: Path | None, folder: Path, runs: int) -> list[list[st
     ):
         faces = pipeline.recognize(image)
         people.add("Ada", [Sample(faces.embeddings[faces.largest()], None, 1.0, "bench")])
-    stages: dict[str, list[tuple[float, float]]] = {}
+    stages: dict[str, list[tuple[float, float, float]]] = {}
     for _ in range(runs):
         for web in (["--no-web"], ["--web-port", "0"]):
             for name, times in start_service(bundle, gallery, image, web).items():
                 stages.setdefault(f"{name}, with the console" if "0" in web else name, []).append(times)
     rows = []
     for name, times in stages.items():
-        start, end = (statistics.median(column) for column in zip(*times, strict=True))
-        rows.append([name, f"{start:.2f}", f"{end - start:.2f}", f"{end:.2f}"])
+        start, end, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+        rows.append([name, f"{start:.2f}", f"{end - start:.2f}", f"{end:.2f}", f"{cpu:.3f}"])
     return rows
 
 
-def start_service(bundle: Path, gallery: Path, image: np.ndarray, web: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Start the service, and stop it at its first event. Stage → when it began and ended, in seconds from the start.
-    ``web``: options about the console."""
+def start_service(
+    bundle: Path, gallery: Path, image: np.ndarray, web: Sequence[str]
+) -> dict[str, tuple[float, float, float]]:
+    """Start the service, and stop it at its first event. Stage → when it began and ended, in seconds from the start,
+    and its CPU time. ``web``: options about the console."""
     picture = cv2.imencode(".jpg", image)[1].tobytes()
     started = time.monotonic()
     process = subprocess.Popen(
@@ -147,16 +153,19 @@ def start_service(bundle: Path, gallery: Path, image: np.ndarray, web: Sequence[
     threading.Thread(target=send_pictures, args=(process, picture), daemon=True).start()
     event = json.loads(process.stdout.readline())
     recognized = time.monotonic() - started
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # of all threads
     process.kill()
     lines = [line.split() for line in process.stderr.read().decode().splitlines() if line.startswith("STAGE ")]
     process.wait()
     assert event["match"]["name"] == "Ada"
     stages, models = {}, 0
-    for _, name, start, end in lines:
+    for _, name, *times in lines:
         models += name == "open_model"
         label = f"{name} {models}" if name == "open_model" else name
-        stages[label] = (float(start) - started, float(end) - started)
-    return stages | {"first recognized person": (0.0, recognized)}
+        begun, ended, spent = map(float, times)
+        stages[label] = (begun - started, ended - started, spent)
+    return stages | {"first recognized person": (0.0, recognized, cpu)}
 
 
 def send_pictures(process: subprocess.Popen[bytes], picture: bytes) -> None:

@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks are scripts
 
-from comparison_faces import count_same_faces
+from comparison_faces import count_same_faces, draw_pictures
 from comparison_rkface import touch_lines
 from comparison_statistics import compare_results, compare_times, lowest_cosine, summarize_times
 from insightface_comparison import OURS, SideProcess
@@ -157,3 +158,10 @@ def test_a_side_that_cannot_start_reports_the_reason(tmp_path):
         pytest.raises(SystemExit, match=r"missing\.onnx"),
     ):
         side.call("recognize")
+
+
+def test_both_sides_also_look_at_the_photos_in_frames_of_a_camera_and_at_mosaics(tmp_path, portraits):
+    for index, one in enumerate(portraits[:3]):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), one.image)
+    photos, frames, mosaics = (pictures for _, pictures in draw_pictures(Material(DEMO, DEMO, tmp_path)))
+    assert len(photos) == 3 and [frame.shape for frame in frames] == [(1080, 1920, 3)] * 3 and len(mosaics) >= 1

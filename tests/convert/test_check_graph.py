@@ -62,6 +62,32 @@ def not_a_number(proto):
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(values, "w"))
 
 
+def train_dropout(proto):
+    proto.graph.initializer.extend(
+        [numpy_helper.from_array(np.float32(0.4), "share"), numpy_helper.from_array(np.array(True), "training")]
+    )
+    proto.graph.node[4].input[0] = "d"
+    proto.graph.node.insert(4, helper.make_node("Dropout", ["f", "share", "training"], ["d"], "drops"))
+
+
+def train_norm(proto, *, opset):
+    """BatchNormalization in training mode, as opset 13 and later ones write it."""
+    proto.opset_import[0].version = opset
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "one"))
+    more = {"outputs": ["n", "m1", "v1"], "training_mode": 1} if opset > 13 else {"outputs": ["n", *"1234"]}
+    proto.graph.node[1].input[0] = "n"
+    proto.graph.node.insert(
+        1, helper.make_node("BatchNormalization", ["c", *["one"] * 4], more.pop("outputs"), "norm", **more)
+    )
+
+
+def quantize(proto):
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "step"))
+    proto.graph.node[1].input[0] = "float"
+    proto.graph.node.insert(1, helper.make_node("QuantizeLinear", ["c", "step"], ["q"], "rounds"))
+    proto.graph.node.insert(2, helper.make_node("DequantizeLinear", ["q", "step"], ["float"]))
+
+
 DAMAGES = {
     "output that nothing makes": (lambda p: setattr(p.graph.output[0], "name", "lost"), "output 'lost' is made by no"),
     "removed node": (lambda p: p.graph.node.pop(1), "MaxPool 'third' reads 'r', which no node makes"),
@@ -96,8 +122,16 @@ DAMAGES = {
     "wrong attribute": (lambda p: attribute(p.graph.node[0], "group", "one"), "'group' of Conv 'first' has the wrong"),
     "lacking attribute": (lambda p: p.graph.node[2].ClearField("attribute"), "lacks its attribute 'kernel_shape'"),
     "lacking input": (lambda p: p.graph.node[0].input.__setitem__(1, ""), "Conv 'first' lacks its input 'W'"),
+    "lacking input of another maker's operator": (
+        lambda p: p.graph.node[1].MergeFrom(helper.make_node("PRelu", [], [], domain="com.microsoft")),
+        "PRelu 'second' has 1 inputs",
+    ),
     "too many inputs": (lambda p: p.graph.node[1].input.append("w"), "Relu 'second' has 2 inputs"),
     "nested graphs": (lambda p: nest(p, 40), "nested more than"),
+    "Dropout in training mode": (train_dropout, r"training mode: Dropout 'drops' depends .* model.eval\(\)"),
+    "BatchNormalization in training mode": (lambda p: train_norm(p, opset=15), "training mode: BatchNormalization"),
+    "the same before opset 14": (lambda p: train_norm(p, opset=13), "training mode: BatchNormalization 'norm'"),
+    "quantized": (quantize, r"is quantized \(QuantizeLinear 'rounds'\), .* give the FP32 model"),
     "endless function": (call_itself, "function 'Again' calls itself"),
 }
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -203,3 +204,39 @@ def test_a_model_without_work_costs_nothing(tmp_path, capsys):
     path.write_bytes(model.SerializeToString())
     assert main(["cost", str(path)]) == 0
     assert re.search(r"all .* 0\.000 ms +0%", capsys.readouterr().out)
+
+
+def total(path, capsys, *options):
+    """The last line of the table of ``rkface cost``."""
+    assert main(["cost", str(path), *options]) == 0
+    return re.search(r"^all .*", capsys.readouterr().out, re.MULTILINE)[0]
+
+
+def test_a_size_is_used_whatever_the_model_says_of_its_own(tmp_path, capsys):
+    usual = onnx.load(DEMO / "detector.onnx")
+    sides = usual.graph.input[0].type.tensor_type.shape.dim
+    sides[2].dim_value = sides[3].dim_value = 320
+    fixed, open_, minus = (tmp_path / f"{name}.onnx" for name in ("fixed", "open", "minus"))
+    onnx.save(usual, fixed)
+    for side in sides:
+        side.dim_value = -1
+    onnx.save(usual, minus)
+    for side in sides:
+        side.dim_param = "open"
+    onnx.save(usual, open_)
+    expected = total(fixed, capsys, "--size", "320x320")
+    assert total(fixed, capsys) == total(open_, capsys, "--size", "320x320") == expected
+    assert total(minus, capsys, "--size", "320x320") == expected
+    assert total(fixed, capsys, "--size", "192x192") == total(open_, capsys, "--size", "192x192") != expected
+    assert main(["cost", str(open_)]) == 2 and "give --size" in capsys.readouterr().err
+
+
+def test_a_model_is_counted_in_the_form_in_which_it_is_converted(tmp_path, capsys):
+    model = onnx.load(DEMO / "recognizer.onnx")
+    (entry,) = model.graph.input
+    sides = [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
+    turn = helper.make_node("Transpose", ["image"], [entry.name], perm=[0, 3, 1, 2])
+    entry.CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, *sides[2:], 3]))
+    model.graph.node.insert(0, turn)
+    onnx.save(model, tmp_path / "last.onnx")
+    assert total(tmp_path / "last.onnx", capsys) == total(DEMO / "recognizer.onnx", capsys)

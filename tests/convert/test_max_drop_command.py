@@ -32,6 +32,8 @@ def photos(tmp_path):
         ("--max-drop tar@1e-3=5 --pairs {}/few.csv", "ask for tar@0.01=5 instead, or label more pairs"),
         ("--people {}/one", "has photos of 1 people, but at least two are needed"),
         ("--people {}/absent", "there is no such folder of photos"),
+        ("--evaluation {}/absent", "there is no such folder of photos"),
+        ("--pairs {}/absent.csv", "absent.csv: "),
         ("--people {}/photos --pairs {}/few.csv", "--people and --pairs both say who is on the photos"),
         ("--people {}/photos --evaluation {}/photos", "--people and --evaluation both name the photos to evaluate on"),
     ],

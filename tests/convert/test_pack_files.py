@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with Server() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()
@@ -172,7 +172,7 @@ def test_a_model_without_an_archive_comes_from_its_second_address_if_the_first_h
     server.data = DETECTOR
     with Server() as wrong:
         wrong.data = b"<html>"
-        thread = threading.Thread(target=wrong.serve_forever)
+        thread = threading.Thread(target=wrong.serve_forever, args=(0.01,))
         thread.start()
         urls = tuple(f"http://127.0.0.1:{one.server_port}/det.onnx" for one in (wrong, server))
         single = Download("det.onnx", digest(DETECTOR), len(DETECTOR), urls)

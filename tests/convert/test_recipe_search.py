@@ -10,7 +10,7 @@ from rkface.convert.cost import ModelCost
 from rkface.convert.evaluate.grades import grade_embeddings
 from rkface.convert.evaluate.parity import EmbeddingParity
 from rkface.convert.recipe import (
-    BIAS_MARGIN,
+    BIAS_CLIP,
     BIAS_WIDE,
     COARSE,
     DISTILLED,
@@ -32,7 +32,7 @@ from rkface.convert.targets import find_target
 from rkface.runtime.core.errors import InputError, WorkError
 
 # Recipes of equal cost, in the order in which `auto` tries them.
-EQUAL = (TUNED, TUNED_WIDE, TUNED_MARGIN, BIAS_MARGIN, NORMAL)
+EQUAL = (TUNED, TUNED_WIDE, BIAS_CLIP, TUNED_MARGIN, NORMAL)
 
 AUTO = PLANS["auto"].for_role("liveness")  # without recipes for detectors or for recognizers
 THOROUGH = replace(PLANS["thorough"].for_role("recognizer"), others=())

@@ -12,6 +12,7 @@ from rkface.convert.compare_models import check_scores
 from rkface.convert.packs.pack import DEMO
 from rkface.convert.same_outputs import check_same_outputs, max_difference
 from rkface.convert.simplify import fix_input, simplify
+from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.errors import ModelError, WorkError
 from rkface.runtime.core.manifest import Output
 from rkface.runtime.vision.detectors import find_layout
@@ -184,6 +185,75 @@ def test_a_detector_that_outputs_logits_gets_a_sigmoid(tmp_path):
     usual = simplify(fix_input(DETECTOR, "detector"), tmp_path / "usual.onnx")
     assert usual.changes == ()
     assert max_difference(onnx.load(usual.path), onnx.load(simplified.path), model.input, images) <= 1e-4
+
+
+def with_own_preprocessing(path, steps, shape=(1, 3, 192, 192), kind=TensorProto.FLOAT):
+    """The demo detector behind ``steps``, each an operator, its constants and its attributes; returns its size."""
+    proto = onnx.load(DETECTOR)
+    (entry,) = proto.graph.input
+    nodes, name = [], "raw"
+    for index, (operator, constants, attributes) in enumerate(steps):
+        places = [f"constant-{index}-{place}" for place in range(len(constants))]
+        proto.graph.initializer.extend(
+            numpy_helper.from_array(np.asarray(value), place) for value, place in zip(constants, places, strict=True)
+        )
+        made = entry.name if index == len(steps) - 1 else f"step-{index}"
+        nodes.append(helper.make_node(operator, [name, *places], [made], **attributes))
+        name = made
+    for node in reversed(nodes):
+        proto.graph.node.insert(0, node)
+    entry.CopyFrom(helper.make_tensor_value_info("raw", kind, shape))
+    onnx.save(proto, path)
+    return path
+
+
+REVERSE = ("Gather", [np.int64([2, 1, 0])], {"axis": 1})
+CENTER = [("Sub", [np.float32(127.5)], {}), ("Div", [np.float32(128)], {})]
+PREPROCESSINGS = {
+    "normalizes": (CENTER, "RGB, values of 0..255, which it normalizes itself"),
+    "normalizes after reversing": ([REVERSE, *CENTER], "BGR, values of 0..255, which it normalizes itself"),
+    "reverses": ([REVERSE], "BGR, (x − 127.5) / 128"),
+    "reverses twice": ([REVERSE, REVERSE], "RGB, (x − 127.5) / 128"),
+    "takes fractions": ([("Mul", [np.float32(255)], {}), *CENTER], "RGB, (x − 0) / 255"),
+    "takes fractions, as 127.5": (
+        [("Sub", [np.float32(0.5)], {}), ("Mul", [np.float32(255 / 128)], {})],
+        "RGB, (x − 0) / 255",
+    ),
+    "takes bytes, as OpenCV gives them": (
+        [
+            ("Gather", [np.int64([2, 1, 0])], {"axis": 3}),
+            ("Cast", [], {"to": TensorProto.FLOAT}),
+            *CENTER,
+            ("Transpose", [], {"perm": [0, 3, 1, 2]}),
+        ],
+        "BGR, values of 0..255, which it normalizes itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PREPROCESSINGS)
+def test_a_detector_gets_what_its_own_first_operators_leave_to_do(tmp_path, name):
+    usual = simplify(fix_input(DETECTOR, "detector", (192, 192)), tmp_path / "usual.onnx")
+    steps, says = PREPROCESSINGS[name]
+    bytes_first = any(operator == "Cast" for operator, *_ in steps)
+    kind, shape = (TensorProto.UINT8, (1, 192, 192, 3)) if bytes_first else (TensorProto.FLOAT, (1, 3, 192, 192))
+    model = fix_input(with_own_preprocessing(tmp_path / "own.onnx", steps, shape, kind), "detector")
+    assert str(model.preprocessing) == says
+    simplified = simplify(model, tmp_path / "d.onnx")
+    images = noise(model.input, 1)
+    assert check_same_outputs(model, simplified, images) <= 1e-4
+    answers = [open_reference(one.path, one.input).infer(images) for one in (usual, simplified)]
+    for expected, found in zip(*answers, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_model_that_rkface_has_turned_is_not_turned_again(tmp_path):
+    steps, _ = PREPROCESSINGS["reverses"]
+    turned = simplify(
+        fix_input(with_own_preprocessing(tmp_path / "bgr.onnx", steps), "detector"), tmp_path / "rgb.onnx"
+    )
+    again = fix_input(turned.path, "detector")
+    assert str(again.preprocessing) == "RGB, (x − 127.5) / 128"
 
 
 def test_scores_that_cannot_be_probabilities_are_refused():

@@ -125,7 +125,7 @@ def real(shared, tmp_path_factory):
     work = tmp_path_factory.mktemp("real")
     detector, recognizer = (shared / "models" / name for name in ("scrfd_2.5g_kps.onnx", "mobilefacenet_128.onnx"))
     if "RKFACE_SLOW" not in os.environ:  # the same network; the simulator takes long for each pixel
-        detector = resized(detector, 416, 416, work)
+        detector = resized(detector, 320, 320, work)
     return compare_on_people("real", own_sources(detector, recognizer, "test only"), shared / "data/people", work)
 
 

@@ -1,5 +1,8 @@
 """The parts of a twin, and errors if they are not available."""
 
+from importlib.util import cache_from_source
+from pathlib import Path
+
 import pytest
 
 from rkface.boards.profile import find_profile
@@ -21,6 +24,11 @@ def test_a_board_without_a_python_runtime_has_no_twin(tmp_path):
     nothing = Ingredients(*[tmp_path] * 5)
     with pytest.raises(InputError, match=r"Luckfox.*rknn-toolkit-lite2 does not run on it"):
         board.build_twin(nothing, tmp_path / "board", find_profile("luckfox-pico-max"), [], tmp_path)
+
+
+def test_the_emulated_python_has_nothing_to_compile(tmp_path):
+    modules = list(board.install_runtime(tmp_path / "packages").rglob("*.py"))
+    assert len(modules) > 100 and all(Path(cache_from_source(str(module))).is_file() for module in modules)
 
 
 def test_ranges_are_read_as_the_toolkit_writes_them():

@@ -10,8 +10,8 @@ from torch import nn
 
 from rkface.runtime.core.atomic import replace_atomically
 from rkface.runtime.core.errors import WorkError
+from rkface.runtime.core.paths import cache_folder
 
-from ...packs.pack_files import default_cache
 from ..models import IRESNET50, IResNet, export_iresnet50, export_recognizer, iresnet, normalized
 from .batches import Batches
 from .grow import grow
@@ -23,7 +23,7 @@ STATISTICS = (12, 16)  # batches, and faces in each
 
 
 def default_folder() -> Path:
-    return default_cache() / "iresnet50"
+    return cache_folder() / "iresnet50"
 
 
 def provide_iresnet50(path: Path, seed: int, folder: Path | None = None) -> bool:

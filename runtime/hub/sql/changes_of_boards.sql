@@ -5,6 +5,8 @@ CREATE OR REPLACE FUNCTION with_person(body jsonb, person_id text) RETURNS jsonb
         '{appearance,match,person}', to_jsonb(person_id), false)
 $$;
 
+CREATE OR REPLACE FUNCTION both_groups(one text[], other text[]) RETURNS text[] LANGUAGE sql IMMUTABLE AS
+    'SELECT coalesce(array_agg(name ORDER BY name), ''{}'') FROM (SELECT unnest(one) UNION SELECT unnest(other)) both_of (name)';
 -- Give everything of one person to another one, and remove the first. Both are people of the hub.
 CREATE OR REPLACE FUNCTION merge_people(person_id text, into_id text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -13,8 +15,8 @@ BEGIN
     UPDATE sample SET person = into_id WHERE person = person_id;
     INSERT INTO stay SELECT into_id, site, valid_from, valid_until FROM stay WHERE person = person_id
         ON CONFLICT DO NOTHING;
-    UPDATE person SET metadata = (SELECT one.metadata FROM person one WHERE one.id = person_id) || metadata
-        WHERE id = into_id;
+    UPDATE person SET metadata = one.metadata || person.metadata, groups = both_groups(one.groups, person.groups)
+        FROM person one WHERE one.id = person_id AND person.id = into_id;
     PERFORM note_merged(person_id, into_id);
     DELETE FROM person WHERE id = person_id;
 END $$;
@@ -41,13 +43,16 @@ EXCEPTION WHEN insufficient_privilege THEN  -- of the last statement: then the d
     SELECT revision.last INTO last FROM revision;
 END $$;
 -- A board has change ``known``, which this database does not have: it was restored. What changes from now on is newer
--- than all that any board has, as far as this board knows, and the others hear that they must compare everybody.
+-- than all that any board has, as far as this board knows, and the others hear that they must compare everybody. Each
+-- board can cause that once an hour.
 CREATE OR REPLACE FUNCTION notice_restored(known bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, pg_temp AS $$
 BEGIN
-    IF my_site() IS NOT NULL AND known < (SELECT last + 1000000000 FROM revision) THEN
+    IF my_site() IS NOT NULL AND known < (SELECT last + 1000000000 FROM revision) AND EXISTS (SELECT 1 FROM board
+            WHERE id = my_board() AND coalesce(restored < now() - interval '1 hour', true)) THEN
         UPDATE revision SET last = known WHERE last < known;
         IF FOUND THEN
+            UPDATE board SET restored = now() WHERE id = my_board();
             INSERT INTO setting VALUES ('epoch', gen_random_uuid())
                 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
         END IF;
@@ -60,6 +65,7 @@ SET search_path = rkface, pg_temp AS
 CREATE OR REPLACE FUNCTION rename(person_id text, before text, new_name text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, pg_temp AS $$
 BEGIN
+    PERFORM check_sizes(new_name, NULL);
     IF NOT is_mine(person_id) THEN
         RETURN true;
     ELSIF EXISTS (SELECT 1 FROM person WHERE name = new_name AND id <> person_id) THEN
@@ -86,7 +92,8 @@ BEGIN
     ELSIF is_mine(person_id) AND EXISTS (SELECT 1 FROM review WHERE review.person = into_id AND board = my_board())
             AND NOT EXISTS (SELECT 1 FROM person WHERE id = into_id) THEN  -- into somebody who waited for a decision
         SELECT name INTO free FROM person WHERE id = person_id;
-        INSERT INTO person (id, name, metadata) SELECT into_id, into_id, metadata FROM review WHERE review.person = into_id;
+        INSERT INTO person (id, name, metadata, groups)
+            SELECT into_id, into_id, metadata, groups FROM review WHERE review.person = into_id;
         INSERT INTO stay (person, site) VALUES (into_id, my_site());
         INSERT INTO sample (person, identity, embedding, sealed, quality, source)
             SELECT into_id, identity, embedding, sealed, quality, source FROM review_sample WHERE person = into_id;
@@ -98,6 +105,15 @@ BEGIN
         RETURN true;
     END IF;
     RETURN false;
+END $$;
+CREATE OR REPLACE FUNCTION set_groups(person_id text, names text[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, pg_temp AS $$
+BEGIN
+    IF cardinality(names) > 100 OR EXISTS (SELECT 1 FROM unnest(names) one WHERE length(one) > 200) THEN
+        RAISE EXCEPTION 'these groups are larger than a gallery can hold' USING ERRCODE = '22023';
+    END IF;
+    UPDATE person SET groups = names WHERE id = person_id AND groups <> names AND is_mine(person_id);
+    UPDATE review SET groups = names WHERE person = person_id AND board = my_board();
 END $$;
 CREATE OR REPLACE FUNCTION remove_samples(person_id text, numbers bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$

@@ -93,6 +93,12 @@ BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended(rkface.named_person(NEW.body), 0));  -- NULL: nothing
     IF octet_length(NEW.body::text) > 262144 OR octet_length(NEW.id) > 1000 THEN
         RAISE EXCEPTION 'an event has at most 256 KiB' USING ERRCODE = '22023';
+    ELSIF NEW.body #>> '{appearance,match,person}' <> NEW.body #>> '{match,person}' THEN
+        NEW.body := rkface.without_match(NEW.body);  -- no event names two people: one of them would outlive an erasure
+    ELSIF EXISTS (SELECT 1 FROM person WHERE id = rkface.named_person(NEW.body)) AND NOT EXISTS (
+            SELECT 1 FROM change WHERE person = rkface.named_person(NEW.body)
+            AND site = (SELECT site FROM board WHERE id = NEW.board)) THEN
+        NEW.body := rkface.without_match(NEW.body);  -- somebody whom this board cannot know
     ELSIF EXISTS (SELECT 1 FROM tombstone WHERE person = rkface.named_person(NEW.body)) THEN
         NEW.body := rkface.without_match(NEW.body);
     ELSIF EXISTS (SELECT 1 FROM merged WHERE person = rkface.named_person(NEW.body)) THEN
@@ -110,6 +116,13 @@ CREATE OR REPLACE FUNCTION my_site() RETURNS text LANGUAGE sql STABLE SECURITY D
 CREATE OR REPLACE FUNCTION my_lease() RETURNS double precision LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = rkface, pg_temp AS
     'SELECT lease FROM board WHERE role = session_user AND revoked IS NULL';
+-- Above the limits of a gallery: what is larger comes from no gallery.
+CREATE OR REPLACE FUNCTION check_sizes(person_name text, details jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF length(person_name) > 300 OR length(details::text) > 250000 THEN
+        RAISE EXCEPTION 'a name or metadata is larger than a gallery can hold' USING ERRCODE = '22023';
+    END IF;
+END $$;
 -- What a board may do to people, and nothing else: enroll at its own site, and forget people of its own site.
 -- Samples are (identity, embedding or sealed, quality, source). Returns whether the hub took the person; if not, see review.
 CREATE OR REPLACE FUNCTION enroll(person_id text, person_name text, details jsonb, samples jsonb) RETURNS boolean
@@ -118,6 +131,11 @@ DECLARE at_site text := my_site(); own text; waiting text; numbers int;
 BEGIN
     IF at_site IS NULL THEN
         RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
+    END IF;
+    PERFORM check_sizes(person_name, details);
+    IF octet_length(samples::text) > 134217728 OR EXISTS (SELECT 1 FROM jsonb_array_elements(samples) one
+            WHERE length(one ->> 'source') > 10000) THEN
+        RAISE EXCEPTION 'these samples are larger than those of a gallery' USING ERRCODE = '22023';
     END IF;
     INSERT INTO setting SELECT 'identity', samples -> 0 ->> 'identity'
         WHERE jsonb_array_length(samples) > 0 ON CONFLICT DO NOTHING;
@@ -200,7 +218,7 @@ DECLARE now_here double precision := extract(epoch FROM now());
 BEGIN
     IF TG_OP = 'UPDATE' THEN  -- somebody was erased
         UPDATE appearance SET person = substring(NEW.body #>> '{match,person}' FROM '^[0-9a-f]{32}$')
-            WHERE event = NEW.id;
+            WHERE board = NEW.board AND event = NEW.id;
     ELSIF NEW.body ->> 'schema' = 'rkface.appearance' AND length(NEW.body ->> 'id') BETWEEN 1 AND 100
             AND (NEW.body ->> 'started')::float8 >= 0 AND NEW.body ->> 'stage' IN ('start', 'update', 'end') AND jsonb_typeof(NEW.body -> 'started') = 'number'
             AND jsonb_typeof(NEW.body -> 'best') = 'number' AND jsonb_typeof(NEW.body -> 'ended') = 'number' THEN
@@ -233,6 +251,9 @@ DECLARE
         WHEN 'number' THEN (NEW.state ->> 'running')::float8 ELSE 0 END));
     lost text := NEW.state ->> 'lost';  -- since its service began
 BEGIN
+    IF octet_length(NEW.state::text) > 65536 THEN
+        RAISE EXCEPTION 'a heartbeat has at most 64 KiB' USING ERRCODE = '22023';
+    END IF;
     IF is_pause AND (TG_OP = 'INSERT' OR lost IS DISTINCT FROM
             CASE WHEN begun > heard THEN '0' ELSE OLD.state ->> 'lost' END) THEN
         INSERT INTO silence VALUES (NEW.board, '', heard, NEW.seen);

@@ -18,7 +18,8 @@ GRANT ALL ON ALL TABLES IN SCHEMA rkface TO rkface_admin;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rkface TO rkface_admin;
 
 GRANT EXECUTE ON FUNCTION my_board(), my_site(), my_lease(), forget(text), enroll(text, text, jsonb, jsonb),
-    named_person(jsonb), standing(), notice_restored(bigint), rename(text, text, text), merge(text, text), remove_samples(text, bigint[])
+    named_person(jsonb), standing(), notice_restored(bigint), rename(text, text, text), merge(text, text), remove_samples(text, bigint[]),
+    set_groups(text, text[])
     TO rkface_board;
 GRANT SELECT ON version, person, stay, sample, change, setting, review TO rkface_board;
 GRANT SELECT, INSERT ON receipt, event TO rkface_board;

@@ -14,7 +14,7 @@ export async function signIn(user, password) {
   token = (await call("POST", "/session", { user, password })).token;
 }
 
-// The service is busy, or still starting, if it answers 503 and says when to try again. Then this does, up to TRIES times.
+// The service is busy if it answers 503 and says when to try again. Then this does, up to TRIES times.
 async function sendPatiently(method, path, body) {
   for (let attempt = 1; ; attempt += 1) {
     const answer = await send(method, path, body);

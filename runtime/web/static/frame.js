@@ -83,7 +83,7 @@ window.addEventListener("busy", ({ detail }) => {
   const [reason] = detail.split(":");  // behind it is the advice to do what the page does by itself
   const text = `${reason[0].toUpperCase()}${reason.slice(1)}. Trying again…`;
   if (main.children.length) showMessage(text);
-  else main.replaceChildren(h("p", { role: "status" }, text));  // no view is shown yet: the service is starting
+  else main.replaceChildren(h("p", { role: "status" }, text));  // no view is shown yet
 });
 document.getElementById("skip").addEventListener("click", () => main.focus());
 menu.addEventListener("click", () => openMenu(menu.getAttribute("aria-expanded") !== "true"));

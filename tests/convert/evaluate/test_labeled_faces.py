@@ -11,12 +11,12 @@ from rkface.convert.demo.render import EVALUATE, write_photos
 from rkface.convert.evaluate import labeled_faces
 from rkface.convert.evaluate.face_pairs import face_embeddings, pair_cosines, recognizer_inputs
 from rkface.convert.evaluate.labeled_faces import (
-    LabeledFaceFinder,
     all_pairs,
     from_bin,
     from_pairs,
     from_people,
 )
+from rkface.convert.evaluate.labeled_photos import LabeledFaceFinder
 from rkface.convert.packs.pack import DEMO
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.crop_template import ARCFACE_112, TEMPLATES
@@ -55,8 +55,8 @@ def people(rendered, tmp_path):
     return folder
 
 
-def wall(path):
-    cv2.imwrite(str(path), np.full((320, 320, 3), 190, np.uint8))
+def wall(path, gray=190):
+    cv2.imwrite(str(path), np.full((320, 320, 3), gray, np.uint8))
 
 
 def test_folders_of_people_give_all_pairs(people, finder):
@@ -110,6 +110,18 @@ def test_a_photo_with_two_faces_of_nearly_one_size_is_left_out_and_counted(peopl
     np.testing.assert_array_equal(plain.crops, found.crops)
 
 
+def test_copies_of_a_photo_count_as_one(people, finder):
+    plain = from_people(people, finder)
+    shutil.copy(people / "person-0000/person-0000-01.jpg", people / "person-0000/again.jpg")
+    found = from_people(people, finder)
+    assert (found.photos, len(found.first), found.same.sum()) == (8, 28, 4)
+    assert found.notes[0] == "1 photos are copies of others, and count as one with them"
+    assert sorted(map(bytes, found.crops)) == sorted(map(bytes, plain.crops))
+    shutil.copy(people / "person-0000/person-0000-01.jpg", people / "person-0002/wrong.jpg")
+    with pytest.raises(InputError, match=r"again\.jpg and person-0002/wrong\.jpg are the same photo .* of two people"):
+        from_people(people, finder)
+
+
 def only(folder, *kept):
     for photo in list(folder.rglob("*.jpg")):
         if not photo.name.startswith(kept):
@@ -136,8 +148,8 @@ def test_too_few_people_or_photos_are_refused(people, finder, kept, says):
 def test_photos_without_any_face_are_refused(tmp_path, finder):
     for person in ("a", "b"):
         (tmp_path / person).mkdir()
-        wall(tmp_path / person / "1.png")
-        wall(tmp_path / person / "2.png")
+        wall(tmp_path / person / "1.png", 90 + ord(person))
+        wall(tmp_path / person / "2.png", ord(person))
     with pytest.raises(InputError, match="4 of 4 photos show no face"):
         from_people(tmp_path, finder)
     with pytest.raises(InputError, match="4 of 4 photos show no face"):
@@ -197,15 +209,41 @@ def test_wrong_or_contradicting_csv_files_are_refused(rendered, tmp_path, finder
         from_pairs(table(tmp_path, *rows), rendered, finder)
 
 
+def test_a_pair_counts_once_and_a_photo_is_no_pair_with_itself(rendered, tmp_path, finder):
+    shutil.copytree(rendered, tmp_path / "photos")
+    folder, copy = tmp_path / "photos", "copy.jpg"
+    shutil.copy(folder / name(0, 0), folder / copy)
+    same, different = f"{name(0, 0)},{name(0, 1)},Yes", f"{name(0, 0)},{name(1, 0)},No"
+    again = (
+        f"{name(0, 1)},{name(0, 0)},Yes",
+        f"./{name(0, 0)},{name(0, 1)},Yes",
+        f"{name(0, 0)},{name(0, 0)},Yes",
+        f"{name(0, 0)},{copy},Yes",
+        f"{copy},{name(1, 0)},No",
+    )
+    once = from_pairs(table(tmp_path, same, different), folder, finder)
+    found = from_pairs(table(tmp_path, same, different, *again), folder, finder)
+    assert (
+        (len(found.same), found.same.sum(), found.photos) == (len(once.same), once.same.sum(), once.photos) == (2, 1, 3)
+    )
+    assert found.notes[0] == "5 of 7 pairs were left out: they show the same photos as another pair, or one photo twice"
+    for wrong in (f"{copy},{name(0, 1)},No", f"{copy},{name(0, 0)},No"):
+        with pytest.raises(InputError, match="labeled as two people"):
+            from_pairs(table(tmp_path, same, different, wrong), folder, finder)
+
+
 def test_pairs_without_a_face_are_left_out_and_counted(rendered, tmp_path, finder):
     for photo in rendered.glob("*.jpg"):
         shutil.copy(photo, tmp_path)
     wall(tmp_path / "wall.png")
-    pairs = table(
-        tmp_path, f"{name(0, 0)},{name(0, 1)},Yes", f"{name(0, 0)},{name(1, 0)},No", f"wall.png,{name(1, 0)},No"
-    )
-    found = from_pairs(pairs, tmp_path, finder)
-    assert found.faceless == 1 and len(found.first) == 2 and "1 of 3 pairs were left out" in found.notes[0]
+    rows = [f"{name(0, 0)},{name(0, 1)},Yes", f"{name(0, 0)},{name(1, 0)},No", f"wall.png,{name(1, 0)},No"]
+    found = from_pairs(table(tmp_path, *rows), tmp_path, finder)
+    assert found.faceless == 1 and len(found.first) == 2
+    assert found.notes[0] == "1 of 3 pairs were left out: one of their photos shows no face that is found"
+    rows.append(f"pairs.csv,{name(1, 0)},No")
+    found = from_pairs(table(tmp_path, *rows), tmp_path, finder)
+    assert found.unreadable == 1
+    assert found.notes[0].endswith("left out: one of their photos is unreadable or shows no face that is found")
 
 
 def bin_of(people, finder, path, same):

@@ -65,6 +65,21 @@ def variant(name):  # noqa: PLR0912 - one branch for each habit of an exporter
         model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
         model.graph.input[0].name = "bytes"
         model.graph.node.insert(0, helper.make_node("Cast", ["bytes"], ["x"], to=TensorProto.FLOAT))
+    elif name == "bytes in another order":
+        model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+        model.graph.input[0].name = "bytes"
+        model.graph.initializer.append(numpy_helper.from_array(np.int64([2, 1, 0]), "reversed"))
+        for place, node in enumerate(
+            (
+                helper.make_node("Gather", ["bytes", "reversed"], ["bgr"], axis=1),
+                helper.make_node("Gather", ["bgr", "reversed"], ["rgb"], axis=1),
+                helper.make_node("Cast", ["rgb"], ["x"], to=TensorProto.FLOAT),
+            )
+        ):
+            model.graph.node.insert(place, node)
+    elif name == "open sides as -1":
+        for dim, side in zip(model.graph.input[0].type.tensor_type.shape.dim, (-1, 3, 0, -1), strict=True):
+            dim.dim_value = side
     elif name == "four dimensions":
         model.graph.initializer.append(numpy_helper.from_array(np.int64([0, 96, 1, 1]), "shape"))
         after(model, helper.make_node("Reshape", ["y", "shape"], ["z"]), output="z", shape=["n", 96, 1, 1])
@@ -90,7 +105,8 @@ def variant(name):  # noqa: PLR0912 - one branch for each habit of an exporter
 
 VARIANTS = (
     "FP16", "BF16", "FP64", "FP16 at both ends", "IR", "opset", "slopes", "slopes as constant", "channels last",
-    "bytes", "four dimensions", "one dimension", "several outputs", "weights as inputs", "leftovers",
+    "bytes", "bytes in another order", "open sides as -1", "four dimensions", "one dimension", "several outputs",
+    "weights as inputs", "leftovers",
 )  # fmt: skip
 
 
@@ -101,14 +117,14 @@ def test_a_variant_becomes_the_form_that_the_conversion_takes(name):
     changes = standardize(model, "recognizer")
     (entry,) = model.graph.input
     dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
-    assert entry.type.tensor_type.elem_type == TensorProto.FLOAT and (len(dims), dims[1]) == (4, 3)
+    assert entry.type.tensor_type.elem_type == TensorProto.FLOAT and (len(dims), dims[1], min(dims)) == (4, 3, 0)
     assert model.ir_version <= 10 and model.opset_import[0].version <= 19
     assert not any(node.op_type == "Cast" for node in model.graph.node)
     (found,) = answer(model)
     assert found.shape == (1, 96)
     half = 2e-2 if "16" in name else 1e-5  # as a share of the largest value: the weights were rounded
     np.testing.assert_allclose(found, expected, atol=half * np.abs(expected).max())
-    assert bool(changes) or name in ("weights as inputs", "leftovers"), "what was rewritten is said"
+    assert bool(changes) or name in ("weights as inputs", "leftovers", "open sides as -1"), "what was rewritten is said"
 
 
 def test_a_model_in_the_right_form_stays_as_it_is():
@@ -157,6 +173,25 @@ def test_a_final_scaling_to_unit_length_is_removed(way):
     (found,) = answer(model)
     assert not np.isclose(np.linalg.norm(found), 1)
     np.testing.assert_allclose(found / np.linalg.norm(found), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("behind", ["dimensions", "factor", "both"])
+def test_a_final_scaling_is_removed_if_only_dimensions_or_a_factor_come_behind_it(behind):
+    model = recognizer()
+    unit_length(model, "operator")
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(64), "factor"))
+    nodes = {
+        "dimensions": [helper.make_node("Unsqueeze", ["z", "axis"], ["u"]), helper.make_node("Flatten", ["u"], ["v"])],
+        "factor": [helper.make_node("Mul", ["factor", "z"], ["v"])],
+        "both": [helper.make_node("Flatten", ["z"], ["u"]), helper.make_node("Mul", ["u", "factor"], ["v"])],
+    }[behind]
+    after(model, *nodes, output="v", shape=["n", 96])
+    (expected,) = answer(model)
+    assert "unit length" in " ".join(standardize(model, "recognizer"))
+    (found,) = answer(model)
+    length = np.linalg.norm(found)
+    assert not any(np.isclose(length, unit) for unit in (1, 64))
+    np.testing.assert_allclose(found / length, expected / np.linalg.norm(expected), atol=1e-6)
 
 
 def test_a_division_by_something_else_stays():

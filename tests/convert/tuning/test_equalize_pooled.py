@@ -57,11 +57,15 @@ def pooled(*, pads=(0, 0, 1, 1, 0, 0, 1, 1), value=0.0, every=1, norm=False):
 def test_channels_are_equalized_from_the_convolution_to_the_layer_behind_flatten(tmp_path, every, norm):
     before, model = pooled(every=every, norm=norm), pooled(every=every, norm=norm)
     seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    scales = equalize(model, seen, strength=1.0)
+    scales = equalize(model, seen)
     assert {"c1", "a1", "m1", "p1", "g1", "f1"} <= set(scales) and len(scales["f1"]) == CHANNELS * every**2
     assert max_difference(before, model, INPUT, IMAGES) < 1e-5
     after = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    assert apart(seen["m1"]) > 10 and apart(after["m1"]) < 2
+    assert apart(seen["m1"]) > 10
+    if norm:  # it has a scale for each channel
+        assert apart(after["m1"]) < 2
+    else:  # a channel that is quiet on these images may be loud on others: it gets hardly louder
+        assert max(scales["m1"]) == pytest.approx(2**0.25) and min(scales["m1"]) == 1
     onnx.checker.check_model(model)
 
 
@@ -72,4 +76,4 @@ def test_a_pad_with_other_values_or_with_new_channels_ends_it(tmp_path, unusual)
         model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.zeros((4, CHANNELS + 1), np.float32), "w2"))
     else:
         model = pooled(**unusual)
-    assert not equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"), strength=1.0)
+    assert not equalize(model, observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx"))

@@ -105,15 +105,18 @@ def apart(seen):
     return spoken.max() / spoken.min()
 
 
-def test_if_a_full_convolution_reads_them_channels_are_equalized_by_a_quarter(tmp_path):
+def test_if_a_full_convolution_reads_them_channels_get_hardly_louder(tmp_path):
     before, model = separable(spread=50.0), separable(spread=50.0)
     for one in (before, model):
         one.graph.node.append(helper.make_node("Conv", ["a1", "w3", "b3"], ["second"]))
         one.graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, None))
     seen = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    assert "a1" in equalize(model, seen) and max_difference(before, model, INPUT, IMAGES) < 1e-5
-    after = observe_tensors(model, INPUT, IMAGES, tmp_path / "scratch.onnx")
-    assert apart(after["a1"]) == pytest.approx(apart(seen["a1"]) ** 0.75, rel=1e-3)
+    scale = equalize(model, seen)["a1"]
+    assert max_difference(before, model, INPUT, IMAGES) < 1e-5
+    reach = seen["a1"].reach / seen["a1"].reach.max()
+    # A quarter of the way to the loudest channel; a channel that is quiet on these images may be loud on others.
+    np.testing.assert_allclose(scale, np.maximum(reach, 0.5) ** -0.25, rtol=1e-4)
+    assert min(reach) < 0.1
 
 
 def residual():

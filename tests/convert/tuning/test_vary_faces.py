@@ -1,7 +1,9 @@
 """The changed copies of the faces that calibrate, and what tuning takes from them."""
 
+import cv2
 import numpy as np
 import onnx
+import pytest
 
 from rkface.convert.tuning.observe import observe_tensors
 from rkface.convert.tuning.tune import tune
@@ -15,9 +17,21 @@ def test_copies_differ_from_their_faces_and_from_each_other_and_are_always_the_s
     faces = np.random.default_rng(3).integers(0, 256, (20, 12, 9, 3), np.uint8).repeat(4, axis=1).repeat(4, axis=2)
     before = faces.copy()
     copies = vary_faces(faces)
-    assert copies.shape == faces.shape and copies.dtype == np.uint8
+    assert copies.shape == (40, *faces.shape[1:]) and copies.dtype == np.uint8
     assert np.array_equal(copies, vary_faces(faces)) and np.array_equal(faces, before)
-    assert len({image.tobytes() for image in (*faces, *copies)}) == 20 + 20
+    assert len({image.tobytes() for image in (*faces, *copies)}) == 20 + 40
+
+
+def test_a_second_copy_of_each_face_is_narrow_or_wide_by_turns():
+    """A disk becomes an ellipse. The networks answer to such faces as to people with rare features."""
+    disk = np.zeros((2, 112, 112, 3), np.uint8)
+    for image in disk:
+        cv2.circle(image, (56, 56), 25, (255, 255, 255), -1)
+    ratios = []
+    for squeezed in vary_faces(disk)[2:]:
+        rows, columns = np.nonzero(squeezed[..., 0] > 127)
+        ratios.append(np.ptp(columns) / np.ptp(rows))
+    assert ratios == pytest.approx([0.65, 1.5], rel=0.05)
 
 
 def test_the_ranges_of_a_recognizer_contain_those_of_the_copies(tmp_path):

@@ -66,3 +66,21 @@ def test_missing_wrong_and_readable_secrets_are_said_plainly(notes, tmp_path, mo
     assert "must be whsec_ and the base64" in found["events.webhook.secret"]
     monkeypatch.delenv("HOOK_SECRET")
     assert "the environment variable HOOK_SECRET is not set" in notes()["events.webhook.secret"]
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("[web]\nhost = '0.0.0.0'", "web.host: a password is needed to listen on other addresses than 127.0.0.1"),
+        ("[web]\ncertificate = 'board.pem'", "web.certificate and web.key belong together"),
+        ("[events.webhook]\nurl = 'http://h/'\nca = 'ca.pem'", "events.webhook.ca is not used"),
+        ("[events.mqtt]\nhost = 'h'\nca = 'ca.pem'", "without tls = true, nothing is encrypted"),
+    ],
+)
+def test_settings_without_the_effect_that_they_promise_are_noted(tmp_path, capsys, content, note):
+    (tmp_path / "rkface.toml").write_text(content)
+    assert main(["config", "check", str(tmp_path / "rkface.toml")]) == 0
+    assert note in capsys.readouterr().out
+    (tmp_path / "rkface.toml").write_text("[web]\nhost = '127.0.0.1'\n[events.mqtt]\nhost = 'h'")
+    assert main(["config", "check", str(tmp_path / "rkface.toml")]) == 0
+    assert "web." not in (out := capsys.readouterr().out) and "encrypted" not in out

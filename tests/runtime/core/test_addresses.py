@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkface.runtime.cameras.open_camera import open_camera
-from rkface.runtime.core.addresses import mask_address, mask_secrets, split_address
+from rkface.runtime.core.addresses import ENCODE, mask_address, mask_secrets, split_address
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.service.settings import named_cameras
 
@@ -60,6 +60,9 @@ def test_other_text_keeps_its_meaning():
         "must be KEY=VALUE, not 'room=3'",
         "ada@host is not a host",
         "https://github.com/example/project/issues/12",
+        "g.sqlite is encrypted: use --key FILE, or set RKFACE_GALLERY_KEY=FILE in the environment",
+        "give a name from /dev/v4l/by-id, rtsp://… or http://…, a video file",
+        f"rtsp://… has no valid host or port; if it has a password: {ENCODE}",
     ):
         assert mask_secrets(text) == text
     said = mask_secrets(

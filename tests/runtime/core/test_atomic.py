@@ -99,6 +99,12 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
     assert [(file, file.read_bytes()) for file in tmp_path.iterdir()] == [(path, b"old")]
 
 
+@pytest.mark.parametrize("target", ["/", "."])
+def test_a_folder_that_has_no_name_is_failed_work(target):
+    with pytest.raises(WorkError, match="Is a directory"):
+        write_atomically(Path(target), b"new")
+
+
 def test_a_folder_that_does_not_exist_is_failed_work(tmp_path):
     path = tmp_path / "missing" / "file"
     with pytest.raises(WorkError, match=r"missing/file: cannot be written: No such file .*: free some space or choose"):

@@ -44,7 +44,7 @@ def check(tmp_path, content):
         ('[events.webhook]\nurl = "https://me:S3cret/x@host"', "events.webhook.url"),
         ('[events.mqtt]\nhost = "mqtt://me:S3cret@host:1883"', "events.mqtt.host"),
         ('[camera.door]\nsource = "rtsp://["', "camera.door.source"),
-        ('[camera.door]\nsource = "rtsp://admin:S3cr/et@host/live"', "percent-encode #, / and ? in passwords"),
+        ('[camera.door]\nsource = "rtsp://admin:S3cr/et@host/live"', "percent-encode # / ? in passwords"),
         ('[camera."\\u001b[2J"]\nsource = "0"', "visible"),
         ("backend = 'rtsp://me:S3cret@host'", "backend is"),
         ("\n".join(f"unknown{number} = 1" for number in range(5000)), "rkface.toml"),

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.events.broker import Broker
 from rkface.runtime.frigate.api import FrigateApi
 from rkface.runtime.frigate.event_namer import EventNamer
@@ -91,3 +92,17 @@ def test_the_command_names_a_person_of_the_gallery(frigate, broker, publish, bun
     assert "Ada" not in log
     assert frigate.names[0][1] == "Ada Lovelace"
     assert frigate.names[0][2] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--broker", "mqtt://broker"], "--broker: 'mqtt://broker' is not a host name or an IP address"),
+        (["--broker", ""], "--broker: '' is not a host name"),
+        (["--broker", "broker", "--prefix", "frigate/#"], "--prefix: the start of topics must be visible text without"),
+        (["--broker", "broker", "--broker-ca", "ca.pem"], "--broker-ca needs --broker-tls"),
+    ],
+)
+def test_options_that_no_broker_can_have_are_refused(capsys, options, said):
+    assert main(["frigate", "--url", "http://frigate:5000", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"rkface: {said}")

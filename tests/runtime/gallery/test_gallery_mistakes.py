@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import embedding_identity
@@ -88,5 +89,13 @@ def test_an_empty_file_is_not_a_gallery_and_does_not_become_one(tmp_path):
 
 
 def test_a_folder_is_not_a_gallery(tmp_path):
-    with pytest.raises(InputError, match="is not a file: name a file for the gallery"):
-        Gallery(tmp_path)
+    for folder in (tmp_path, ".", "/"):  # the last two have no name, beside which other files could be
+        with pytest.raises(InputError, match="is not a file: name a file for the gallery"):
+            Gallery(folder)
+
+
+@pytest.mark.parametrize("command", [["gallery", "list"], ["access", "log"], ["strangers", "list"]])
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_a_folder_instead_of_a_gallery_is_an_error_of_every_command(capsys, command, folder):
+    assert main([*command, "--gallery", folder]) == 2
+    assert capsys.readouterr().err.startswith(f"rkface: {folder} is not a file: name a file for the gallery")

@@ -16,10 +16,13 @@ import numpy as np
 from rkface.runtime.core.errors import RkfaceError
 from rkface.runtime.core.steady_clock import SETTLED
 from rkface.runtime.gallery import backup
+from rkface.runtime.gallery.encryption import Key
+from rkface.runtime.gallery.groups import set_groups
 from rkface.runtime.gallery.lease import SAVE_EVERY
-from rkface.runtime.hub import people, pull
+from rkface.runtime.hub import conflicts, people, pull
 from rkface.runtime.hub.boards import revoke_board
 from rkface.runtime.hub.embedded import start_embedded
+from rkface.runtime.hub.sealed import SealedEmbeddings, encrypt_hub
 
 from .world import MODEL, PEOPLE, Board, Hub, Interruption, add, open_hub, sample, save_fsyncs
 
@@ -37,7 +40,8 @@ class History:
     """What happened. ``numbers``: id of a person → numbers of the samples. ``moved``: who may have lost a sample that a
     board had not sent when the person moved. ``removed``: numbers of samples that somebody removed. ``aliases``: names
     that somebody had. ``same``: id → ids of people with whom this one was merged anywhere. ``dump``: the last backup of
-    the hub, by table. ``lost``: about whom a restored hub and the boards may know less than happened."""
+    the hub, by table. ``key``: of the hub, once it is encrypted. ``lost``: about whom a restored hub and the boards may
+    know less than happened."""
 
     hub: Hub
     boards: list[Board]
@@ -50,6 +54,7 @@ class History:
     aliases: dict[str, set[str]] = field(default_factory=dict)
     same: dict[str, set[str]] = field(default_factory=dict)
     dump: dict[str, str] = field(default_factory=dict)
+    key: Key | None = None
     lost: set[str] = field(default_factory=set)
     steps: list[str] = field(default_factory=list)
 
@@ -133,6 +138,14 @@ def rename(history, board):
     return None
 
 
+def regroup(history, board):
+    if here := board.gallery.people():
+        person, names = history.dice.choice(here), history.dice.sample(("family", "staff", "night"), 2)
+        set_groups(board.gallery, person, names)
+        return f"{person.id[:6]} {names}"
+    return None
+
+
 def merge(history, board):
     here = board.gallery.people()
     if len(here) < 2:
@@ -173,6 +186,7 @@ def restore_hub(history, _):
         for table in DUMPED:
             rows = f"SELECT * FROM json_populate_recordset(NULL::rkface.{table}, %s)"
             database.execute(f"INSERT INTO rkface.{table} OVERRIDING SYSTEM VALUE {rows}", [history.dump[table]])
+        database.execute("UPDATE rkface.board SET restored = NULL")
         database.execute("INSERT INTO rkface.setting VALUES ('epoch', gen_random_uuid()) "
                          "ON CONFLICT (name) DO UPDATE SET value = excluded.value")  # fmt: skip
     history.lost |= history.names.keys()
@@ -182,10 +196,48 @@ def restore_hub(history, _):
 
 
 def add_at_hub(history, _):
+    if history.key:
+        return "nobody: the database has no key"
     name, number, sites = history.new_name(), history.dice.randrange(10**9), history.some_sites()
     if name in [one.name for one in people.list_people(history.hub.database)]:
         return "nobody"
     return history.note(people.add_person(history.hub.database, name, sites, [sample(number)], MODEL), name, number)
+
+
+def decide(history, _):
+    """What `rkface hub decide` does: both are one person, or one of them gets another name or is erased."""
+    waiting = conflicts.list_conflicts(history.hub.database)
+    if not waiting:
+        return None
+    one = history.dice.choice(waiting)
+    what = history.dice.choice(("same", "name", "erase"))
+    if what == "same" and one.other not in (None, one.person):
+        together = history.same[one.person] | history.same[one.other]
+        for id in together:
+            history.same[id] = together
+        conflicts.decide_same(history.hub.database, one)
+    elif what == "name":
+        name = f"Person-{history.dice.randrange(10**12):012d}"
+        history.aliases[one.person].add(name)
+        conflicts.decide_name(history.hub.database, one, name)
+    elif what == "erase" and one.known is None:
+        history.erased.add(one.person)
+        conflicts.decide_erase(history.hub.database, one)
+    else:
+        return None
+    return f"{one.person[:6]} {what}"
+
+
+def encrypt(history, _):
+    """An older backup of the hub is of no use any more: its embeddings can be read."""
+    if history.key:
+        return "again: nothing"
+    history.key = Key(Path("hub.key"), bytes(32))
+    encrypt_hub(history.hub.database, history.key)
+    history.dump.clear()
+    for board in history.boards:
+        board.key, board.compare = history.key, True
+    return None
 
 
 def move(history, _):
@@ -331,7 +383,8 @@ def check_names(history, board):
 ACTIONS = {
     enroll: 5, add_photo: 3, add_at_hub: 3, move: 3, erase_at_hub: 2, forget_at_door: 2, part: 3, heal: 3,
     synchronize_one: 8, interrupt: 4, restart: 2, back_up: 1, see: 4, deliver: 2, pass_time: 3, set_clock: 2,
-    revoke: 0.15, rename: 2, merge: 1, remove_photo: 2, dump_hub: 0.3, restore_hub: 0.3,
+    revoke: 0.15, rename: 2, merge: 1, regroup: 2, remove_photo: 2, dump_hub: 0.3, restore_hub: 0.3, decide: 2,
+    encrypt: 0.4,
 }  # fmt: skip
 
 
@@ -359,20 +412,24 @@ def check_end(history):
 
 
 def hub_content(history, site):
-    rows = history.hub.rows("SELECT id, name FROM rkface.person JOIN rkface.stay ON person = id WHERE site = %s", site)
-    found = {person: (name, set()) for person, name in rows}
-    for person, embedding in history.hub.rows("SELECT person, embedding::text FROM rkface.sample"):
+    query = "SELECT id, name, groups FROM rkface.person JOIN rkface.stay ON person = id WHERE site = %s"
+    found = {person: (name, set(), tuple(groups)) for person, name, groups in history.hub.rows(query, site)}
+    for person, embedding, sealed in history.hub.rows("SELECT person, embedding::text, sealed FROM rkface.sample"):
         if person in found:
-            found[person][1].add(as_bytes(embedding))
+            found[person][1].add(read_embedding(history, embedding, sealed))
     return found
 
 
-def stored_embeddings(hub):
-    rows = hub.rows("SELECT embedding::text FROM rkface.sample UNION SELECT embedding::text FROM rkface.review_sample")
-    return {as_bytes(text) for (text,) in rows}
+def stored_embeddings(history):
+    columns = "SELECT embedding::text, sealed FROM rkface."
+    rows = history.hub.rows(f"{columns}sample UNION {columns}review_sample")
+    return {read_embedding(history, *row) for row in rows}
 
 
-def as_bytes(embedding):
+def read_embedding(history, embedding, sealed):
+    if history.key:
+        assert embedding is None, "an encrypted hub has an embedding that it can read"
+        return SealedEmbeddings(history.key.value).read(MODEL, None, sealed).tobytes()
     return np.array(embedding.strip("[]").split(","), np.float32).tobytes()
 
 
@@ -381,9 +438,10 @@ def check_replica(history, board, waiting):
     assert own.keys() - wanted.keys() == waiting - wanted.keys(), (
         f"{board.name} has {len(own)} people, the hub {len(wanted)}, and {len(waiting)} wait for a decision"
     )
-    for id, (name, embeddings) in wanted.items():
+    for id, (name, embeddings, groups) in wanted.items():
         assert id in own, f"{board.name} lacks {id[:6]}"
         assert own[id][1] == embeddings, f"{board.name} has other photos of {id[:6]} than the hub"
+        assert own[id][2] == groups, f"{board.name} has other groups of {id[:6]} than the hub"
         assert own[id][0] == name or id in waiting, f"{board.name} has another name of {id[:6]} than the hub"
 
 
@@ -392,7 +450,7 @@ def check_nothing_is_lost(history):
     lost = any(board.revoked for board in history.boards)
     query = "SELECT id FROM rkface.person UNION SELECT person FROM rkface.review UNION SELECT person FROM rkface.merged"
     known = {id for (id,) in history.hub.rows(query)}
-    stored = stored_embeddings(history.hub)
+    stored = stored_embeddings(history)
     for person, numbers in history.numbers.items():
         if history.same[person] & history.erased or lost or person in history.lost:
             continue
@@ -415,7 +473,7 @@ def check_erased(history, boards):
     for board in boards:
         found = board.find_bytes(names | embeddings)
         assert not found, f"{board.name} still has bytes of an erased person in {sorted({file for file, _ in found})}"
-    stored = stored_embeddings(hub)
+    stored = stored_embeddings(history)
     assert not stored & embeddings, "the hub has an embedding of an erased person"
     ids = {id.encode() for id in history.erased}
     for table in PEOPLE:

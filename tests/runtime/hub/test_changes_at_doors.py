@@ -4,7 +4,9 @@ import pytest
 
 from rkface.runtime.cli.main import main
 from rkface.runtime.gallery.backup import back_up, forget, forgotten
+from rkface.runtime.gallery.groups import add_to_group, list_groups, rename_group, set_groups
 from rkface.runtime.hub.boards import add_site
+from rkface.runtime.hub.conflicts import decide_name, list_conflicts
 from rkface.runtime.hub.people import add_person, erase_person, list_erased, move_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import push_people
@@ -234,3 +236,33 @@ def test_a_new_name_that_somebody_elsewhere_has_waits_for_a_human(hub, doors, ca
 def test_who_is_not_in_conflict_cannot_be_decided_about(hub, database, capsys):
     assert main(["hub", "decide", "abc", "--same-person", "--hub", database]) == 2
     assert "rkface hub conflicts" in capsys.readouterr().err
+
+
+def test_groups_go_with_people_to_the_other_doors_of_the_site(hub, board):
+    with board("door-1", "east") as (one, first), board("door-2", "east") as (two, second):
+        ada, bob = first.add("Ada", [sample(1)]), first.add("Bob", [sample(2)])
+        add_to_group(first, "family", [ada, bob])
+        exchange((one, first))
+        exchange((two, second))
+        assert list_groups(second) == {"family": tuple(sorted((ada.id, bob.id)))}
+        set_groups(second, ada, ["staff", "night"])
+        rename_group(second, "family", "guests")
+        exchange((two, second))
+        exchange((one, first))
+        assert {person.name: person.groups for person in first.people()} == {
+            "Ada": ("night", "staff"), "Bob": ("guests",),
+        }  # fmt: skip
+        hub.execute("UPDATE rkface.person SET groups = %s WHERE name = 'Ada'", [["night", "\x07", ""]])
+        exchange((one, first))
+        assert next(person for person in first.people() if person.name == "Ada").groups == ("night",)
+
+
+def test_groups_of_somebody_who_waited_for_a_decision_stay(hub, board):
+    add_site(hub, "east")
+    add_person(hub, "Ada", ["east"], [sample(1)], ONE)
+    with board("door-1", "east") as (own, gallery):
+        add_to_group(gallery, "family", [gallery.add("Ada", [sample(2)])])
+        exchange((own, gallery))
+        decide_name(hub, list_conflicts(hub)[0], "Ada Byron")
+        exchange((own, gallery))
+        assert {person.name: person.groups for person in gallery.people()} == {"Ada": (), "Ada Byron": ("family",)}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,7 @@ def test_whatever_a_heartbeat_contains_is_shown_as_a_plain_value_or_not_at_all(v
 
 def test_a_heartbeat_of_a_hostile_board_does_not_break_the_list(hub, board, client):
     with board("door-1", "east") as (own, gallery):
-        for state in ({"release": ["x"], "queue": "1e400", "celsius": {"a": {"b": 1}}}, {"celsius": "x" * 100_000}):
+        for state in ({"release": ["x"], "queue": "1e400", "celsius": {"a": {"b": 1}}}, {"celsius": "x" * 10_000}):
             send_heartbeat(own, gallery, state)
             assert boards_of(client)["door-1"]["celsius"] is None
 
@@ -170,9 +171,10 @@ def test_appearances_come_newest_first_in_their_last_stage_and_erased_people_are
             for stage, ended in (("end", started + 9), ("start", 0.0)):  # the start was delayed
                 event = appearance_event(started, stage, ended, match)
                 insert(own, name, event)
-            odd = {"schema": "rkface.appearance", "event": f"odd {name}", "started": 50, "match": {"person": [1]}}
+            odd = appearance_event(50.0, "start", 0.0, None) | {"event": "odd", "match": {"person": [1]}}
             insert(own, name, odd)
-            insert(own, name, {**odd, "event": f"late {name}", "started": 1e300})
+            insert(own, name, {"schema": "rkface.appearance", "event": "no appearance", "started": 60, "best": "x"})
+            assert len(client.get("/v1/appearances").json()["items"]) == (2 if name == "door-1" else 4)
     found = client.get("/v1/appearances?limit=2").json()
     assert "items" in found, found
     assert [(one["board"], one["name"], one["ended"]) for one in found["items"]] == [
@@ -191,7 +193,16 @@ def insert(own, name, event):
 def appearance_event(started, stage, ended, person):
     match = person and {"person": person, "name": "Ada of old", "cosine": 0.8}
     appearance = {"schema": "rkface.appearance", "version": 1, "id": f"a{started}", "source": "hall", "stage": stage}
-    return {**appearance, "started": started, "ended": ended, "match": match, "event": f"{started}-{stage}"}
+    times = {"started": started, "best": started, "ended": ended}
+    return {**appearance, **times, "match": match, "event": f"{started}-{stage}"}
+
+
+def test_an_appearance_of_the_future_does_not_stay_the_newest(hub, board, client):
+    with board("door-1", "east") as (own, _):
+        insert(own, "door-1", appearance_event(4e9, "start", 0.0, None))
+        insert(own, "door-1", appearance_event(1e300, "start", 0.0, None))
+        items = client.get("/v1/appearances").json()["items"]
+    assert len(items) == 2 and all(one["started"] <= time.time() + 5 for one in items)
 
 
 def test_people_are_found_by_a_part_of_their_name_with_their_sites(hub, board, client):
@@ -264,7 +275,7 @@ def test_a_database_that_is_not_a_hub_is_an_error_at_the_start(database):
 
 
 def test_a_taken_port_is_an_error_that_names_the_option(hub, database):
-    with open_hub_console(database, "127.0.0.1", 0) as server:
-        port = int(server.address.rpartition(":")[2])
+    with open_hub_console(database, "127.0.0.1", 0) as address:
+        port = int(address.rpartition(":")[2])
         with pytest.raises(InputError, match=r"in use.*another port with --port"):
             open_hub_console(database, "127.0.0.1", port).__enter__()

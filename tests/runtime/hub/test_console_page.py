@@ -46,12 +46,12 @@ def test_boards_appearances_and_people_are_shown_and_refresh_themselves(hub, dat
     write_password(tmp_path / "password", PASSWORD)
     with (
         board("door-1", "east") as (own, gallery),
-        open_hub_console(database, "127.0.0.1", 0, password_file=tmp_path / "password") as server,
+        open_hub_console(database, "127.0.0.1", 0, password_file=tmp_path / "password") as address,
         chromium.browser() as page,
     ):
         person = add_person(hub, "<b>Ada</b>", ["east"], [sample(1)], ONE)
         page.look(1280, 800)
-        page.open(server.address)
+        page.open(address)
         page.shows("Sign in")
         page.write(PASSWORD)  # the field has the focus
         page.press("Enter")
@@ -66,13 +66,13 @@ def test_boards_appearances_and_people_are_shown_and_refresh_themselves(hub, dat
         for dark, width in ((False, 1280), (True, 1280), (False, 360), (True, 360)):
             page.look(width, 800, dark=dark, phone=width < 500)
             for view, text in (("boards", "door-2"), ("people", "known at east")):
-                page.open(f"{server.address}/#/{view}")
+                page.open(f"{address}/#/{view}")
                 page.shows(text)
                 check_view(page, width)
                 save(page, f"hub-{view}-{width}-{'dark' if dark else 'light'}")
         page.fill("#name", "nobody of this name")
         page.shows("Nobody.")
-        page.open(f"{server.address}/#/boards")
+        page.open(f"{address}/#/boards")
         page.press("Tab", 2)  # "Skip to content", then the menu of the phone
         page.press("Enter")
         page.press("Tab", 1)

@@ -89,9 +89,9 @@ def test_wrong_requests_get_an_error_message(client, path, wrong, status):
 @pytest.mark.slow
 @pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")
 def test_the_page_shows_journeys_and_their_filters(seen, database):
-    with open_hub_console(database, "127.0.0.1", 0) as server, chromium.browser() as page:
+    with open_hub_console(database, "127.0.0.1", 0) as address, chromium.browser() as page:
         page.look(360, 800, phone=True)
-        page.open(f"{server.address}/#/journeys")
+        page.open(f"{address}/#/journeys")
         page.until("document.querySelectorAll('.stops').length === 3")
         assert page.run("document.documentElement.scrollWidth") == 360
         page.shows("door-3 / gate", ".rows li:last-child .stops")

@@ -1,5 +1,7 @@
 """People flow from the hub to boards, are erased there, and only the boards of their sites see them."""
 
+import time
+
 import psycopg
 import pytest
 
@@ -12,7 +14,7 @@ from rkface.runtime.hub.boards import add_board, add_site, revoke_board
 from rkface.runtime.hub.fleet import read_fleet
 from rkface.runtime.hub.people import add_person, erase_person, insert_samples, list_erased, move_person
 from rkface.runtime.hub.pull import sync
-from rkface.runtime.hub.push import HubEvents, push_people
+from rkface.runtime.hub.push import HubEvents, must_push, push_people
 
 from .conftest import ONE, sample
 
@@ -372,3 +374,31 @@ def test_what_stopped_between_the_gallery_and_the_rest_is_erased_before_it_is_co
         sync(own, gallery, after=lambda: calls.append(list_erased(hub)[0].confirmed) or ())
         assert calls == [()]
         assert list_erased(hub)[0].confirmed == ("door-1",)
+
+
+def test_a_board_reads_everybody_again_only_after_a_change_of_its_own(hub, board):
+    with board("door-1", "east") as (own, gallery):
+        ada = gallery.add("Ada", [sample(1)])
+        assert must_push(own, gallery)
+        push_people(own, gallery)
+        sync(own, gallery)
+        assert not must_push(own, gallery)
+        add_person(hub, "Bob", ["east"], [sample(2)], ONE)
+        sync(own, gallery)
+        assert gallery.has_person("Bob") and not must_push(own, gallery), "the change came from the hub"
+        gallery.rename(ada, "Ada Lovelace")
+        add_person(hub, "Cyd", ["east"], [sample(3)], ONE)
+        sync(own, gallery)
+        assert must_push(own, gallery), "the hub does not know the new name"
+
+
+def test_a_change_while_the_clock_of_a_board_is_behind_is_told(hub, board, monkeypatch):
+    with board("door-1", "east") as (own, gallery):
+        ada, bob = gallery.add("Ada", [sample(1)]), gallery.add("Bob", [sample(2)])
+        push_people(own, gallery)
+        gallery.rename(bob, "Bobby")
+        push_people(own, gallery)
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now - 1e6)
+        gallery.rename(ada, "Ada Lovelace")
+        assert must_push(own, gallery)

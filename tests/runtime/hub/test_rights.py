@@ -2,22 +2,27 @@
 says."""
 
 import json
+from contextlib import ExitStack
 from threading import Thread
 
 import psycopg
 import pytest
 
+from rkface.runtime.core.errors import WorkError
 from rkface.runtime.events.channel import RefusedError
 from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.gallery.backup import forget
-from rkface.runtime.hub.boards import add_site
+from rkface.runtime.hub import migrations
+from rkface.runtime.hub.boards import CONNECTIONS, add_site
 from rkface.runtime.hub.connection import connect
-from rkface.runtime.hub.people import add_person, erase_person
+from rkface.runtime.hub.people import add_person, erase_person, move_person
 from rkface.runtime.hub.push import HubEvents, push_people, send_heartbeat
-from rkface.runtime.hub.search import search_hub
+from rkface.runtime.hub.search import open_search
 
 from .conftest import ONE, sample
+from .world import PEOPLE
 
+FILES = migrations.find_migrations()
 SIGHTING = {"schema": "rkface.appearance", "id": "1", "started": 1.0}
 
 
@@ -191,4 +196,99 @@ def test_a_board_cannot_enroll_what_would_end_each_search(hub, board, embedding)
         samples = json.dumps([{"identity": ONE, "embedding": embedding, "quality": 0.5, "source": ""}])
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="cannot be compared"):
             own.execute("SELECT rkface.enroll(%s, 'Eve', '{}', %s)", ["e" * 32, samples])
-        assert [one.person for one in search_hub(hub, sample(1).embedding, ONE).matches] == [ada]
+        assert [one.person for one in open_search(hub, ONE).find(sample(1).embedding).matches] == [ada]
+
+
+def test_no_board_can_take_the_id_of_an_event_of_another_board(hub, board, events):
+    with board("door-1", "east") as (thief, _), board("door-2", "east") as (own, _):
+        body = encode({**SIGHTING, "source": "hall"})
+        thief.execute("INSERT INTO rkface.event VALUES (%s, 'door-1', '{}')", [json.loads(body)["event"]])
+        events(own).deliver(OutgoingEvent(body))
+        assert hub.execute("SELECT board FROM rkface.event WHERE body ->> 'source' = 'hall'").fetchall() == [
+            ("door-2",)
+        ]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            thief.execute("INSERT INTO rkface.event VALUES ('x', 'door-2', '{}')")
+
+
+def test_a_board_cannot_claim_to_have_seen_somebody_whom_it_cannot_know(hub, board, events):
+    add_site(hub, "west")
+    add_site(hub, "east")
+    bob = add_person(hub, "Bob", ["west"], [], ONE)
+    cyd = add_person(hub, "Cyd", ["east", "west"], [], ONE)
+    with board("door-1", "east") as (own, _):
+        move_person(hub, cyd, ["west"])  # what door-1 saw before may come later
+        channel = events(own)
+        for person, name in ((bob, "Bob"), (cyd, "Cyd")):
+            channel.deliver(OutgoingEvent(encode(alert(person, name))))
+        assert bob not in stored(hub) and "Bob" not in stored(hub) and cyd in stored(hub)
+
+
+@pytest.mark.parametrize("erased", [0, 1])
+def test_an_event_that_names_two_people_keeps_nothing_of_who_is_erased(hub, board, events, erased):
+    with board("door-1", "east") as (own, _):
+        ids = [add_person(hub, name, ["east"], [], ONE) for name in ("Ada", "Bob")]
+        match = {"person": ids[0], "name": "Ada", "cosine": 0.9}
+        events(own).deliver(OutgoingEvent(encode({**alert(ids[1], "Bob"), "match": match})))
+        erase_person(hub, ids[erased])
+    for table in PEOPLE:
+        text = "".join(row for (row,) in hub.execute(f"SELECT t::text FROM rkface.{table} t"))
+        assert ids[erased] not in text and ("Ada", "Bob")[erased] not in text, table
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO rkface.heartbeat VALUES ('door-1', now(), 0, jsonb_build_object('a', repeat('x', 100000)))",
+        "SELECT rkface.enroll(repeat('a', 32), repeat('x', 1000), '{}', '[]')",
+        "SELECT rkface.enroll(repeat('a', 32), 'Ada', jsonb_build_object('a', repeat('x', 1000000)), '[]')",
+        "SELECT rkface.rename(repeat('a', 32), 'Ada', repeat('x', 1000))",
+    ],
+)
+def test_a_board_cannot_write_what_no_board_writes(hub, board, statement):
+    with board("door-1", "east") as (own, _), pytest.raises(psycopg.errors.InvalidParameterValue):
+        own.execute(statement)
+
+
+def test_a_board_can_claim_only_now_and_then_that_the_hub_was_restored(hub, board):
+    with board("door-1", "east") as (own, _):
+        last = "SELECT last FROM rkface.revision"
+        own.execute("SELECT rkface.notice_restored(1000)")
+        assert hub.execute(last).fetchone() == (1000,)
+        own.execute("SELECT rkface.notice_restored(2000)")
+        assert hub.execute(last).fetchone() == (1000,)
+        hub.execute("UPDATE rkface.board SET restored = restored - interval '2 hours'")
+        own.execute("SELECT rkface.notice_restored(2000)")
+        assert hub.execute(last).fetchone() == (2000,)
+
+
+def test_a_board_has_few_connections(hub, board):
+    with (
+        board("door-1", "east") as (own, _),
+        ExitStack() as opened,
+        pytest.raises(WorkError, match="too many connections"),
+    ):
+        for _ in range(CONNECTIONS):
+            opened.enter_context(connect(f"{own.info.dsn} password={own.info.password}"))
+
+
+def test_events_of_an_older_hub_stay_and_lose_a_second_person(database, monkeypatch):
+    with connect(database) as hub:
+        with monkeypatch.context() as older:
+            older.setattr(migrations, "find_migrations", lambda: tuple(sorted(FILES)[:4]))
+            migrations.migrate(hub)
+        add_site(hub, "east")
+        hub.execute("INSERT INTO rkface.board (id, site, role) VALUES ('door-1', 'east', 'door-1')")
+        ada, bob = (add_person(hub, name, ["east"], [], ONE) for name in ("Ada", "Bob"))
+        seen = {**SIGHTING, "stage": "end", "best": 1.0, "ended": 2.0, "match": {"person": ada, "name": "Ada"}}
+        both = alert(bob, "Bob") | {"match": {"person": ada, "name": "Ada"}}
+        with hub.transaction():
+            hub.execute("INSERT INTO rkface.event VALUES ('1', 'door-1', %s)", [json.dumps(seen)])
+            hub.execute("ALTER TABLE rkface.event DISABLE TRIGGER anonymize")  # as before
+            hub.execute("INSERT INTO rkface.event VALUES ('2', 'door-1', %s)", [json.dumps(both)])
+            hub.execute("ALTER TABLE rkface.event ENABLE TRIGGER anonymize")
+        migrations.migrate(hub)
+        assert hub.execute("SELECT person FROM rkface.appearance").fetchall() == [(ada,)]
+        assert ada in stored(hub) and "Bob" not in stored(hub)
+        erase_person(hub, ada)
+        assert hub.execute("SELECT person FROM rkface.appearance").fetchall() == [(None,)] and "Ada" not in stored(hub)

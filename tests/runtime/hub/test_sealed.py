@@ -13,7 +13,7 @@ from rkface.runtime.hub.people import add_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import push_people
 from rkface.runtime.hub.sealed import encrypt_hub, open_embeddings
-from rkface.runtime.hub.search import search_hub
+from rkface.runtime.hub.search import open_search
 from rkface.runtime.hub.search_index import build_index
 
 from .conftest import ONE, sample
@@ -141,7 +141,7 @@ def test_an_altered_value_is_not_used_and_keeps_nobody_else_from_a_board(sealed,
 
 def test_an_encrypted_hub_says_that_it_cannot_search(sealed, database):
     with pytest.raises(InputError, match="encrypted, so it cannot search"):
-        search_hub(sealed, sample(1).embedding, ONE)
+        open_search(sealed, ONE)
     with connect(database) as watch, pytest.raises(InputError, match="cannot be indexed"):
         build_index(sealed, watch)
 

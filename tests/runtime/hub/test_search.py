@@ -9,12 +9,16 @@ from rkface.runtime.hub import search
 from rkface.runtime.hub.boards import add_site
 from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.people import add_person, erase_person, insert_samples
-from rkface.runtime.hub.search import search_hub
+from rkface.runtime.hub.search import open_search
 from rkface.runtime.hub.search_index import PREFIX, build_index
 
 from .conftest import ONE, D
 
 SITES = ("north", "south", "west")
+
+
+def search_hub(hub, probe, identity, sites=(), **options):
+    return open_search(hub, identity, sites).find(probe, **options)
 
 
 def unit(values):

@@ -3,6 +3,7 @@
 import base64
 
 import cv2
+import psycopg
 import pytest
 
 for needed in ("fastapi", "uvicorn", "argon2", "httpx"):
@@ -115,3 +116,18 @@ def test_a_bundle_of_another_model_is_refused_at_the_start_and_later(hub, databa
 def test_a_program_needs_the_scope_identify(ada, client_for, pipeline):
     for scope, status in (("identify", 200), ("read", 403), (None, 401)):
         assert client_for(pipeline, scope).post("/v1/search", content=PHOTO).status_code == status
+
+
+def test_a_request_checks_the_model_and_the_sites_once(ada, client_for, pipeline, monkeypatch):
+    asked = []
+    execute = psycopg.Connection.execute
+
+    def note(self, query, *more, **options):
+        asked.append(str(query))
+        return execute(self, query, *more, **options)
+
+    client = client_for(pipeline)
+    monkeypatch.setattr(psycopg.Connection, "execute", note)
+    assert client.post("/v1/search?site=north", content=PHOTO).status_code == 200
+    for table in ("FROM rkface.setting", "FROM rkface.site "):
+        assert len([one for one in asked if table in one]) == 1, asked

@@ -12,6 +12,7 @@ from rkface.runtime.events.channel import UndeliveredError
 from rkface.runtime.events.event import encode
 from rkface.runtime.events.outbox import Outbox
 from rkface.runtime.gallery import backup
+from rkface.runtime.gallery.encryption import Key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.lease import Lease
 from rkface.runtime.gallery.people import Sample
@@ -19,7 +20,8 @@ from rkface.runtime.hub import pull
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.migrations import migrate
-from rkface.runtime.hub.push import HubEvents, push_people, send_heartbeat
+from rkface.runtime.hub.push import HubEvents, must_push, push_people, send_heartbeat
+from rkface.runtime.hub.sealed import open_embeddings
 
 MODEL, NUMBERS = "1" * 32, 16
 START = 1_800_000_000.0  # seconds since 1970
@@ -74,6 +76,8 @@ class Board:
     on        seconds for which it ran, altogether
     synced    ``on`` at the last sync that ended; None before
     restarts  since then
+    key       of the hub, once it is encrypted
+    compare   whether the next sync compares everybody: the connection is a new one, or somebody waits for a decision
     """
 
     hub: Hub
@@ -88,6 +92,8 @@ class Board:
     on: float = 0.0
     synced: float | None = None
     restarts: int = 0
+    compare: bool = True
+    key: Key | None = None
     opened: ExitStack = field(default_factory=ExitStack)
 
     def start(self):
@@ -99,15 +105,19 @@ class Board:
         self.gallery.lease = Lease(self.gallery, clock=lambda: self.on, wall=lambda: self.hub.now + self.error)
         self.gallery.lease.begin()
         self.restarts += 1
+        self.compare = True
 
     def stop(self):
         self.opened.close()
 
     def sync(self):
-        """What ``HubClient`` does after it has connected. Raises Interruption or RkfaceError."""
+        """What ``HubClient`` does while it is connected. Raises Interruption or RkfaceError."""
         with connect(self.address) as own:
-            push_people(own, self.gallery)
-            pull.sync(own, self.gallery, after=self.erase_events)
+            embeddings = open_embeddings(own, self.key)
+            if self.compare or must_push(own, self.gallery):
+                self.compare = True
+                self.compare = bool(push_people(own, self.gallery, embeddings))
+            pull.sync(own, self.gallery, after=self.erase_events, embeddings=embeddings)
             self.synced, self.restarts = self.on, 0
             send_heartbeat(own, self.gallery, {})
 
@@ -147,9 +157,9 @@ class Board:
         return [[one for one in matches if one.cosine > 0.99] for matches in found]
 
     def content(self):
-        """The people: id → (name, embeddings)."""
+        """The people: id → (name, embeddings, groups)."""
         return {
-            one.id: (one.name, {found.embedding.tobytes() for found in self.gallery.samples(one)})
+            one.id: (one.name, {found.embedding.tobytes() for found in self.gallery.samples(one)}, one.groups)
             for one in self.gallery.people()
         }
 

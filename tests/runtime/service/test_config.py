@@ -100,6 +100,8 @@ MISTAKES = pytest.mark.parametrize(
         ("[keep]\nappearances = nan", "keep.appearances is nan, but must be from 0 to 3650"),
         ("web = true", "web is True, but must be a table: [web]"),
         ("[camera]\ndoor = '/dev/video0'", "camera.door is '/dev/video0', but must be a table: [camera.door]"),
+        ("key = ''", "key is empty: write a path, or leave it out"),
+        ("[events.webhook]\nurl = 'http://h'\nca = ''", "events.webhook.ca is empty: write a path, or leave it out"),
     ],
 )
 
@@ -107,6 +109,49 @@ MISTAKES = pytest.mark.parametrize(
 @MISTAKES
 def test_each_mistake_is_reported_with_a_suggestion(problems, content, said):
     assert problems(content) == [said]
+
+
+CAMERAS = "[camera.a]\nsource = '{0}'\n[camera.b]\nsource = '{0}'"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("device = ' '", "device is empty"),
+        ("gallery = '.'", "gallery: {folder} is a folder: name a file in it"),
+        ("gallery = '/'", "gallery: / is a folder: name a file in it"),
+        ("[events]\nfile = '/'", "events.file: / is a folder: name a file in it"),
+        ("[camera.a]\nsource = ' '", "camera.a.source is empty"),
+        ("[camera.a]\nsource = 'rtsp://me:x@'", "the at sign as %40, a space as %20"),
+        *(
+            (f"[camera.'{name}']\nsource = '0'", "the name of a camera must be visible text without / (not . or ..)")
+            for name in ("hall/door", "..", ".", " ", "")
+        ),
+        ("[rules.'..']\nreceivers = ['stdout']", "the name of a rule must be visible text without / (not . or ..)"),
+        (CAMERAS.format("-"), "camera.b.source: stdin is read by the camera a already"),
+        (CAMERAS.format("/dev/video0"), "camera.b.source: /dev/video0 is read by the camera a already"),
+        ("[events.mqtt]\nhost = 'h'\nprefix = 'home/#'", "events.mqtt.prefix: the start of topics must be"),
+        ("[events.mqtt]\nhost = 'h'\ndiscovery_root = '+'", "events.mqtt.discovery_root: the start of topics must be"),
+    ],
+)
+def test_what_no_service_can_use_is_a_mistake(tmp_path, capsys, content, said):
+    """Before, these files were valid, and the service ended, or ran without what they ask for."""
+    path = tmp_path / "rkface.toml"
+    path.write_text(content)
+    for command in (["config", "check", str(path)], ["run", "--config", str(path)]):
+        assert main(command) == 2
+        assert said.format(folder=tmp_path) in capsys.readouterr().err
+
+
+def test_the_command_line_names_each_device_once(capsys):
+    for device in ("-", "/dev/video0"):
+        assert main(["run", "--camera", f"a={device}", "--camera", f"b={device}"]) == 2
+        assert capsys.readouterr().err.startswith("rkface: --camera: camera.b.source: ")
+
+
+def test_cameras_may_share_a_recording_and_a_network_address(problems):
+    for source in ("film.mp4", "rtsp://10.0.0.2/stream"):
+        assert problems(CAMERAS.format(source)) == []
 
 
 def test_all_mistakes_are_reported_together(problems):

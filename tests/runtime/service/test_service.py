@@ -288,6 +288,17 @@ def test_a_core_that_never_opened_is_not_said_to_have_worked(live, monkeypatch):
         assert 'rkface_core_alive{core="1"} 0\n' in service.metrics()
 
 
+def test_a_start_that_fails_after_the_cameras_began_ends_them(live, monkeypatch):
+    def fail():
+        assert any(thread.name == "rkface-camera-door" for thread in threading.enumerate())
+        raise WorkError("no machine")
+
+    monkeypatch.setattr("rkface.runtime.service.service.read_machine", fail)
+    with pytest.raises(WorkError, match="no machine"), live([scene()]):
+        pass
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("rkface-")]
+
+
 def test_liveness_is_off_by_default_and_refused_without_a_model(live, live_bundle):
     with live([scene((0, 3))], bundle=live_bundle) as service, service.subscribe() as events:
         start = events.get(timeout=WAIT)

@@ -9,7 +9,7 @@ from rkface.runtime.core.errors import InputError, ModelError
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.detect import Detector, suppress
 from rkface.runtime.vision.detectors import find_layout
-from rkface.runtime.vision.letterbox import letterbox
+from rkface.runtime.vision.letterbox import Canvas, letterbox
 
 
 def outputs_for(width, height):
@@ -110,6 +110,26 @@ def test_two_threads_can_detect_at_the_same_time():
     for thread in threads:
         thread.join()
     assert sorted(seen.values()) == [50, 200]
+
+
+@pytest.mark.parametrize("by", [2, 3, 5, 7])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image,
+        lambda image: np.hstack([image, image])[:, : image.shape[1]],
+        lambda image: image[::-1],
+        lambda image: image[:, ::-1],
+        lambda image: image[..., ::-1],
+        np.asfortranarray,
+    ],
+)
+def test_pixels_are_those_of_bilinear_interpolation_however_the_frame_lies_in_memory(by, change):
+    frame = change(np.random.default_rng(by).integers(0, 256, (by * 36, by * 64, 3), np.uint8))
+    picture, scale = Canvas(64, 40).letterbox(frame)
+    expected = cv2.resize(np.ascontiguousarray(frame), (64, 36))[..., ::-1]
+    np.testing.assert_array_equal(picture[:36], expected)
+    assert scale == 1 / by and not picture[36:].any()
 
 
 def test_the_letterbox_of_a_very_narrow_image_has_at_least_one_pixel():

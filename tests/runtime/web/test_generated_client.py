@@ -14,6 +14,8 @@ from rkface.runtime.web.access import Access
 from rkface.runtime.web.accounts import Accounts, accounts_path
 from rkface.runtime.web.serve import create_app, serve
 
+from .fake_service import FakeService
+
 # Pictures are bytes to a client.
 PICTURES = dict.fromkeys(("image/png", "image/jpeg"), "application/octet-stream")
 
@@ -23,7 +25,7 @@ def package(tmp_path_factory):
     """The generated package ``rkface_client``. Generating it gives no warning."""
     folder = tmp_path_factory.mktemp("generated")
     description = folder / "openapi.json"
-    description.write_text(json.dumps(create_app(None, Access(None, secure=False)).openapi()))
+    description.write_text(json.dumps(create_app(FakeService(), Access(None, secure=False)).openapi()))
     options = ConfigFile(content_type_overrides=PICTURES, post_hooks=[])
     config = Config.from_sources(options, MetaType.NONE, description, "utf-8", True, folder / "rkface_client")
     assert generator.generate(config=config) == []

@@ -8,19 +8,15 @@ import ssl
 import subprocess
 import sys
 from argparse import ArgumentParser
-from contextlib import contextmanager
 
 import httpx
 import pytest
-import websockets.sync.client as sockets
-from websockets.exceptions import InvalidStatus
 
 from rkface.runtime.cli.run import run, run_settings
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.web import listening
-from rkface.runtime.web.entry import open_entry
 from rkface.runtime.web.listening import CONNECTIONS, FEWEST_CONNECTIONS, listen, most_connections
-from rkface.runtime.web.serve import open_console
+from rkface.runtime.web.serve import serve
 
 from .fake_service import FakeService
 
@@ -29,13 +25,6 @@ def options(*arguments):
     parser = ArgumentParser()
     run(parser)
     return parser.parse_args(arguments)
-
-
-@contextmanager
-def serve_later(**place):
-    """A console whose service is not shown yet."""
-    with open_entry(**place) as entry, open_console(entry) as console:
-        yield console
 
 
 @pytest.fixture
@@ -108,25 +97,9 @@ def test_run_has_an_option_for_the_port(tmp_path, capsys):
         assert "0 to 65535" in capsys.readouterr().err
 
 
-def test_until_the_service_has_started_clients_hear_that_it_is_starting():
-    with serve_later(port=0) as console, httpx.Client(base_url=console.address, trust_env=False, timeout=30) as client:
-        assert client.get("/").status_code == 200, "the page itself is there, and tries again"
-        assert client.get("/v1/session").json()["signed_in"]
-        for path in ("/v1/health", "/metrics", "/v1/people", "/v1/events", "/v1/cameras/door/picture"):
-            answer = client.get(path)
-            assert answer.status_code == 503 and "starting" in answer.json()["detail"], path
-            assert int(answer.headers["retry-after"]) > 0
-        with pytest.raises(InvalidStatus):
-            sockets.connect(console.address.replace("http", "ws") + "/v1/cameras/door/live", proxy=None)
-        with console.show(FakeService()):
-            assert client.get("/v1/health").json()["ok"]
-        with pytest.raises(httpx.TransportError):
-            client.get("/v1/health")
-
-
 def test_a_failed_start_leaves_the_port_free():
-    with pytest.raises(KeyError), serve_later(port=0) as console:
-        port = int(console.address.rpartition(":")[2])
+    with pytest.raises(KeyError), serve(FakeService(), port=0) as address:
+        port = int(address.rpartition(":")[2])
         raise KeyError
     listen("127.0.0.1", port).close()
 
@@ -144,17 +117,15 @@ def test_cameras_and_files_keep_file_descriptors(monkeypatch):
 
 def test_a_failed_handshake_is_one_line_in_the_log(certificate, caplog):
     files = (certificate / "ca", certificate / "key")
-    with serve_later(port=0, tls=files) as console, console.show(FakeService()):
-        place = ("127.0.0.1", int(console.address.rpartition(":")[2]))
+    with serve(FakeService(), port=0, tls=files) as address:
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
         for _ in range(5):
             with socket.create_connection(place, timeout=30) as plain:
                 plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
                 plain.settimeout(30)
                 assert not plain.recv(100).startswith(b"HTTP")
         trusting = ssl.create_default_context(cafile=certificate / "ca")
-        assert (
-            httpx.get(f"{console.address}/v1/health", verify=trusting, trust_env=False, timeout=30).status_code == 200
-        )
+        assert httpx.get(f"{address}/v1/health", verify=trusting, trust_env=False, timeout=30).status_code == 200
     assert len(caplog.messages) < 6 and not any(record.exc_info for record in caplog.records)
 
 

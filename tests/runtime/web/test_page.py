@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.web.entry import open_entry
 from rkface.runtime.web.password import write_password
-from rkface.runtime.web.serve import open_console, serve
+from rkface.runtime.web.places import busy
+from rkface.runtime.web.serve import serve
 
 from . import chromium
 from .conftest import PASSWORD
@@ -367,12 +367,29 @@ def test_signing_in_and_out(page, service, tmp_path, shot):
         page.shows("Sign in", "main")  # ended by another client: the live view notices
 
 
-def test_the_page_waits_for_the_service_to_start(page, service):
-    with open_entry(port=0) as entry, open_console(entry) as console:
-        page.open(console.address)
-        page.shows("The service is starting. Trying again")
-        with console.show(service):
-            page.shows("In front of the camera")
+class BusyService:
+    """A service that does not tell what its cameras do while it is ``busy``."""
+
+    def __init__(self, service):
+        self._service, self.busy = service, True
+
+    def __getattr__(self, name):
+        return getattr(self._service, name)
+
+    @property
+    def cameras(self):
+        if self.busy:
+            raise busy("too many requests: try again in a moment")
+        return self._service.cameras
+
+
+def test_the_page_tries_again_while_the_service_is_busy(page, service):
+    often_asked = BusyService(service)
+    with serve(often_asked, port=0) as address:
+        page.open(address)
+        page.shows("Too many requests. Trying again")
+        often_asked.busy = False
+        page.shows("In front of the camera")
 
 
 def test_a_phone_can_install_the_page(page, address):

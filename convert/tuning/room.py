@@ -1,0 +1,127 @@
+"""Larger INT8 ranges for the tensors of a recognizer where that costs nearly nothing.
+
+A person with a rare feature can have values in an inner layer that are three times as large as on any face that
+calibrates. A larger range leaves room for them and makes steps larger. How much a tensor's steps matter differs by a
+factor of a thousand, so the room goes where it is cheap.
+
+Rounding adds an error to each value whose variance is step² / 12. The error of the embedding, 1 − cosine, is half the
+square of its change of direction; to the first order, that is the variance times half the sum of the squared
+derivatives of the normalized embedding. One backward pass for a random vector estimates this sum for all tensors
+(Hutchinson's estimator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rkface.runtime.core.manifest import Input
+
+from .distill.graph import TorchGraph, read_graph, rounded_tensors
+from .distill.train import to_tensor
+
+BUDGET = 0.05  # share by which the error of rounding the activations may grow on the faces that calibrate
+MOST = 3.0  # times as large: what was seen of people whom calibration did not show (docs/accuracy.md)
+FACES = 8  # more than enough: the sums of a tensor differ little from face to face
+VECTORS = 2  # random vectors for each face
+STEPS = 255  # of a range
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RoundedTensor:
+    """A tensor that the NPU rounds.
+
+    names        of the tensor, and of all others with the same range
+    sensitivity  the error of the embedding for each unit of variance that rounding adds to the tensor's values
+    top          its values cannot be larger
+    """
+
+    names: tuple[str, ...]
+    sensitivity: float
+    top: float
+
+
+def measure_sensitivity(proto: Any, input: Input, images: NDArray[np.uint8]) -> list[RoundedTensor]:
+    """The tensors of the ModelProto ``proto``, a recognizer, on at most FACES of ``images`` (N×H×W×3 uint8 RGB), except
+    its input and its result. Raises WorkError if the model has an operator that distillation does not support."""
+    graph = read_graph(proto)
+    groups = {name: (name, *same) for name, same in rounded_tensors(graph).items() if name != graph.input}
+    groups = {name: names for name, names in groups.items() if graph.output not in names}
+    chosen = images[:: max(1, len(images) // FACES)][:FACES]
+    random = torch.Generator().manual_seed(0)
+    sums = dict.fromkeys(groups, 0.0)
+    for image in chosen:
+        for name, squares in _squared_derivatives(graph, to_tensor(image[None], input), random, sums).items():
+            sums[name] += squares / len(chosen)
+    tops = {step.output: _top(graph, step.inputs) for step in graph.steps if step.operator == "Clip"}
+    return [RoundedTensor(names, sums[name] / 2, tops.get(name, np.inf)) for name, names in groups.items()]
+
+
+def _squared_derivatives(
+    graph: TorchGraph, image: Tensor, random: torch.Generator, names: Mapping[str, float]
+) -> dict[str, float]:
+    """For each tensor of ``names``, the sum of the squared derivatives of the normalized embedding of ``image``
+    (1×3×H×W) by its values. A value of exactly 0 is not rounded."""
+    added: dict[str, Tensor] = {}
+    nonzero: dict[str, Tensor] = {}
+
+    def watch(name: str, values: Tensor) -> Tensor:
+        if name not in names:
+            return values
+        added[name], nonzero[name] = torch.zeros_like(values, requires_grad=True), values.detach() != 0
+        return values + added[name]
+
+    embedding = torch.nn.functional.normalize(graph.run(image, graph.constants, watch)[graph.output].flatten(), dim=0)
+    found = dict.fromkeys(added, 0.0)
+    for left in reversed(range(VECTORS)):
+        vector = torch.randn(embedding.shape, generator=random)
+        derivatives = torch.autograd.grad(vector @ embedding, list(added.values()), retain_graph=left > 0)
+        for name, values in zip(added, derivatives, strict=True):
+            found[name] += float((values.square() * nonzero[name]).sum()) / VECTORS
+    return found
+
+
+def _top(graph: TorchGraph, inputs: tuple[str, ...]) -> float:
+    """The upper limit of a Clip with these ``inputs``."""
+    limit = graph.constants.get((*inputs, "", "")[2])
+    return np.inf if limit is None else float(limit)
+
+
+def find_room(tensors: list[RoundedTensor], ranges: Mapping[str, Range]) -> dict[str, float]:
+    """What to multiply the ``ranges`` of ``tensors`` by, by name, each 1 to MOST, so that the error grows by BUDGET.
+
+    All that are made larger then cost the same: this is where the product of the factors is largest.
+    """
+    known = [one for one in tensors if one.names[0] in ranges]
+    costs = np.array([one.sensitivity * _step(ranges[one.names[0]]) ** 2 / 12 for one in known])
+    most = np.array([min(MOST, max(1.0, one.top / max(ranges[one.names[0]][1], 1e-30))) for one in known])
+
+    def factors(level: float) -> NDArray[np.float64]:
+        return np.asarray(np.clip(np.sqrt(level / np.maximum(costs, 1e-30)), 1.0, most))
+
+    low, high = 0.0, float(costs.max(initial=0)) * MOST**2
+    for _ in range(60):  # bisection
+        level = (low + high) / 2
+        if (costs * (factors(level) ** 2 - 1)).sum() > BUDGET * costs.sum():
+            high = level
+        else:
+            low = level
+    # Rounded, so that the last bit of a sum does not decide about the converted model.
+    return {
+        name: factor
+        for one, factor in zip(known, np.round(factors(low), 2).tolist(), strict=True)
+        for name in one.names
+        if factor > 1
+    }
+
+
+def _step(ends: Range) -> float:
+    return (ends[1] - ends[0]) / STEPS

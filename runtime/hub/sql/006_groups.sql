@@ -1,0 +1,3 @@
+-- The groups that a person belongs to, as galleries have them.
+ALTER TABLE person ADD groups text[] NOT NULL DEFAULT '{}';
+ALTER TABLE review ADD groups text[] NOT NULL DEFAULT '{}';

@@ -1,0 +1,103 @@
+"""A model that is kept ready is the model: the same numbers, whatever has happened to the cache."""
+
+import os
+import stat
+
+import numpy as np
+import onnx
+import pytest
+
+from rkface.runtime.backends import reference
+from rkface.runtime.backends.ready_models import KEPT
+from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.core.errors import ModelError
+from rkface.runtime.core.manifest import Input
+
+INPUT = Input("x", 8, 8, (0.0,) * 3, (1.0,) * 3)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "LEAST_FILE", 1000)
+    monkeypatch.setenv("RKFACE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache/ready"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A convolution, whose weights ONNX Runtime reorders, and a matrix."""
+    random = np.random.default_rng(0)
+    make = onnx.numpy_helper.from_array
+    weights = [
+        make(random.normal(size=(32, 3, 3, 3)).astype(np.float32), "w"),
+        make(random.normal(size=(32 * 36, 5)).astype(np.float32), "d"),
+    ]
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["c"]),
+        onnx.helper.make_node("Relu", ["c"], ["r"]),
+        onnx.helper.make_node("Flatten", ["r"], ["f"]),
+        onnx.helper.make_node("MatMul", ["f", "d"], ["y"]),
+    ]
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(nodes, "g", [info("x", 1, [1, 3, 8, 8])], [info("y", 1, [1, 5])], weights)
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def run(path, **options):
+    image = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    backend = open_reference(path, INPUT, threads=1, **options)
+    try:
+        return backend.infer(image)[0].tobytes()
+    finally:
+        backend.close()
+
+
+def test_the_second_opening_reads_only_the_ready_model_and_gives_the_same_numbers(cache, model):
+    expected = run(model)
+    assert not cache.exists()  # without a digest, nothing says that the file stays as it is
+    assert run(model, digest="a" * 64) == expected
+    [ready] = cache.iterdir()
+    assert {path.name for path in ready.iterdir()} == {"model.onnx", "weights", "crc32"}
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    model.write_bytes(bytes(model.stat().st_size))
+    assert run(model, digest="a" * 64) == expected
+    with pytest.raises(ModelError):  # another model
+        run(model, digest="b" * 64)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "weights", "crc32"])
+@pytest.mark.parametrize("damage", ["a byte", "cut", "missing"])
+def test_a_damaged_ready_model_is_made_again(cache, model, file, damage):
+    expected = run(model, digest="a" * 64)
+    [ready] = cache.iterdir()
+    path = ready / file
+    whole = path.read_bytes()
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 1
+    path.unlink() if damage == "missing" else path.write_bytes(content if damage == "a byte" else content[:-20])
+    assert run(model, digest="a" * 64) == expected
+    assert path.read_bytes() == whole
+
+
+def test_the_cache_keeps_the_models_that_were_used_last(cache, model):
+    for number in range(KEPT):
+        run(model, digest=str(number) * 64)
+        for age, path in enumerate(sorted(cache.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    oldest = min(cache.iterdir(), key=lambda path: path.stat().st_mtime)
+    run(model, digest="0" * 64)  # it is the oldest
+    run(model, digest="9" * 64)
+    assert oldest in cache.iterdir()
+    assert len(list(cache.iterdir())) == KEPT
+
+
+@pytest.mark.parametrize("mode", [0o500, 0o722])
+def test_a_cache_that_is_read_only_or_open_to_others_is_not_used(cache, model, mode):
+    if os.geteuid() == 0 and mode == 0o500:
+        pytest.skip("root writes everywhere")
+    cache.mkdir(parents=True)
+    cache.chmod(mode)
+    assert run(model, digest="a" * 64) == run(model)
+    assert not list(cache.iterdir())
