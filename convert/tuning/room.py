@@ -83,9 +83,11 @@ def _squared_derivatives(
     found = dict.fromkeys(added, 0.0)
     for left in reversed(range(VECTORS)):
         vector = torch.randn(embedding.shape, generator=random)
-        derivatives = torch.autograd.grad(vector @ embedding, list(added.values()), retain_graph=left > 0)
+        tensors = list(added.values())
+        derivatives = torch.autograd.grad(vector @ embedding, tensors, retain_graph=left > 0, allow_unused=True)
         for name, values in zip(added, derivatives, strict=True):
-            found[name] += float((values.square() * nonzero[name]).sum()) / VECTORS
+            if values is not None:  # the embedding depends on it
+                found[name] += float((values.square() * nonzero[name]).sum()) / VECTORS
     return found
 
 
@@ -98,10 +100,13 @@ def _top(graph: TorchGraph, inputs: tuple[str, ...]) -> float:
 def find_room(tensors: list[RoundedTensor], ranges: Mapping[str, Range]) -> dict[str, float]:
     """What to multiply the ``ranges`` of ``tensors`` by, by name, each 1 to MOST, so that the error grows by BUDGET.
 
-    All that are made larger then cost the same: this is where the product of the factors is largest.
+    All that are made larger then cost the same: this is where the product of the factors is largest. No range is made
+    larger if a sensitivity is not finite, as that of an embedding of zeros.
     """
     known = [one for one in tensors if one.names[0] in ranges]
     costs = np.array([one.sensitivity * _step(ranges[one.names[0]]) ** 2 / 12 for one in known])
+    if not np.isfinite(costs).all():
+        return {}
     most = np.array([min(MOST, max(1.0, one.top / max(ranges[one.names[0]][1], 1e-30))) for one in known])
 
     def factors(level: float) -> NDArray[np.float64]:

@@ -43,6 +43,12 @@ def test_no_range_reaches_beyond_the_limit_of_a_clip():
     assert "quiet" not in find_room(tensors, {"loud": (0.0, 4.0), "quiet": (0.0, 6.0)})
 
 
+@pytest.mark.parametrize("sensitivity", [float("nan"), float("inf")])
+def test_without_a_finite_sensitivity_ranges_stay(sensitivity):
+    tensors = [RoundedTensor(("good",), 1.0, np.inf), RoundedTensor(("bad",), sensitivity, np.inf)]
+    assert find_room(tensors, {"good": (0.0, 4.0), "bad": (0.0, 5.0)}) == {}
+
+
 def test_the_predicted_error_is_that_of_noise_in_the_tensor():
     """Noise in one tensor at a time, of the variance that rounding has. The prediction is a first-order estimate with
     two random vectors for each face: within a factor of two, where tensors differ by more than ten."""
