@@ -60,7 +60,8 @@ def apply_changes(
             deleted = database.execute("DELETE FROM person WHERE id = ?", [id]).rowcount
             if id in erased:
                 database.execute("INSERT OR REPLACE INTO former VALUES (?, NULL, ?)", [id, now])
-                database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, id])
+                merged = database.execute("UPDATE former SET person = NULL, since = ? WHERE person = ?", [now, id])
+                told &= not merged.rowcount  # who was merged into an erased person is forgotten, as the hub must hear
             if deleted:
                 database.execute("INSERT OR REPLACE INTO setting VALUES (?, '1')", [SCRUB])
         here = {id for (id,) in database.execute("SELECT id FROM former")}
