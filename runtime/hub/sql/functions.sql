@@ -55,9 +55,19 @@ BEGIN
         WHERE person = OLD.id OR person IN (SELECT merged.person FROM rkface.merged WHERE target = OLD.id)
         ORDER BY site, person;
     UPDATE rkface.event SET body = rkface.without_match(body) WHERE rkface.named_person(body) = OLD.id;
+    DELETE FROM rkface.review USING rkface.tombstone WHERE tombstone.person = review.person;
     RETURN NULL;
 END $$;
 CREATE OR REPLACE TRIGGER erased AFTER DELETE ON person FOR EACH ROW EXECUTE FUNCTION person_erased();
+-- A board that asks for a decision about somebody who is being erased: nothing is kept. ``wait_for_events`` has the
+-- other half.
+CREATE OR REPLACE FUNCTION refuse_review() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = rkface, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(NEW.person, 0));
+    RETURN CASE WHEN NOT EXISTS (SELECT 1 FROM tombstone WHERE person = NEW.person) THEN NEW END;
+END $$;
+CREATE OR REPLACE TRIGGER refuse_erased BEFORE INSERT ON review FOR EACH ROW EXECUTE FUNCTION refuse_review();
 CREATE OR REPLACE FUNCTION refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT 1 FROM rkface.tombstone WHERE person = NEW.id)

@@ -1,5 +1,7 @@
 """What somebody changes at a door reaches the hub and the other doors, and is not undone."""
 
+from threading import Thread
+
 import pytest
 
 from rkface.runtime.cli.main import main
@@ -7,6 +9,7 @@ from rkface.runtime.gallery.backup import back_up, forget, forgotten
 from rkface.runtime.gallery.groups import add_to_group, list_groups, rename_group, set_groups
 from rkface.runtime.hub.boards import add_site
 from rkface.runtime.hub.conflicts import decide_name, list_conflicts
+from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.people import add_person, erase_person, list_erased, move_person
 from rkface.runtime.hub.pull import sync
 from rkface.runtime.hub.push import must_push, push_people
@@ -126,6 +129,33 @@ def test_who_is_erased_at_the_hub_before_it_heard_of_a_merge_is_gone_with_the_ot
     sync(*doors[0], before=lambda person: told.append(person.name))
     assert told == ["Ada"]  # while the samples are still there
     check(hub, doors, {})
+
+
+def test_a_name_that_waits_for_a_decision_is_gone_with_its_person(hub, doors):
+    (_, one), (_, two) = doors
+    add_person(hub, "Zoe", ["west"], [], ONE)
+    one.rename(one.person("Bob"), "Zoe")
+    push_people(*doors[0])
+    assert [conflict.name for conflict in list_conflicts(hub)] == ["Zoe"]
+    forget(two, two.person("Bob"))
+    exchange(*doors)
+    assert [content(gallery) for _, gallery in doors] == [{"Ada": photos(1, 2)}] * 2
+    assert hub.execute("SELECT count(*) FROM rkface.review").fetchone() == (0,)
+
+
+def test_nothing_waits_for_a_decision_about_somebody_who_is_erased_meanwhile(hub, doors, database):
+    (own, one), _ = doors
+    add_person(hub, "Zoe", ["west"], [], ONE)
+    bob = one.person("Bob").id
+    with connect(database) as other, other.transaction():
+        other.execute("DELETE FROM rkface.person WHERE id = %s", [bob])
+        asking = Thread(target=own.execute, args=["SELECT rkface.rename(%s, 'Bob', 'Zoe')", [bob]])
+        asking.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while asking.is_alive() and hub.execute(waiting).fetchone() == (0,):
+            pass
+    asking.join()
+    assert hub.execute("SELECT count(*) FROM rkface.review").fetchone() == (0,)
 
 
 def test_who_was_merged_into_somebody_erased_at_the_hub_meanwhile_is_gone_too(hub, doors):
