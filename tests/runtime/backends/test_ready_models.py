@@ -3,17 +3,13 @@
 import os
 import stat
 
-import numpy as np
-import onnx
 import pytest
 
 from rkface.runtime.backends import reference
 from rkface.runtime.backends.ready_models import KEPT
-from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.errors import ModelError
-from rkface.runtime.core.manifest import Input
 
-INPUT = Input("x", 8, 8, (0.0,) * 3, (1.0,) * 3)
+from .small_model import run, save_model
 
 
 @pytest.fixture
@@ -25,33 +21,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model(tmp_path):
-    """A convolution, whose weights ONNX Runtime reorders, and a matrix."""
-    random = np.random.default_rng(0)
-    make = onnx.numpy_helper.from_array
-    weights = [
-        make(random.normal(size=(32, 3, 3, 3)).astype(np.float32), "w"),
-        make(random.normal(size=(32 * 36, 5)).astype(np.float32), "d"),
-    ]
-    nodes = [
-        onnx.helper.make_node("Conv", ["x", "w"], ["c"]),
-        onnx.helper.make_node("Relu", ["c"], ["r"]),
-        onnx.helper.make_node("Flatten", ["r"], ["f"]),
-        onnx.helper.make_node("MatMul", ["f", "d"], ["y"]),
-    ]
-    info = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(nodes, "g", [info("x", 1, [1, 3, 8, 8])], [info("y", 1, [1, 5])], weights)
-    path = tmp_path / "model.onnx"
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
-    return path
-
-
-def run(path, **options):
-    image = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3), np.uint8)
-    backend = open_reference(path, INPUT, threads=1, **options)
-    try:
-        return backend.infer(image)[0].tobytes()
-    finally:
-        backend.close()
+    return save_model(tmp_path / "model.onnx")
 
 
 def test_the_second_opening_reads_only_the_ready_model_and_gives_the_same_numbers(cache, model):
