@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,15 @@ from ..events.event import OutgoingEvent
 from ..gallery import backup
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, Sample
-from ..gallery.replication import is_told, note_sent, note_told, read_content, read_unsent
+from ..gallery.replication import apply_changes, is_told, note_sent, note_told, read_content, read_unsent
 from .connection import connect, explain, hub_errors, import_psycopg
 from .push_changes import KnownPerson, notice_restored, push_groups, push_merged, push_name, push_removed, read_known
 from .sealed import PLAIN, PlainEmbeddings
 
 if TYPE_CHECKING:
     from .connection import Hub
+
+log = logging.getLogger("rkface.hub")
 
 NEVER = ("22", "23")  # classes of SQLSTATE (data exception, integrity) that a later attempt does not change
 
@@ -48,7 +51,7 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
         for person in {*forgotten} - {person for (person,) in erased}:  # also somebody of whom only events told the hub
             hub.execute("SELECT rkface.forget(%s)", [person])
     known = read_known(hub, gallery)
-    unsent, sent, waiting = read_unsent(gallery), set[int](), list[str]()
+    unsent, sent, taken, waiting = read_unsent(gallery), set[int](), set[str](), list[str]()
     for one in gallery.people():
         there, new = known.get(one.id), unsent.get(one.id, set[int]())
         if there is None:
@@ -61,6 +64,7 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
                 continue
         if _enroll(hub, one, samples, embeddings):
             sent |= {found.id for found in samples}
+            taken |= {one.id} if there is None else set()
         else:
             waiting.append(one.id)
         if there is None and one.groups:
@@ -70,7 +74,19 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
         note_sent(gallery, sent)
     gallery.lease.note_told()
     note_told(gallery, content)
+    _delete_elsewhere(hub, gallery, taken)
     return sorted(waiting)
+
+
+def _delete_elsewhere(hub: Hub, gallery: Gallery, people: Collection[str]) -> None:
+    """Delete those of ``people`` (ids) whom the hub has at other sites only, if no change at this site says so: the hub
+    was restored from a backup from before they were put at this site, and another site has enrolled them again."""
+    with hub_errors(), hub.transaction():
+        told = hub.execute("SELECT person FROM rkface.change WHERE person = ANY(%s)", [[*people]]).fetchall()
+    if gone := {*people} - {person for (person,) in told}:
+        log.warning("the hub has %d people of this gallery at other sites only: they are deleted here", len(gone))
+        apply_changes(gallery, (), gone, (), {})
+        backup.finish(gallery)
 
 
 def _push_changes(

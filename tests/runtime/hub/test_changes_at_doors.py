@@ -131,6 +131,19 @@ def test_who_is_erased_at_the_hub_before_it_heard_of_a_merge_is_gone_with_the_ot
     check(hub, doors, {})
 
 
+def test_who_is_known_only_elsewhere_after_a_restore_is_not_known_here(hub, doors):
+    """The backup is from before Bob was put at this site, and another site has enrolled Bob again."""
+    (_, one), _ = doors
+    bob = one.person("Bob").id
+    move_person(hub, bob, ["west"])
+    hub.execute("DELETE FROM rkface.change WHERE person = %s AND site = 'east'", [bob])
+    for own, gallery in doors:
+        push_people(own, gallery)
+    exchange(*doors)
+    assert [content(gallery) for _, gallery in doors] == [{"Ada": photos(1, 2)}] * 2
+    assert hub_content(hub) == {"Ada": photos(1, 2), "Bob": photos(3)}
+
+
 def test_a_name_that_waits_for_a_decision_is_gone_with_its_person(hub, doors):
     (_, one), (_, two) = doors
     add_person(hub, "Zoe", ["west"], [], ONE)
