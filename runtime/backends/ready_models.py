@@ -18,11 +18,11 @@ from contextlib import suppress
 from logging import getLogger
 from pathlib import Path
 
+from ..core.bundle import read_parts
 from ..core.paths import cache_folder
 
 KEPT = 4  # ready models in the cache; the one that was used least recently goes first
 MODEL, SUMS = "model.onnx", "crc32"
-CHUNK = 1 << 20  # bytes that are read at once
 
 log = getLogger("rkface.models")
 
@@ -74,12 +74,11 @@ def _is_whole(folder: Path) -> bool:
 
 def _sums(folder: Path) -> str:
     """A line for each file in ``folder``: its CRC-32, size and name."""
-    lines, buffer = [], bytearray(CHUNK)
+    lines = []
     for path in sorted(path for path in folder.iterdir() if path.name != SUMS):
         crc = size = 0
-        with path.open("rb", buffering=0) as file:
-            while count := file.readinto(buffer):
-                crc, size = zlib.crc32(memoryview(buffer)[:count], crc), size + count
+        for part in read_parts(path):
+            crc, size = zlib.crc32(part, crc), size + len(part)
         lines.append(f"{crc:08x} {size} {path.name}\n")
     return "".join(lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,11 +80,18 @@ def read_bundle(folder: str | Path, soc: str | None = None) -> Bundle:
 
 def sha256(path: Path) -> str:
     """SHA-256 of the file at ``path``, as 64 hexadecimal digits."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
+    digest = hashlib.sha256()
+    for part in read_parts(path):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def read_parts(path: Path) -> Iterator[memoryview]:
+    """The content of the file at ``path``, in parts that share one buffer: each is valid until the next one."""
+    buffer = memoryview(bytearray(CHUNK))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
+            yield buffer[:count]
 
 
 def files(folder: Path) -> list[str]:
