@@ -55,10 +55,11 @@ class Comparison:
 def find_rivals(gallery: Gallery, name: str, embedding: NDArray[np.float32], threshold: float) -> Rivals:
     """Who besides ``name`` looks like a face (D float32): a person with a cosine of at least ``threshold`` - ``NEAR``,
     or a face on the ignore list."""
-    other = next((match for match in gallery.search(embedding[None], 2)[0] if match.name != name), None)
+    found = gallery.search(embedding[None], 2)[0]
+    other = next((match for match in found if match.name != name), None)
     near = other if other is not None and other.cosine >= threshold - NEAR else None
     cosine, ignored = float(gallery.anchor_cosines(embedding[None])[0]), ""
-    if cosine >= threshold and is_ignored(gallery.search(embedding[None])[0], cosine, threshold):
+    if is_ignored(found, cosine, threshold):
         ignored = f"this face is on the ignore list (cosine {cosine:.3f}, threshold {threshold:.3f})"
     return Rivals(near, ignored)
 
