@@ -81,6 +81,8 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
 def _delete_elsewhere(hub: Hub, gallery: Gallery, people: Collection[str]) -> None:
     """Delete those of ``people`` (ids) whom the hub has at other sites only, if no change at this site says so: the hub
     was restored from a backup from before they were put at this site, and another site has enrolled them again."""
+    if not people:
+        return
     with hub_errors(), hub.transaction():
         told = hub.execute("SELECT person FROM rkface.change WHERE person = ANY(%s)", [[*people]]).fetchall()
     if gone := {*people} - {person for (person,) in told}:
