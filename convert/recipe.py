@@ -12,8 +12,8 @@ from .metric_bar import MetricBar
 from .targets import Target
 
 # Where the INT8 ranges of the inner tensors come from: from the calibration images ("toolkit"); for a recognizer also
-# from changed copies of its faces ("wide"), or smaller than these (tuning/clip.py, "clip"); or larger by MARGIN than
-# those of the calibration images ("margin").
+# from changed copies of its faces ("wide"), or smaller than these where that pays (tuning/clip.py, "clip") and larger
+# where that costs little (tuning/room.py); or larger by MARGIN than those of the calibration images ("margin").
 Ranges = Literal["toolkit", "wide", "clip", "margin"]
 MARGIN = 1.15  # docs/accuracy.md
 COARSE_GRIDS = 16  # of the strides 8, 16 and 32 of a detector, those whose heads cost little in FP16
