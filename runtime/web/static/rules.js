@@ -41,7 +41,7 @@ function testable(receivers) {
     return h("li", {}, h("span", { class: "short" }, name), result, button);
   };
   return h("section", { class: "card", "aria-label": "Receivers" }, h("h2", {}, "Receivers"),
-    h("p", { class: "faint" }, "Who can get alerts, as the configuration says. A test message contains no person; with alerts that have pictures, it has a drawn one."),
+    h("p", { class: "faint" }, "Who can get alerts, as the configuration says. A test message contains no person. A receiver that gets pictures with alerts gets a drawn one."),
     h("ul", { class: "rows" }, receivers.map(row)));
 }
 
