@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rkface.boards.twin.ingredients import UnavailableError, command
 
+from ...ports import free_port
+
 PACKAGES = ("openssh-server", "libwrap0", "libnss-wrapper", "rsync", "libpopt0", "libxxhash0")
 
 # In a script: wait for a condition, for half a minute at most, so that a failing test ends.
@@ -110,8 +112,7 @@ def start(files, folder):
     (folder / "known").write_text(f"board {(folder / 'hostkey.pub').read_text()}")
     (folder / "cutter.py").write_text(CUTTER)
     (folder / "more").touch()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "config").write_text(CONFIG.format(port=port, folder=folder, python=sys.executable))
     (folder / "sshd_config").write_text(SERVER.format(port=port, folder=folder))
     me = pwd.getpwuid(os.getuid())

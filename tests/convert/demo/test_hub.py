@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import httpx
 
 from rkface.convert.demo.camera import DemoCamera
 
+from ...ports import free_port
 from ...runtime.conftest import write_demo_bundle
 
 WAIT = 120.0  # seconds until the test gives up, on a busy machine
@@ -27,11 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def ports():
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    found = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return found
+    return free_port(), free_port(), free_port()
 
 
 def wait_for(condition, process):

@@ -12,6 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from rkface.boards.twin.ingredients import UnavailableError
 
+from ...ports import free_port
 from .world import PATIENCE, Log
 
 PACKAGES = ("mosquitto", "libmosquitto1", "libcjson1", "libdlt2", "libwebsockets17", "libev4", "libuv1", "libwrap0")
@@ -36,8 +37,7 @@ class Mosquitto:
 
     def __init__(self, files, folder, more="allow_anonymous true"):
         self.files, self.folder = files, folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         user = "user root" if os.getuid() == 0 else ""
         (folder / "conf").write_text(CONFIG.format(port=self.port, folder=folder, user=user, more=more))
         self.process = None

@@ -19,6 +19,7 @@ from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, Undel
 from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.events.webhook import sign
 
+from ...ports import free_port
 from .world import PATIENCE, Log, event
 
 AT_ONCE = Backoff(first=0.001, longest=0.002)
@@ -139,8 +140,7 @@ def test_a_redirect_is_not_followed(server):
 
 
 def test_an_endpoint_that_is_down_then_refuses_then_answers_gets_all_in_order(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     webhook = Webhook(f"http://127.0.0.1:{port}/hook")
     tried = threading.Event()
 

@@ -1,7 +1,6 @@
 """The whole way of an alert: a person before a camera, a rule, and a picture at a phone, a webhook and the console."""
 
 import json
-import socket
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -23,6 +22,7 @@ from rkface.runtime.service.receiver_settings import AlertPictureSettings, Event
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import CameraSettings, Settings
 
+from ...ports import free_port
 from ..conftest import scene
 from ..events.test_webhook import start
 from .test_service import Script
@@ -56,8 +56,7 @@ def gallery(tmp_path, bundle):
 @pytest.fixture
 def settings(bundle, gallery, ntfy, hook, monkeypatch):
     monkeypatch.setenv("PHONE_URL", ntfy.url)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     return Settings(
         bundle=bundle,
         backend="reference",
