@@ -46,9 +46,9 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def start(port=0, context=None):
+def start(port=0, context=None, answers=()):
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.answers, server.posts, server.left = [], Log(), threading.Event()
+    server.answers, server.posts, server.left = list(answers), Log(), threading.Event()
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -155,8 +155,7 @@ def test_an_endpoint_that_is_down_then_refuses_then_answers_gets_all_in_order(tm
         assert tried.wait(PATIENCE)
         assert sink.state().connected is False
         assert "refused" in sink.state().error
-        server = start(port)
-        server.answers = [(500, {}), (503, {}), (404, {})]
+        server = start(port, answers=[(500, {}), (503, {}), (404, {})])
         posts = server.posts.wait_for(8)
     server.shutdown()
     server.server_close()
