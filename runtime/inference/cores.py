@@ -1,15 +1,13 @@
-"""Inference on all NPU cores: one context per core and model, and one thread per core that uses them."""
+"""Inference on all NPU cores: which core runs which request, and what happens when no core is left."""
 
 from __future__ import annotations
 
 import heapq
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -17,18 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import Backend, QuantizedBackend, Raw
-from ..core.errors import DeviceError, UnopenedModelError
+from ..core.errors import DeviceError
 from ..core.manifest import ROLES
-
-OpenContext = Callable[[str, int], Backend]  # opens the model with this name on this core
-
-# Seconds before each attempt to reopen a failed context; after the last attempt the core is abandoned. Chosen, not
-# measured: one failed inference costs 0.1 s of one core, and a driver has 22 s to recover before the service restarts.
-RETRIES = (0.1, 0.5, 2.0, 5.0, 15.0)
-# Seconds that an inference on a hung NPU can take before librknnrt returns an error. Boards report 6 s (radxa/kernel
-# #312); the driver waits for that time up to three times if other jobs are before this one
-# (rockchip-linux/rknn-toolkit2 #320).
-LONGEST_HANG = 18.0
+from .core import RETRIES, Core, CoreState, OpenContext, Request
 
 log = logging.getLogger("rkface.npu")
 
@@ -43,43 +32,6 @@ class Caller:
 
     turn: int
     computing: bool = False
-
-
-@dataclass(frozen=True)
-class CoreState:
-    """The state of one core.
-
-    alive     False if the core did not open, or was abandoned
-    runs      inferences that succeeded
-    failures  inferences and attempts to reopen that failed, of all models, since the start
-    problem   the last failure, with the model's name; "" after the next inference that succeeds
-    """
-
-    core: int
-    alive: bool
-    runs: int
-    failures: int
-    problem: str
-
-
-@dataclass(order=True)
-class _Request:
-    turn: int
-    number: int
-    model: str = field(compare=False)
-    call: Callable[[Backend], Any] = field(compare=False)
-    answer: Future[Any] = field(compare=False, default_factory=Future)
-
-
-@dataclass
-class _Core:
-    number: int
-    contexts: dict[str, Backend]  # by the name of the model
-    failures_in_a_row: Counter[str]  # by the name of the model
-    alive: bool = True
-    runs: int = 0
-    failures: int = 0
-    problem: str = ""
 
 
 class Cores:
@@ -107,26 +59,25 @@ class Cores:
         self.on_progress: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._requested = threading.Condition(self._lock)
-        self._requests: list[_Request] = []
+        self._requests: list[Request] = []
         self._numbers = count()
-        self._open = open_context
         self._retries = tuple(retries)
         self._closing = threading.Event()
-        self._cores = [_Core(core, {}, Counter()) for core in range(number)]
+        self._cores = [Core(core, open_context, self._retries, self._closing) for core in range(number)]
         with ExitStack() as opened:
             for core in self._cores:
-                opened.callback(_close_contexts, core)
-            errors = [error for core in self._cores if (error := self._open_contexts(core, first))]
+                opened.callback(core.close)
+            errors = [error for core in self._cores if (error := core.open(first))]
             if len(errors) == number:
                 raise errors[0]
             opened.pop_all()
-        for core in self._cores:
-            if not core.alive:
-                log.warning("NPU core %d is not used: %s", core.number, core.problem)
-        usable = [core for core in self._cores if core.alive]
-        self.name = usable[0].contexts[first[0]].name
+        for state in self.state():
+            if not state.alive:
+                log.warning("NPU core %d is not used: %s", state.core, state.problem)
+        usable = [core for core in self._cores if core.state.alive]
+        self.name = usable[0].name_of(first[0])
         self._threads = [
-            threading.Thread(target=self._serve, args=(core,), name=f"rkface-core-{core.number}", daemon=True)
+            threading.Thread(target=self._serve, args=(core,), name=f"rkface-core-{core.state.core}", daemon=True)
             for core in usable
         ]
         for thread in self._threads:
@@ -138,8 +89,7 @@ class Cores:
 
     def state(self) -> tuple[CoreState, ...]:
         """The state of each core."""
-        with self._lock:
-            return tuple(CoreState(one.number, one.alive, one.runs, one.failures, one.problem) for one in self._cores)
+        return tuple(core.state for core in self._cores)
 
     def load(self, callers: Iterable[Caller] = ()) -> int:
         """Requests that no core has taken yet, plus the ``callers`` on the processor, which will soon need a core."""
@@ -167,7 +117,7 @@ class Cores:
         with self._lock:
             if self.lost or self._closing.is_set():
                 raise self.lost or DeviceError("the NPU cores are closed: open the scheduler again")
-            requests = [_Request(caller.turn, next(self._numbers), model, call) for call in calls]
+            requests = [Request(caller.turn, next(self._numbers), model, call) for call in calls]
             for request in requests:
                 heapq.heappush(self._requests, request)
             self._requested.notify(len(requests))
@@ -190,84 +140,30 @@ class Cores:
             thread.join()
         with ExitStack() as closing:
             for core in self._cores:
-                closing.callback(_close_contexts, core)
+                closing.callback(core.close)
 
-    def _open_contexts(self, core: _Core, models: Sequence[str]) -> DeviceError | None:
-        """Open ``models`` on ``core``; if one does not open, the core is not used, and its error is returned."""
-        try:
-            for model in models:
-                core.contexts[model] = self._open(model, core.number)
-        except DeviceError as error:
-            _close_contexts(core)
-            core.alive, core.failures, core.problem = False, 1, f"it does not open: {error}"
-            return error
-        return None
+    def _serve(self, core: Core) -> None:
+        core.serve(self._next)
+        if not core.state.alive:
+            self._lose(core)
 
-    def _serve(self, core: _Core) -> None:
-        while (request := self._next()) is not None:
-            self.on_progress()
-            if not request.answer.set_running_or_notify_cancel():
-                continue
-            try:
-                answer = request.call(self._context(core, request.model))
-            except UnopenedModelError as error:  # no reason to lose the core: its other models run
-                self._record_failure(core, request.model, error)
-                core.failures_in_a_row[request.model] = 0
-                request.answer.set_exception(error)
-            except Exception as error:  # a driver's binding may raise anything: report it to the caller, reopen here
-                self._record_failure(core, request.model, error)
-                request.answer.set_exception(error)
-                if not self._reopen(core, request.model):
-                    return
-            else:
-                core.runs += 1
-                core.failures_in_a_row[request.model], core.problem = 0, ""
-                request.answer.set_result(answer)
-
-    def _context(self, core: _Core, model: str) -> Backend:
-        """``model`` on ``core``, opened if this is its first run. Raises UnopenedModelError if it does not open."""
-        if model not in core.contexts:
-            try:
-                core.contexts[model] = self._open(model, core.number)
-            except Exception as error:
-                raise UnopenedModelError(f"it does not open on core {core.number}: {error}") from error
-        return core.contexts[model]
-
-    def _next(self) -> _Request | None:
+    def _next(self) -> Request | None:
         """The next request for a core; None if the cores are closing."""
         with self._lock:
             self._requested.wait_for(lambda: self._requests or self._closing.is_set())
-            return None if self._closing.is_set() else heapq.heappop(self._requests)
+            if self._closing.is_set():
+                return None
+            request = heapq.heappop(self._requests)
+        self.on_progress()
+        return request
 
-    def _record_failure(self, core: _Core, model: str, error: Exception) -> None:
+    def _lose(self, core: Core) -> None:
+        """``core`` was abandoned: if it was the last one, no request is answered any more."""
         with self._lock:
-            core.failures += 1
-            core.failures_in_a_row[model] += 1
-            core.problem = f"{model}: {error}"
-
-    def _reopen(self, core: _Core, model: str) -> bool:
-        """Reopen ``model`` on ``core`` after a failure. False if the core was abandoned or is closing."""
-        with suppress(Exception):  # closing a context that failed may fail too
-            core.contexts.pop(model).close()
-        while core.failures_in_a_row[model] <= len(self._retries):
-            if self._closing.wait(self._retries[core.failures_in_a_row[model] - 1]):
-                return False
-            try:
-                core.contexts[model] = self._open(model, core.number)
-            except Exception as error:
-                self._record_failure(core, model, error)
-            else:
-                return True
-        self._abandon(core)
-        return False
-
-    def _abandon(self, core: _Core) -> None:
-        with self._lock:
-            core.alive = False
-            if not any(one.alive for one in self._cores):
+            if not any(one.state.alive for one in self._cores):
                 self.lost = DeviceError(
                     f"no core is left: each failed {len(self._retries) + 1} times in a row, the last was core "
-                    f"{core.number} ({core.problem}): run `rkface doctor` and `rkface selftest`"
+                    f"{core.state.core} ({core.state.problem}): run `rkface doctor` and `rkface selftest`"
                 )
                 self._fail_all(self.lost)
         self.on_progress()
@@ -279,13 +175,6 @@ class Cores:
                 request.answer.set_exception(error)
         self._requests.clear()
         self._requested.notify_all()
-
-
-def _close_contexts(core: _Core) -> None:
-    """Close every context of ``core``, also if closing one of them fails."""
-    with ExitStack() as closing:
-        while core.contexts:
-            closing.callback(core.contexts.popitem()[1].close)
 
 
 class CoresBackend:

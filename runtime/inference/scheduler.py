@@ -17,7 +17,8 @@ from ..core.errors import InputError, WorkError
 from ..core.faces import Faces
 from ..core.manifest import ROLES, Manifest
 from ..vision.check_input import check_image
-from .cores import RETRIES, Caller, Cores, CoreState, OpenContext
+from .core import RETRIES, CoreState, OpenContext
+from .cores import Caller, Cores
 from .frame_queue import FrameQueue
 from .frames import Frame, Result, check_frame
 from .pipeline import Pipeline

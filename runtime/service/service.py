@@ -19,7 +19,7 @@ from ..enrollment.stored_crop import encode_crop
 from ..events import BoardReport, SwitchRequests
 from ..gallery import backup
 from ..gallery.people import Person, embedding_identity
-from ..inference.cores import LONGEST_HANG, RETRIES
+from ..inference.core import LONGEST_HANG, RETRIES
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance

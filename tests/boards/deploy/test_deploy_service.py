@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rkface.boards.deploy.release_pack import UNIT
-from rkface.runtime.inference.cores import LONGEST_HANG, RETRIES
+from rkface.runtime.inference.core import LONGEST_HANG, RETRIES
 from rkface.runtime.service.service import STUCK_AFTER
 
 from .conftest import stand_in_wheel, wait_for

@@ -24,11 +24,7 @@ from rkface.runtime.service.systemd import notify, watchdog_seconds
 
 from ..conftest import scene
 
-RUN = (
-    "import sys; from rkface.runtime.cli import main, parser, run;"
-    "parser.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
-    "sys.exit(main.main(['run', *sys.argv[1:]]))"
-)
+RUN = "import sys; from rkface.runtime.cli.main import main; sys.exit(main(['run', *sys.argv[1:]]))"
 WAIT = 30  # seconds until a test gives up
 JPEG = cv2.imencode(".jpg", scene((1, 5)))[1].tobytes()
 

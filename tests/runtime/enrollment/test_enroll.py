@@ -455,7 +455,7 @@ def test_forget_needs_confirmation(rkface, staff):
 
 def test_the_merge_and_restore_commands(rkface, staff):
     made = rkface("gallery", "backup")[1].strip()
-    assert rkface("gallery", "merge", "Hedy", "Grace")[0] == 0
+    assert rkface("gallery", "merge", "--yes", "Hedy", "Grace")[0] == 0
     assert {name: len(samples) for name, (_, samples) in content(staff).items()} == {"Ada": 2, "Grace": 2}
     code, _, err = rkface("gallery", "restore", made)
     assert code == 0 and "the previous content is now in" in err

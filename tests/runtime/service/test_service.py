@@ -27,7 +27,7 @@ from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.ignored import ignore_face, stop_ignoring
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample, embedding_identity
-from rkface.runtime.inference.cores import CoreState
+from rkface.runtime.inference.core import CoreState
 from rkface.runtime.inference.open_bundle import open_bundle, open_model
 from rkface.runtime.inference.scheduler import Scheduler
 from rkface.runtime.service.camera_worker import CameraWorker
