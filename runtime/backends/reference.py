@@ -16,6 +16,7 @@ from ..core.errors import DeviceError, InputError, ModelError
 from ..core.mapped_weights import LEAST_FILE, refer_to_weights
 from ..core.missing_package import import_error
 from . import check_images, stack_runs
+from .parallel_runs import ParallelRuns
 from .ready_models import ready_model
 
 if TYPE_CHECKING:
@@ -72,8 +73,11 @@ class ReferenceBackend:
 
     name = "reference"
 
-    def __init__(self, session: Any, input: Input, *, bgr: bool = False) -> None:
+    def __init__(
+        self, session: Any, input: Input, *, bgr: bool = False, parallel_runs: ParallelRuns | None = None
+    ) -> None:
         self._session = session
+        self._parallel_runs = parallel_runs
         self._input = input
         self._batch = session.get_inputs()[0].shape[0]
         self._tensor = Tensor(input, bgr=bgr)
@@ -82,19 +86,25 @@ class ReferenceBackend:
         check_images(images, self._input.height, self._input.width)
         # Normalize all images first: an inference empties the processor's caches.
         tensor = self._tensor.fill(images)
-        return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
+        if self._batch != 1:
+            return self._run(self._session, tensor)
+        single = [one[None] for one in tensor]
+        answers = self._parallel_runs.run_rounds(self._run, single) if self._parallel_runs else []
+        return stack_runs([*answers, *(self._run(self._session, one) for one in single[len(answers) :])])
 
-    def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        if self._session is None:
+    def _run(self, session: Any, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        if session is None:
             raise DeviceError("this model is closed: open it again")
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input.name: tensor})
+            outputs: list[NDArray[np.float32]] = session.run(None, {self._input.name: tensor})
         except Exception as error:  # the exceptions of onnxruntime have no other common base class
             raise DeviceError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
         return outputs
 
     def close(self) -> None:
         self._session = None
+        if self._parallel_runs:
+            self._parallel_runs.close()
 
 
 def open_reference(
@@ -116,7 +126,16 @@ def open_reference(
     for batch in map(fixed_size, session.get_inputs()[0].shape[:1]):
         if batch not in (None, 1):
             raise ModelError(f"{path}: the model takes {batch} images at once: export it with batch 1")
-    return ReferenceBackend(session, input)
+    return ReferenceBackend(session, input, parallel_runs=parallel_runs(path, providers, threads, digest=digest))
+
+
+def parallel_runs(
+    path: Path, providers: Sequence[str], threads: int | None, *, digest: str | None = None
+) -> ParallelRuns | None:
+    """How several faces run at once in the model at ``path``. None if it has one thread, or is not on the CPU."""
+    if threads == 1 or any(PROVIDERS.get(name, name) != PROVIDERS["cpu"] for name in providers):
+        return None
+    return ParallelRuns(path, threads, lambda: open_session(path, providers, 1, digest=digest))
 
 
 def open_session(path: Path, providers: Sequence[str], threads: int | None, *, digest: str | None = None) -> Any:
