@@ -25,31 +25,33 @@ class PictureService(FakeService):
         return self.store.jpeg(id) if self.links.is_valid(id, expires, signature) else None
 
 
-@pytest.fixture
-def store(tmp_path):
-    with PictureStore(tmp_path / "g.alert-pictures") as store:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with PictureStore(tmp_path_factory.mktemp("links") / "g.alert-pictures") as store:
         yield store
 
 
-@pytest.fixture
-def now():
-    return [1_780_000_000.0]
+@pytest.fixture(scope="module")
+def clock():
+    return [0.0]
 
 
-@pytest.fixture
-def links(store, now):
-    return PictureLinks(store.link_key(), "http://board.local/", 3600.0, wall=lambda: now[0])
+@pytest.fixture(autouse=True)
+def now(clock):
+    clock[0] = 1_780_000_000.0
+    return clock
 
 
 @pytest.fixture(scope="module")
-def password():
-    return PasswordCheck(password_hasher().hash(PASSWORD))
+def links(store, clock):
+    return PictureLinks(store.link_key(), "http://board.local/", 3600.0, wall=lambda: clock[0])
 
 
-@pytest.fixture
-def client(store, links, password):
-    """Of a console with a password; nobody is signed in."""
-    return TestClient(create_app(PictureService(store, links), Access(password, secure=False)), **REMOTE)
+@pytest.fixture(scope="module")
+def client(store, links):
+    """Of a console with a password; nobody is signed in. The first request to an application takes long."""
+    access = Access(PasswordCheck(password_hasher().hash(PASSWORD)), secure=False)
+    return TestClient(create_app(PictureService(store, links), access), **REMOTE)
 
 
 @pytest.fixture
