@@ -94,10 +94,11 @@ class Service:
             self._open(opened)
             self._watch_cameras()
             opened.callback(self._end_threads)
-            # The cameras begin now. What is imported and opened from here on, no frame needs.
+            # The cameras begin now. What is imported and opened from here on, the first frames do not need.
             self._start("watch", self._visits.watch, self.scheduler.results())
             for name, worker in self.workers.items():
                 self._start(f"camera-{name}", self._run_camera, worker)
+            self.scheduler.open_later()
             self._take_requests()
             self.hub = opened.enter_context(
                 follow_hub(self._settings, self.gallery, self._erase_unnamed, self._finish_erasure, self._describe)

@@ -92,8 +92,7 @@ def measure_bound(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Infer
     """
     results: dict[str, list[float]] = {name: [] for name in BOUND}
     model = _fitting_model(pipeline, image)
-    shrunk = letterbox.letterbox(image, model.input.width, model.input.height)
-    rows = round(image.shape[0] * shrunk.scale)
+    shrunk = letterbox.Canvas(model.input.width, model.input.height).shrink(image)[0][..., :3].copy()
     whole, small = Tensor(model.input), Tensor(pipeline.manifest.recognizer.input)
     levels = find_layout(model.outputs, model.input.width, model.input.height).levels
     places = [score.index for level in levels for score in level.scores]
@@ -102,11 +101,11 @@ def measure_bound(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Infer
         pipeline.recognize(image)
         frame = image.copy()
         started = clock.timer()
-        touch_lines(frame, rows)
+        touch_lines(frame, len(shrunk))
         touched = clock.timer()
-        pixels = shrunk.image[None].copy()
+        pixels = shrunk.copy()
         shrunk_once = clock.timer()
-        whole.fill(pixels)
+        whole.fill_picture(pixels)
         results["tensor"].append(clock.timer() - shrunk_once)
         results["touch"].append(touched - started)
         spent = dict.fromkeys(("scores", "crops"), 0.0)
@@ -141,17 +140,17 @@ def _compared_scores(
     places: Sequence[int], threshold: float, timer: Callable[[], float], spent: dict[str, float]
 ) -> Iterator[None]:
     """Behind each inference of the reference backend, compare the outputs at ``places`` with ``threshold``."""
-    infer = ReferenceBackend.infer
+    infer = ReferenceBackend.infer_picture
 
-    def infer_and_compare(backend: ReferenceBackend, images: np.ndarray) -> list[np.ndarray]:
-        outputs = infer(backend, images)
+    def infer_and_compare(backend: ReferenceBackend, picture: np.ndarray) -> list[np.ndarray]:
+        outputs = infer(backend, picture)
         started = timer()
         for place in places:
             _ = outputs[place] >= threshold
         spent["scores"] += timer() - started
         return outputs
 
-    with patch.object(ReferenceBackend, "infer", infer_and_compare):
+    with patch.object(ReferenceBackend, "infer_picture", infer_and_compare):
         yield
 
 
@@ -171,10 +170,10 @@ def touch_lines(image: np.ndarray, rows: int) -> int:
 def _measured_calls(seconds: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
     """Add the time of the functions behind four stages to ``seconds``."""
     functions = {
-        "letterbox": (letterbox.Canvas, "letterbox"),
+        "letterbox": (letterbox.Canvas, "shrink"),
         "decode": (Layout, "decode"),
         "nms": (detect, "suppress"),
-        "tensor": (ReferenceBackend, "infer"),
+        "tensor": (ReferenceBackend, "infer_picture"),
     }
     with ExitStack() as patches:
         for stage, (owner, attribute) in functions.items():
