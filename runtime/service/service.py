@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import RkfaceError
 from ..enrollment.stored_crop import encode_crop
-from ..events import BoardReport, SwitchRequests
+from ..events import SwitchRequests
 from ..gallery import backup
 from ..gallery.people import Person, embedding_identity
 from ..inference.core import LONGEST_HANG, RETRIES
@@ -45,6 +45,7 @@ from .visit_control import VisitControl
 from .watchers import Watchers
 
 if TYPE_CHECKING:
+    from ..events.homeassistant import BoardReport
     from .logged_stops import LoggedStops
 
 HOUSEKEEPING_INTERVAL = 1.0  # seconds
