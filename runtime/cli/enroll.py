@@ -56,8 +56,8 @@ def enroll(parser: ArgumentParser) -> None:
     command asks on a terminal; elsewhere --same or --force decides. The gallery does not change before that.
 
     With --json, each photo is one object on a line: {"status", "person", "source", "reason", "notes", "quality",
-    "near", "own", "turned", "faces"}; status is enrolled, known or refused. own is the cosine with the person's other
-    samples; faces are those to choose from.
+    "near", "own", "turned", "faces", "id"}; status is enrolled, known or refused. own is the cosine with the person's
+    other samples; faces are those to choose from; id is the person's, null if refused.
 
     Exit code: 1 if a photo was refused.
 

@@ -71,6 +71,7 @@ class Verdict:
             without other samples.
         turned: By how many degrees the photo was turned clockwise: 0, 90, 180 or 270.
         faces: The faces to choose from, if it is not clear which one to enroll.
+        id: Id of the person, who has the sample. None if it was refused.
     """
 
     status: Status
@@ -83,6 +84,7 @@ class Verdict:
     own: float | None = None
     turned: int = 0
     faces: tuple[FaceInPhoto, ...] = ()
+    id: str | None = None
 
 
 def enroll(
@@ -205,12 +207,14 @@ class _Enrollment:
             return verdict
         known = max((float(one @ face.embedding) for one in known_embeddings(self.gallery, name)), default=-1.0)
         if known >= DUPLICATE:
-            return replace(verdict, status="known", reason=f"like an existing sample (cosine {known:.3f})")
+            reason = f"like an existing sample (cosine {known:.3f})"
+            return replace(verdict, status="known", reason=reason, id=self.gallery.person(name).id)
         notes = choice.notes + things_to_check(self.gallery, name, rivals.near)
         notes += (rivals.ignored,) if rivals.ignored else ()
         crop = encode_crop(face.crop, self.pipeline.crop) if self.rules.crops else None
-        self.gallery.add(name, [Sample(face.embedding, crop, face.quality.score, photo.source)], self.metadata)
-        return replace(verdict, status="enrolled", notes=notes)
+        sample = Sample(face.embedding, crop, face.quality.score, photo.source)
+        person = self.gallery.add(name, [sample], self.metadata)
+        return replace(verdict, status="enrolled", notes=notes, id=person.id)
 
 
 def enroll_shots(
@@ -237,5 +241,5 @@ def enroll_shots(
     if comparison.doubts and not force:
         return replace(verdict, reason=f"{' '.join(comparison.doubts)} Then force it")
     notes = things_to_check(gallery, name, near) + comparison.doubts
-    gallery.add(name, shots, metadata)
-    return replace(verdict, status="enrolled", notes=notes)
+    person = gallery.add(name, shots, metadata)
+    return replace(verdict, status="enrolled", notes=notes, id=person.id)

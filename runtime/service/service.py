@@ -75,10 +75,11 @@ class Service:
             self._watch = watch_cameras(self._resources, self._current, self.problems, self._switches)
             self.watchers, self.camera_control = self._watch.watchers, self._watch.control
             opened.callback(self._end_threads)
-            # The cameras begin now. What is imported and opened from here on, no frame needs.
+            # The cameras begin now. What is imported and opened from here on, the first frames do not need.
             self._threads.start("watch", self._watch.visits.watch, self.scheduler.results())
             for name, worker in self.workers.items():
                 self._threads.start(f"camera-{name}", self._run_camera, worker)
+            self.scheduler.open_later()
             self._take_requests()
             self.hub = opened.enter_context(
                 follow_hub(

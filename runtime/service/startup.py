@@ -124,8 +124,9 @@ def lock_gallery(gallery: Path) -> Iterator[None]:
 
 
 def open_service_scheduler(settings: Settings, read: Callable[[Path], Bundle] = read_bundle) -> Scheduler:
-    """Open the scheduler for ``settings``, with the bundle that ``read`` returns for its folder. Raises InputError if
-    liveness is required but not enabled, and everything that ``open_scheduler`` raises."""
+    """Open the scheduler for ``settings``, with the bundle that ``read`` returns for its folder, and the recognizer
+    left for ``open_later``. Raises InputError if liveness is required but not enabled, and everything that
+    ``open_scheduler`` raises."""
     if settings.liveness.require and not settings.liveness.enabled:
         raise InputError(
             "[liveness] require = true without enabled = true would recognize nobody: set enabled = true as well"
@@ -136,6 +137,7 @@ def open_service_scheduler(settings: Settings, read: Callable[[Path], Bundle] = 
         cores=settings.cores or None,
         work=detect_for_tracking,
         liveness=settings.liveness.enabled,
+        later=["recognizer"],
     )
 
 

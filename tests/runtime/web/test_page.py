@@ -61,6 +61,9 @@ def enroll_by_photo(page, photos, shot):
     page.shows("2 samples", "a.person")  # also in the list of people
     page.shows("Not enrolled: not a JPEG, PNG, WebP or BMP image")
     shot("people-enrolled")
+    page.click("[aria-live] a", "Ada <b>Lovelace</b>: enrolled")
+    page.until("document.querySelector('main h1').innerText === 'Ada <b>Lovelace</b>'")
+    page.click("nav a", "People")
     page.click("a.person", "Ada <b>Lovelace</b>")
     page.fill("#renamed", "Ada")
     page.press("Enter")
