@@ -45,7 +45,7 @@ log = getLogger("rkface.service")
 
 
 class ServiceErasure:
-    """Whoever deletes a person, here or in another program: as soon as ``people`` notices, the person is erased.
+    """Also erases a person whom another program deletes from the gallery, as soon as ``people`` notices.
 
     The methods may be called from any thread: ``forget`` by the console, ``erase_unnamed`` and ``finish`` by the
     connection with the hub."""
