@@ -15,7 +15,7 @@ import pytest
 
 from rkface.boards.deploy.release_pack import UNIT
 from rkface.runtime.inference.core import LONGEST_HANG, RETRIES
-from rkface.runtime.service.service import STUCK_AFTER
+from rkface.runtime.service.housekeeping import STUCK_AFTER
 
 from .conftest import stand_in_wheel, wait_for
 from .sshd import WAIT
