@@ -31,7 +31,9 @@ class CommandReader:
         if camera is None:
             return
         if retained:
-            self._warn(f"a retained command for camera {topic_name(camera)} was ignored: send it without `retain`")
+            self._warn(
+                f"a retained command for camera {topic_name(camera)} was ignored: send it without the flag retain"
+            )
         elif payload not in (ON, OFF):
             self._warn(f"a command for camera {topic_name(camera)} was ignored: it is neither ON nor OFF")
         else:

@@ -20,6 +20,7 @@ from ..inference.scheduler import Scheduler
 from ..tracking.watcher import Watcher
 from .camera_worker import CameraWorker
 from .problems import Problems
+from .receivers import HUB_SINK
 from .settings import DAY
 from .states import CameraHealth, Health, SinkHealth
 
@@ -68,6 +69,17 @@ def report_board(health: Health) -> BoardReport:
 
     cameras = {camera.name: CameraReport(camera.connected, camera.fps, camera.on) for camera in health.cameras}
     return BoardReport(health.problems, health.queue, sum(sink.waiting for sink in health.sinks), cameras)
+
+
+def describe_board(health: Health, running: float) -> dict[str, object]:
+    """Return what the hub shows of ``health``. ``running`` (seconds), ``lost`` (events) and ``blind`` (cameras) tell it
+    when nobody looked."""
+    return {
+        "release": health.version, "queue": sum(sink.waiting for sink in health.sinks), "celsius": health.celsius,
+        "ok": health.ok, "running": round(running, 1),
+        "lost": sum(sink.lost for sink in health.sinks if sink.name == HUB_SINK),
+        "blind": [camera.name for camera in health.cameras if not (camera.connected and camera.on)],
+    }  # fmt: skip
 
 
 def _sink_problems(sinks: tuple[SinkHealth, ...]) -> Iterator[str]:

@@ -4,6 +4,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from rkface.runtime.events import PictureLinks, PictureStore
+from rkface.runtime.service.appearance_log import AppearanceLog
+from rkface.runtime.service.appearance_requests import AppearanceRequests
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.password import PasswordCheck, password_hasher
 from rkface.runtime.web.serve import create_app
@@ -12,17 +14,6 @@ from .conftest import PASSWORD
 from .fake_service import REMOTE, FakeService
 
 JPEG = b"\xff\xd8\xff\xe0 the face"
-
-
-class PictureService(FakeService):
-    """With the real store and the real links, as ``Service.alert_picture`` uses them."""
-
-    def __init__(self, store, links):
-        super().__init__()
-        self.store, self.links = store, links
-
-    def alert_picture(self, id, expires, signature):
-        return self.store.jpeg(id) if self.links.is_valid(id, expires, signature) else None
 
 
 @pytest.fixture
@@ -47,9 +38,12 @@ def password():
 
 
 @pytest.fixture
-def client(store, links, password):
+def client(store, links, password, tmp_path):
     """Of a console with a password; nobody is signed in."""
-    return TestClient(create_app(PictureService(store, links), Access(password, secure=False)), **REMOTE)
+    service = FakeService()
+    with AppearanceLog(tmp_path / "log") as log:
+        service.appearances = AppearanceRequests(None, log, {}, crop=None, pictures=store, links=links)
+        yield TestClient(create_app(service, Access(password, secure=False)), **REMOTE)
 
 
 @pytest.fixture
