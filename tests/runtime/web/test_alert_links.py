@@ -4,6 +4,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from rkface.runtime.events import PictureLinks, PictureStore
+from rkface.runtime.service.appearance_log import AppearanceLog
+from rkface.runtime.service.appearance_requests import AppearanceRequests
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.password import PasswordCheck, password_hasher
 from rkface.runtime.web.serve import create_app
@@ -12,17 +14,6 @@ from .conftest import PASSWORD
 from .fake_service import REMOTE, FakeService
 
 JPEG = b"\xff\xd8\xff\xe0 the face"
-
-
-class PictureService(FakeService):
-    """With the real store and the real links, as ``Service.alert_picture`` uses them."""
-
-    def __init__(self, store, links):
-        super().__init__()
-        self.store, self.links = store, links
-
-    def alert_picture(self, id, expires, signature):
-        return self.store.jpeg(id) if self.links.is_valid(id, expires, signature) else None
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +39,12 @@ def links(store, clock):
 
 
 @pytest.fixture(scope="module")
-def client(store, links):
+def client(store, links, tmp_path_factory):
     """Of a console with a password; nobody is signed in. The first request to an application takes long."""
-    access = Access(PasswordCheck(password_hasher().hash(PASSWORD)), secure=False)
-    return TestClient(create_app(PictureService(store, links), access), **REMOTE)
+    service, access = FakeService(), Access(PasswordCheck(password_hasher().hash(PASSWORD)), secure=False)
+    with AppearanceLog(tmp_path_factory.mktemp("links") / "log") as log:
+        service.appearances = AppearanceRequests(None, log, {}, crop=None, pictures=store, links=links)
+        yield TestClient(create_app(service, access), **REMOTE)
 
 
 @pytest.fixture
