@@ -38,8 +38,8 @@ LANDMARKS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65
 def quick_passwords():
     """Hashing a password takes tens of milliseconds, so that guessing takes long: not in the tests' own process."""
     with pytest.MonkeyPatch.context() as patch:
-        least = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
-        patch.setattr("rkface.runtime.web.password.COSTS", least)
+        patch.setattr("rkface.runtime.web.password.PASSES", 1)
+        patch.setattr("rkface.runtime.web.password.MEMORY", 8)
         yield
 
 
