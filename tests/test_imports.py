@@ -143,6 +143,12 @@ def loaded_modules(code: str, heavy: set[str]) -> str:
     return subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, check=True).stdout
 
 
+def test_the_service_loads_nothing_of_receivers_that_are_not_configured():
+    receivers = {f"rkface.runtime.events.{name}" for name in ("webhook", "mqtt", "mqtt_connection", "broker", "push")}
+    code = "import rkface.runtime.cli.run, rkface.runtime.service.service"
+    assert loaded_modules(code, {*receivers, "ssl", "http.client", "rkface.runtime.hub.connection"}) == "[]\n"
+
+
 def test_the_main_path_of_the_runtime_loads_no_heavy_library():
     code = "import rkface.runtime.inference.pipeline, rkface.runtime.vision.image, rkface.runtime.cli.main"
     assert loaded_modules(code, {"onnx", "onnxruntime", "torch", "rknn", "scipy", "rkface.convert"}) == "[]\n"

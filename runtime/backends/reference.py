@@ -15,7 +15,7 @@ from ..core.checks import check_count
 from ..core.errors import DeviceError, InputError, ModelError
 from ..core.mapped_weights import LEAST_FILE, refer_to_weights
 from ..core.missing_package import import_error
-from . import check_images, stack_runs
+from . import check_images, check_picture, stack_runs
 from .parallel_runs import ParallelRuns
 from .ready_models import ready_model
 
@@ -35,32 +35,47 @@ class Tensor(threading.local):
     """The input tensor of a model, one for each thread, reused for the same reason as ``vision.letterbox.Canvas``."""
 
     def __init__(self, input: Input, *, bgr: bool = False) -> None:
-        self._order = (2, 1, 0) if bgr else (0, 1, 2)  # which plane of the tensor each channel of the image becomes
         values = np.arange(256, dtype=np.float32)  # a byte has 256 values: use a table
-        self._tables = [
+        tables = [
             (values - np.float32(mean)) / np.float32(std) for mean, std in zip(input.mean, input.std, strict=True)
         ]
-        self._planes = tuple(np.empty((input.height, input.width), np.uint8) for _ in range(3))
+        # Of red, green and blue: the plane of the tensor, and the table.
+        self._channels = list(zip((2, 1, 0) if bgr else (0, 1, 2), tables, strict=True))
+        self._bytes = np.empty((4, input.height * input.width), np.uint8)
         self._floats = np.empty((0, 3, input.height, input.width), np.float32)
-        self._filled = 0  # rows of a single image above its black bottom; 0 if unknown
+        self._shown = (0, 0)  # rows and columns of the picture at the top left, if the rest is black
 
     def fill(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Like ``normalize``, but the result is valid only until the next call in this thread.
-
-        The bottom of a letterboxed frame is black, like that of the frame before, and is not written again.
-        """
+        """Like ``normalize``, but the result is valid only until the next call in this thread."""
         if len(images) > len(self._floats):
-            self._floats, self._filled = np.empty((len(images), *self._floats.shape[1:]), np.float32), 0
-        rows = self._filled if len(images) == 1 else 0
-        if not rows or images[0, rows:].max(initial=0):
-            rows = images.shape[1]
-            self._filled = int(images[0].any(axis=(1, 2)).nonzero()[0].max(initial=-1)) + 1 if len(images) == 1 else 0
-        planes, filled = [plane[:rows] for plane in self._planes], self._floats[: len(images)]
-        for image, target in zip(images, filled, strict=True):
-            cv2.split(image[:rows], planes)
-            for plane, table, place in zip(planes, self._tables, self._order, strict=True):
-                cv2.LUT(plane, table, dst=target[place, :rows])
-        return filled
+            self._floats = np.empty((len(images), *self._floats.shape[1:]), np.float32)
+        self._shown = (0, 0)
+        for image, target in zip(images, self._floats, strict=False):
+            self._write(image, self._channels, target)
+        return self._floats[: len(images)]
+
+    def fill_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The tensor of ``PictureBackend.infer_picture``, 1×3×H×W, valid only until the next call in this thread.
+
+        The rest is black, as for the picture before, and is written only if that had another size.
+        """
+        if not len(self._floats):
+            self._floats = np.empty((1, *self._floats.shape[1:]), np.float32)
+        rows, columns, _ = picture.shape
+        if (rows, columns) != self._shown:
+            for place, table in self._channels:
+                self._floats[0, place] = table[0]
+            self._shown = (rows, columns)
+        self._write(picture, self._channels[::-1], self._floats[0])
+        return self._floats[:1]
+
+    def _write(self, image: NDArray[np.uint8], channels: list[tuple[int, Any]], target: NDArray[np.float32]) -> None:
+        """Write ``channels``, which ``image`` has in this order, to the top left of ``target``."""
+        rows, columns = image.shape[:2]
+        planes = [one[: rows * columns].reshape(rows, columns) for one in self._bytes[: image.shape[2]]]
+        cv2.split(image, planes)
+        for plane, (place, table) in zip(planes, channels, strict=False):
+            cv2.LUT(plane, table, dst=target[place, :rows, :columns])
 
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
@@ -91,6 +106,11 @@ class ReferenceBackend:
         single = [one[None] for one in tensor]
         answers = self._parallel_runs.run_rounds(self._run, single) if self._parallel_runs else []
         return stack_runs([*answers, *(self._run(self._session, one) for one in single[len(answers) :])])
+
+    def infer_picture(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        check_picture(picture, self._input.height, self._input.width)
+        outputs = self._run(self._session, self._tensor.fill_picture(picture))
+        return outputs if self._batch != 1 else stack_runs([outputs])
 
     def _run(self, session: Any, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         if session is None:

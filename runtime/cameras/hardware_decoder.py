@@ -62,8 +62,8 @@ def require_hardware(codec: str) -> HardwareDecoder:
     if codec not in found.codecs:
         why = found.problem or f"{found.program} decodes only {', '.join(found.codecs)} in hardware: {GET_FFMPEG}"
         raise InputError(
-            f"decoder {codec!r} needs hardware decoding: {why}. Without `decoder`, rkface decodes on the processor if "
-            "it must"
+            f"decoder {codec!r} needs hardware decoding: {why}. Leave decoder out, and rkface decodes on the processor "
+            "if it must"
         )
     return found
 

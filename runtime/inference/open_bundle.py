@@ -66,6 +66,7 @@ def open_scheduler(
     providers: Sequence[str] = ("cpu",),
     threads: int | None = None,
     liveness: bool = False,
+    later: Sequence[str] = (),
 ) -> Scheduler:
     """Verify the bundle in a folder and load its models on each core.
 
@@ -79,6 +80,8 @@ def open_scheduler(
         providers: As in ``open_bundle``.
         threads: As in ``open_bundle``.
         liveness: Also open the bundle's liveness model.
+        later: Models that ``Scheduler.open_later`` opens: ["recognizer"] lets cameras begin before. Inferences with
+            them wait for that.
 
     Returns:
         A scheduler. Close it after use, or open it in a ``with`` statement.
@@ -110,6 +113,7 @@ def open_scheduler(
         ),
         available if cores is None else cores,
         work,
+        later=later,
         liveness=liveness,
     )
 

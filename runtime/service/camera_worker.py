@@ -187,13 +187,13 @@ class CameraWorker:
         if health.fps >= enough:
             return ""
         if self._pace == "busy" and wanted < FEW_LOOKS:
-            why = "set its `looks` to 3 or more"
+            why = "set its looks to 3 or more"
         elif health.offered < enough:
             why = f"it delivers {health.offered:.1f} frames a second. Raise its frame rate, or check its network"
         else:
             why = (
-                "this machine is too slow. Use fewer cameras, lower `looks` of the others, or a bundle with a smaller "
-                "detector size"
+                "this machine is too slow. Use fewer cameras, lower the looks of the others, or a bundle with a "
+                "smaller detector size"
             )
         return f"Camera {self.name} is searched only {health.fps:.1f} times a second, so people may be missed: {why}."
 

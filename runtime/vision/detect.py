@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import QuantizedBackend
+from ..backends import PictureBackend, QuantizedBackend
 from ..core.faces import Faces
 from .detectors import Family, find_layout
 from .letterbox import Canvas, letterbox_with_margin
@@ -65,6 +65,7 @@ class Detector:
             if isinstance(backend, QuantizedBackend)
             else lambda image: backend.infer(image[None])
         )
+        self._pictures = backend if isinstance(backend, PictureBackend) else None
         self._size = (input.width, input.height)
         self._canvas = Canvas(*self._size)
         self.layout = find_layout(outputs, input.width, input.height)
@@ -85,6 +86,9 @@ class Detector:
 
         Raises InputError for any other array, and DeviceError if the backend fails.
         """
+        if self._pictures is not None:
+            picture, scale = self._canvas.shrink(image)
+            return self.faces(self._pictures.infer_picture(picture), scale, threshold)
         rgb, scale = self._canvas.letterbox(image)
         return self.faces(self._run(rgb), scale, threshold)
 

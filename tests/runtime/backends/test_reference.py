@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rkface.runtime.backends.reference import normalize, open_reference, open_session
+from rkface.runtime.backends.reference import ReferenceBackend, normalize, open_reference, open_session
 from rkface.runtime.core.errors import DeviceError, InputError, ModelError
 from rkface.runtime.core.manifest import Input
 from rkface.runtime.inference.open_bundle import open_bundle
@@ -45,17 +45,28 @@ def test_waiting_threads_leave_the_processor_to_others(tmp_path):
     assert options.intra_op_num_threads == 2
 
 
-def test_a_reused_tensor_shows_nothing_of_a_taller_frame(tmp_path):
-    backend = open_reference(identity(tmp_path / "m.onnx", 1), INPUT)
+@pytest.mark.parametrize("batch", [1, "n"])
+@pytest.mark.parametrize("bgr", [False, True])
+def test_a_picture_is_seen_on_black_and_nothing_of_the_one_before(tmp_path, batch, bgr):
+    backend = ReferenceBackend(open_session(identity(tmp_path / "m.onnx", batch), ["cpu"], 1), INPUT, bgr=bgr)
     random = np.random.default_rng(0)
-    for rows in (2, 2, 4, 1, 1, 0, 3, 2):
+    for rows, columns, channels in ((4, 6, 3), (2, 6, 3), (2, 6, 4), (4, 3, 3), (1, 1, 4), (4, 6, 4), (3, 5, 3)):
+        picture = random.integers(1, 255, (rows, columns, channels), np.uint8)
         image = np.zeros((1, 4, 6, 3), np.uint8)
-        image[0, :rows] = random.integers(1, 255, (rows, 6, 3))
-        [seen] = backend.infer(image)
-        expected = (image.astype(float) - [10, 20, 30]) / [1, 2, 4]
-        np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6, err_msg=f"{rows} rows")
-        if rows > 2:
-            backend.infer(np.full((rows, 4, 6, 3), 7, np.uint8))  # two images, in the same tensor
+        image[0, :rows, :columns] = picture[..., 2::-1]
+        [seen] = backend.infer_picture(picture)
+        expected = ((image.astype(float) - [10, 20, 30]) / [1, 2, 4])[..., :: -1 if bgr else 1]
+        np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6, err_msg=f"{rows}×{columns}")
+        np.testing.assert_array_equal(seen, backend.infer(image)[0])  # in the same tensor
+        np.testing.assert_array_equal(seen, backend.infer_picture(picture)[0])
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 3), (4, 7, 3), (4, 6, 1), (4, 6), (0, 6, 3), (1, 4, 6, 3)])
+def test_a_picture_that_does_not_fit_is_refused(tmp_path, shape):
+    backend = open_reference(identity(tmp_path / "m.onnx", 1), INPUT)
+    for picture in (np.zeros(shape, np.uint8), np.zeros((4, 6, 3), np.float32)):
+        with pytest.raises(ValueError, match="at most 4×6×3 uint8 BGR"):
+            backend.infer_picture(picture)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends import Quantized
+from rkface.runtime.backends.reference import Tensor
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.align import TEMPLATE, align
@@ -19,6 +20,7 @@ from rkface.runtime.vision.detect import Detector, suppress
 from rkface.runtime.vision.detectors import STRIDES, find_layout
 from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.letterbox import Canvas
 
 SIDE = 640
 CANVAS, CROP = SIDE * SIDE * 3, 112 * 112 * 3
@@ -86,10 +88,15 @@ class QuantizedAnswers(Answers):
         return self.quantized
 
 
+class PictureAnswers(Answers):
+    def infer_picture(self, picture):
+        return self.outputs
+
+
 FRAME = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
 
 
-@pytest.mark.parametrize("backend", [Answers(), QuantizedAnswers()], ids=["float", "int8"])
+@pytest.mark.parametrize("backend", [Answers(), QuantizedAnswers(), PictureAnswers()], ids=["float", "int8", "picture"])
 def test_a_frame_allocates_neither_a_canvas_nor_a_float_image(backend):
     detector = Detector(backend, INPUT, OUTPUTS)
     assert len(detector.detect(FRAME)) == 5
@@ -100,6 +107,14 @@ def test_a_frame_allocates_neither_a_canvas_nor_a_float_image(backend):
 def test_aligning_allocates_only_the_crop_and_the_halved_face(side, bound):
     landmarks = TEMPLATE / 112 * side + 300
     assert peak(lambda: align(FRAME, landmarks)) < bound < FRAME.size / 20
+
+
+@pytest.mark.parametrize("shape", [(1080, 1920), (360, 640)])
+def test_a_picture_becomes_a_tensor_without_a_copy(shape):
+    canvas, tensor = Canvas(SIDE, SIDE), Tensor(INPUT)
+    frame = FRAME[: shape[0], : shape[1]]
+    assert peak(lambda: tensor.fill_picture(canvas.shrink(frame)[0])) < 24_000 < CANVAS / 10
+    assert shape != (360, 640) or canvas.shrink(frame)[0] is frame
 
 
 def test_embedding_allocates_the_crops_once():
