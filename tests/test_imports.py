@@ -148,7 +148,7 @@ def test_the_service_loads_no_receiver_backend_or_camera_before_it_is_used():
     receivers = ("webhook", "mqtt", "mqtt_connection", "broker", "push")
     parts = {f"rkface.runtime.{name}" for name in (
         *(f"events.{name}" for name in receivers), "hub.connection", "backends.npu", "backends.bindings",
-        "backends.reference", "cameras.rtsp", "vision.decoder",
+        "backends.reference", "cameras.rtsp",
     )}  # fmt: skip
     code = "import rkface.runtime.cli.run, rkface.runtime.service.service"
     libraries = {"ssl", "http.client", "importlib.metadata", "email", "statistics", "zoneinfo", "shutil"}
