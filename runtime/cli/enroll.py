@@ -123,7 +123,7 @@ def _enroll(options: Namespace) -> int:
 
         return print_verdicts([enroll_camera(options)], as_json=options.json)
 
-    from ..enrollment.enroll import measure_file
+    from ..enrollment.enroll import measure_read
     from ..inference.open_bundle import open_bundle
     from ..vision.read_ahead import ReadAhead
     from .photos import inference_threads, photo_progress
@@ -140,7 +140,7 @@ def _enroll(options: Namespace) -> int:
             photos = _without_enrolled(gallery, photos)
         people = _by_person(photos)
         in_order = [photo.path for group in people for photo in group if not photo.problem]
-        reader = opened.enter_context(ReadAhead(in_order, partial(measure_file, pipeline, enroll_rules(options))))
+        reader = opened.enter_context(ReadAhead(in_order, partial(measure_read, pipeline, enroll_rules(options))))
         measure = _counted(reader.take, opened.enter_context(photo_progress(len(in_order))))
         verdicts = chain.from_iterable(
             _enroll_person(gallery, pipeline, group, options, drawings, measure=measure) for group in people

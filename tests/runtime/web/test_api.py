@@ -321,7 +321,7 @@ def test_journeys_of_a_day_are_listed_in_pages(client, service, ada):
     times = [noon, noon + 100, noon + 7200]
     for number, (camera, started) in enumerate(zip(("door", "hall", "door"), times, strict=True)):
         last = started + 10 * (number < 2)
-        service._log.record(
+        service._resources.log.record(
             Appearance(f"past-{number}", camera, "end", match, 0.4, started, started, last, (0, 0, 1, 1), 0.9, 0.8, 9)
         )
 
