@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..backends.bindings import find_binding
 from ..core.installed import package_version
 from ..core.metrics import Metric, write_metrics_text
-from ..events import BoardReport, CameraReport, Delivery, SinkState
+from ..events import Delivery, SinkState
 from ..gallery.gallery import Gallery
 from ..inference.machine import Clocks, Machine
 from ..inference.pipeline import Pipeline
@@ -25,6 +24,7 @@ from .settings import DAY
 from .states import CameraHealth, Health, SinkHealth
 
 if TYPE_CHECKING:
+    from ..events.homeassistant import BoardReport
     from ..hub.client import HubClient, HubState
 
 
@@ -64,6 +64,8 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
 
 def report_board(health: Health) -> BoardReport:
     """Return what Home Assistant shows of ``health``."""
+    from ..events.homeassistant import BoardReport, CameraReport
+
     cameras = {camera.name: CameraReport(camera.connected, camera.fps, camera.on) for camera in health.cameras}
     return BoardReport(health.problems, health.queue, sum(sink.waiting for sink in health.sinks), cameras)
 
@@ -141,6 +143,8 @@ def _version() -> str:
 
 @cache
 def _binding() -> str:
+    from ..backends.bindings import find_binding
+
     return str(find_binding())
 
 

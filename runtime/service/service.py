@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, ExitStack
 from logging import getLogger
 from queue import Queue
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..core.errors import RkfaceError
-from ..events import BoardReport, SwitchRequests
+from ..events import SwitchRequests
 from ..inference.machine import read_clocks, read_machine
 from ..inference.scheduler import Scheduler
 from ..tracking.appearance import Appearance
@@ -25,6 +26,9 @@ from .startup import follow_hub, lock_gallery, open_resources, open_service_sche
 from .states import CameraHealth, Health, Setting, WatchedFrame
 from .systemd import notify
 from .threads import Threads
+
+if TYPE_CHECKING:
+    from ..events.homeassistant import BoardReport
 
 DELIVERY_GRACE = 5.0  # seconds that a sink may still deliver when the service ends; the rest waits in its outbox
 

@@ -16,12 +16,11 @@ from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError
 from ..core.installed import runtime_library
 from ..core.versions import older_library
-from ..events import BoardReport, Delivery, PictureLinks, PictureStore, SwitchRequests
+from ..events import Delivery, PictureLinks, PictureStore, SwitchRequests
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import find_key, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
-from ..hub.connection import read_address
 from ..inference.open_bundle import open_scheduler
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler
@@ -36,6 +35,7 @@ from .receivers import open_links, open_pictures, open_sinks
 from .settings import CameraSettings, Settings
 
 if TYPE_CHECKING:
+    from ..events.homeassistant import BoardReport
     from ..hub.client import HubClient
 
 log = getLogger("rkface.service")
@@ -181,6 +181,7 @@ def follow_hub(
         yield None
         return
     from ..hub.client import HubClient
+    from ..hub.connection import read_address
 
     address, key = read_address(settings.hub.address), read_key(settings.hub.key) if settings.hub.key else None
     with HubClient(
