@@ -105,6 +105,9 @@ $(PEERS)/installed: constraints.txt
 	@$(PEERS)/bin/python -m pip install $(PIP_OPTIONS) --no-deps 'numpy==$(TOOLKIT_NUMPY)'
 	@touch $@
 
+bench-faces: $(INSTALLED)  ## the recognizer's time for several faces, on several threads (OPTIONS='--recognizer model.onnx')
+	$(BIN)/python tests/bench/faces_at_once.py $(OPTIONS)
+
 bench-bulk: $(INSTALLED) $(PEERS)/installed  ## photos a second of a folder, compared with insightface in a loop
 	$(BIN)/python tests/bench/bulk_photos.py --peer $(PEERS)/bin/python $(OPTIONS)
 

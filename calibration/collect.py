@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
@@ -21,6 +20,7 @@ from rkface.runtime.vision.decoder import PROCESSES
 from rkface.runtime.vision.detect import Detector
 from rkface.runtime.vision.detector_shapes import AnyDetector
 from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.image import ReadPhoto
 from rkface.runtime.vision.photo import UNSURE, PhotoFaces, find_faces
 from rkface.runtime.vision.photo_files import count_left_out, list_photos
 from rkface.runtime.vision.quality import Flaw, Quality, measure, standard
@@ -81,6 +81,7 @@ class Collection:
     photos      every readable photo, with or without a face
     skipped     unreadable photos, photos without a face, and unusable faces
     nameless    photos with usable faces, of which none is certainly that of the person in a label
+    digests     the SHA-256 of the file of each of ``photos``, as 64 hexadecimal digits
     """
 
     folder: Path
@@ -88,6 +89,7 @@ class Collection:
     photos: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
     nameless: tuple[Skipped, ...] = ()
+    digests: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -162,15 +164,17 @@ def collect_faces(
         tuple(one.photo for one in results if one.photo is not None),
         (*skipped, *(skip for one in results for skip in one.skipped)),
         tuple(one.nameless for one in results if one.nameless is not None),
+        {one.photo: one.sha256 for one in results if one.photo is not None},
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Examined:
-    """One photo: its usable faces, what was left out, and why its label may not be used. ``photo`` is None if it cannot
-    be read."""
+    """One photo with the SHA-256 of its file: its usable faces, what was left out, and why its label may not be used.
+    ``photo`` is None if it cannot be read."""
 
     photo: Path | None
+    sha256: str = ""
     candidates: tuple[CandidateFace, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     nameless: Skipped | None = None
@@ -187,16 +191,17 @@ class _PhotoSearch:
     one_look: bool
     earlier: ProgressFile | None
 
-    def examine(self, path: Path, image: NDArray[np.uint8]) -> _Examined:
-        """Find and measure the faces in the photo ``path`` with the content ``image``. Threads call this."""
-        name, digest = path.relative_to(self.folder).as_posix(), sha256(path)
+    def examine(self, photo: ReadPhoto) -> _Examined:
+        """Find and measure the faces in ``photo``. Threads call this."""
+        path, image, digest = photo
+        name = path.relative_to(self.folder).as_posix()
         look = self._look(digest, image)
         faces = look.faces
         if not len(faces):
             detail = f"the detector found no face with a score of {self.threshold} or more"
-            return _Examined(path, skipped=(Skipped(name, NO_FACE, detail),))
+            return _Examined(path, digest, skipped=(Skipped(name, NO_FACE, detail),))
         if not look.sure:
-            return _Examined(path, skipped=(Skipped(name, WHICH_WAY_UP, UNSURE),))
+            return _Examined(path, digest, skipped=(Skipped(name, WHICH_WAY_UP, UNSURE),))
         labeled = find_labeled_face(faces)
         nameless = Skipped(name, SEVERAL, f"{len(faces)} faces") if labeled is None else None
         candidates, skipped = [], []
@@ -208,7 +213,7 @@ class _PhotoSearch:
                 nameless = skipped[-1] if one == labeled else nameless
             else:
                 candidates.append(CandidateFace(path, name, digest, face, *found, look.turned, look.again))
-        return _Examined(path, tuple(candidates), tuple(skipped), nameless)
+        return _Examined(path, digest, tuple(candidates), tuple(skipped), nameless)
 
     def _look(self, digest: str, image: NDArray[np.uint8]) -> PhotoFaces:
         """The faces in ``image``, of the file with this ``digest``: as an earlier run has found them, or found now."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rkface.runtime.vision.detect import Detector
     from rkface.runtime.vision.embed import Embedder
 
-    from .collect import CandidateFace, Skipped
+    from .collect import CandidateFace, Collection, Skipped
     from .dataset import CalibrationSet
     from .progress_file import ProgressFile
 
@@ -80,7 +80,13 @@ def calibrate(parser: ArgumentParser) -> None:
         "input size of --recognizer; without one: arcface-112)",
     )
     finder = parser.add_mutually_exclusive_group()
-    finder.add_argument("--detector", type=Path, metavar="D.onnx", help="model that finds the faces")
+    finder.add_argument(
+        "--detector",
+        type=Path,
+        metavar="D.onnx",
+        help="model that finds the faces. It gets what models of its family get: of one that normalizes its input by "
+        "itself, give the bundle of `rkface convert` instead",
+    )
     finder.add_argument(
         "--bundle",
         type=Path,
@@ -172,8 +178,8 @@ def _make_set(options: Namespace, models: _Models, earlier: ProgressFile | None)
             now.note = str(same_person)
     with stage("select faces"):
         choice = choose_faces(found.candidates, options.count, embeddings, same_person=same_person.cosine)
-        hint = "; the detector of the demo bundle only finds rendered faces: give a real one with --detector"
-        require_enough_faces(choice, found, hint if models.synthetic else "")
+        hint = _why_faceless(found, models, own=options.detector is not None)
+        require_enough_faces(choice, found, f"; {hint}" if hint else "")
     faces, left_out = choice.faces, (*found.skipped, *choice.left_out)
     with stage("write the set"):
         written = write_set(
@@ -190,11 +196,30 @@ def _make_set(options: Namespace, models: _Models, earlier: ProgressFile | None)
             f"rkface: {len(faces)} faces instead of {options.count}: the photos have no more different usable faces",
             file=sys.stderr,
         )
+    if hint and not models.synthetic:
+        print(f"rkface: most photos have no face: {hint}", file=sys.stderr)
     if options.json:
         print(_to_json(written, faces, left_out))
     else:
         print(_render(options.out, written, faces, left_out, found.notes))
     return 0
+
+
+def _why_faceless(found: Collection, models: _Models, *, own: bool) -> str:
+    """What to do about the detector if it is probably the reason for photos without a face; "" if nothing is known.
+    ``own``: the detector is the user's, not that of a bundle."""
+    from .collect import NO_FACE
+
+    if models.synthetic:
+        return "the detector of the demo bundle only finds rendered faces: give a real one with --detector"
+    faceless = sum(skip.reason == NO_FACE for skip in found.skipped)
+    if own and 2 * faceless > len(found.photos):
+        return (
+            "if the photos show faces, the detector takes another input than others of its family, for example because "
+            "it normalizes by itself: run `rkface convert` with it, which finds that out, and give its bundle with "
+            "--bundle"
+        )
+    return ""
 
 
 def _check_separate(photos: Path, out: Path) -> None:

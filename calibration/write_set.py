@@ -15,11 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.text import readable
-from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.image import read_photo
 from rkface.runtime.vision.letterbox import letterbox
 
 from . import MINIMUM
@@ -102,11 +101,11 @@ def write_set(
         scenes = [
             ImageRecord(
                 file := f"detector/{index:04}.png",
-                write_png(folder / file, letterbox(read_image(path), width, height).image),
-                _name(path, provenance.photos),
-                sha256(path),
+                write_png(folder / file, letterbox(photo.image, width, height).image),
+                _name(photo.path, provenance.photos),
+                photo.sha256,
             )
-            for index, path in enumerate(frames)
+            for index, photo in enumerate(map(read_photo, frames))
         ]
         for name, images in zip(FOLDERS, (crops, scenes), strict=True):
             text = "".join(f"{Path(image.file).name}\n" for image in images)

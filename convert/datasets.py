@@ -23,13 +23,12 @@ from rkface.calibration.collect import CandidateFace, Collection, collect_faces,
 from rkface.calibration.dataset import CalibrationSet, is_set, read_set
 from rkface.calibration.same_person import find_same_person
 from rkface.calibration.write_set import Provenance, write_set
-from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
 from rkface.runtime.vision.embed import Embedder
-from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.image import read_photo
 from rkface.runtime.vision.quality import measure, standard
 
 from .evaluate.max_drop import LabeledPairs, describe_doubts, require_enough_pairs
@@ -111,7 +110,7 @@ def prepare_datasets(
         seen = tuple(
             f"{name} {note}" for name, one in (("calibration:", found), ("evaluation:", every)) for note in one.notes
         )
-        rest = _without(every, {sha256(photo) for photo in found.photos})
+        rest = _without(every, {found.digests[photo] for photo in found.photos})
         names = _names(every) - _names(rest)
     calibration, faces = _write_calibration_set(photos, found, embeddings, finder, out)
     few = f"calibrated on {len(faces)} faces instead of {photos.count}: the photos have no more usable faces"
@@ -187,9 +186,9 @@ def faces_of_set(calibration: CalibrationSet, finder: FaceFinder) -> CalibratedF
     placed = Faces(box, np.ones(1, np.float32), points[None])
     faces = []
     for path in read_image_list(calibration.recognizer):
-        crop = read_image(path)
+        _, crop, digest = read_photo(path)
         shown = standard(crop, points, crop, template)
-        name, digest = path.relative_to(calibration.folder).as_posix(), sha256(path)
+        name = path.relative_to(calibration.folder).as_posix()
         quality, appearance = measure(shown, points, 1.0), measure_appearance(shown, points)
         faces.append(CandidateFace(path, name, digest, placed, crop, quality, appearance))
     with stage("poses of the calibration set") as progress:
@@ -239,7 +238,7 @@ def _read_finished_set(folder: Path, finder: FaceFinder) -> CalibrationSet:
 def _without(found: Collection, digests: Iterable[str]) -> Collection:
     """``found`` without the photos whose SHA-256 is in ``digests``."""
     known = frozenset(digests)
-    return _only_photos(found, [photo for photo in found.photos if sha256(photo) not in known]) if known else found
+    return _only_photos(found, [photo for photo in found.photos if found.digests[photo] not in known])
 
 
 def _names(found: Collection) -> set[str]:

@@ -34,7 +34,7 @@ def twin(parser: ArgumentParser) -> None:
 def run(parser: ArgumentParser) -> None:
     """Build the emulated board, and run the command after -- on it; without one, only build it.
 
-    For the command, `python` and `rkface` are those of the board. The library in place of librknnrt answers the golden
+    For the command, python and rkface are those of the board. The library in place of librknnrt answers the golden
     inputs of the bundles. For other pictures, it needs the toolkit's simulator: with --simulate, for as long as the
     command runs, or that of a running `rkface twin serve`.
 

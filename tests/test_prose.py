@@ -1,7 +1,9 @@
 """Unclear wording is refused in code, comments, messages and docs. codespell checks spelling."""
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,53 @@ def test_code_and_old_names_are_allowed():
     for text in ('"colour": "RGB"', "`enrol`", "rkface enrol", "--licence", "/v1/enrolments/photo"):
         assert not any(british(pattern).search(text) for pattern in BRITISH), text
     assert any(british(pattern).search("the colour of") for pattern in BRITISH)
+
+
+# A terminal shows backticks as they are. Around a command that can be copied, they say where it begins and ends.
+PROGRAMS = re.compile(
+    r"(rkface|pip|sudo|apt|apt-get|chmod|chown|make|ssh|ssh-[\w-]+|systemctl|uname|docker|mv|umask|openssl|createdb|apprise|"
+    r"export|df|v4l2-ctl|UV_PYTHON_INSTALL_DIR=\S+)(?![\w-])"
+)
+# Texts that become Markdown: reports, tables of the docs, and the descriptions of the API.
+MARKDOWN = (
+    "convert/report/",
+    "runtime/web/",
+    "runtime/hub_console/",
+    "boards/profile.py",
+    "boards/doctor/command.py",
+    "tests/",
+)
+
+
+def shown_texts(code: str) -> Iterator[str]:
+    """The texts in the ``code`` of a module that its users may see: strings, with NUL for what is put into them, and
+    the docstrings of commands."""
+    tree = ast.parse(code)
+    inner = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            inner.add(node.value)  # a docstring
+        if isinstance(node, ast.FunctionDef) and [one.arg for one in node.args.args] == ["parser"]:
+            yield ast.get_docstring(node) or ""
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inner:
+            yield node.value
+
+
+def quoted_names(code: str) -> set[str]:
+    """What stands in backticks in the texts that users see, and is not a command."""
+    quoted = {found for text in shown_texts(code) for found in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)}
+    return {one for one in quoted if not PROGRAMS.match(one.lstrip("(")) and not one.startswith("\0")}
+
+
+def test_backticks_on_a_terminal_are_only_around_commands(texts):
+    code = {name: text for name, text in texts.items() if name.endswith(".py") and not name.startswith(MARKDOWN)}
+    found = {name: names for name, text in code.items() if "`" in text and (names := quoted_names(text))}
+    assert not found, f"write these without backticks, or as a whole command: {found}"
+
+
+def test_names_in_backticks_are_found_in_errors_options_and_the_help_of_commands():
+    assert quoted_names('raise InputError(f"{what}: without `decoder`, " "or `rkface run`")') == {"decoder"}
+    assert quoted_names('def run(parser):\n    """See `/v1/compare`."""') == {"/v1/compare"}
+    assert not quoted_names('def find(name):\n    """See `name`."""\nprint(f"`{command}` or `(umask 077; x)`")')

@@ -130,7 +130,7 @@ def check_service_command(release: Path) -> None:
     if shutil.which("systemctl") is None:
         raise StepError("--service needs systemd, but there is no systemctl on this board")
     if run_command([str(release / "venv/bin/rkface"), "run", "--help"]).returncode:
-        raise StepError("this rkface has no `run` command for a service: deploy without --service")
+        raise StepError("this rkface has no command `rkface run` for a service: deploy without --service")
 
 
 def check_service_user(release: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from .dependencies import BOARD_EXTRAS, requirement_lines
 
-COMMAND_MODULES = ("rkface.runtime.", "rkface.boards.")
 LEFT_OUT = ("twin", "ansible", "__pycache__")
 TIMESTAMP = (2020, 1, 1, 0, 0, 0)  # of every file in the wheel, so that the same source gives the same bytes
 WHEEL = b"Wheel-Version: 1.0\nGenerator: rkface\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -24,8 +23,8 @@ WHEEL = b"Wheel-Version: 1.0\nGenerator: rkface\nRoot-Is-Purelib: true\nTag: py3
 def build_runtime_wheel(folder: Path) -> Path:
     """Write the runtime wheel into ``folder`` and return its path.
 
-    It has ``rkface.runtime``, ``rkface.boards`` without the twin, the names that ``import rkface`` offers, and the
-    commands of these parts; conversion and calibration stay on the workstation. Its requirements are those of the
+    It has ``rkface.runtime``, ``rkface.boards`` without the twin, and the names that ``import rkface`` offers, and so
+    the commands of these parts; conversion and calibration stay on the workstation. Its requirements are those of the
     installed rkface. The same source gives the same bytes.
     """
     number = version("rkface")
@@ -81,14 +80,8 @@ def _metadata(number: str) -> bytes:
 
 
 def _entry_points() -> bytes:
-    commands = sorted(
-        f"{one.name} = {one.value}"
-        for one in entry_points(group="rkface.commands")
-        if one.value.startswith(COMMAND_MODULES)
-    )
     [script] = entry_points(group="console_scripts", name="rkface")
-    lines = ["[console_scripts]", f"rkface = {script.value}", "", "[rkface.commands]", *commands, ""]
-    return "\n".join(lines).encode()
+    return f"[console_scripts]\nrkface = {script.value}\n".encode()
 
 
 def _digest(content: bytes) -> str:

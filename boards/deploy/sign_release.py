@@ -62,7 +62,7 @@ def check_signers(path: Path, key: Path) -> None:
     if problems:  # each starts with the number of its line
         raise InputError(
             f"--allowed-signers {path}, line {in_a_line(problems[0])[:300]}: write a name and a public key, such as "
-            '`ada@example.org namespaces="rkface-release" ssh-ed25519 AAAA…`'
+            'ada@example.org namespaces="rkface-release" ssh-ed25519 AAAA…'
         )
     if accepted.returncode:
         raise InputError(

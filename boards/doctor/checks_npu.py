@@ -108,9 +108,7 @@ def check_driver(probe: Probe) -> CheckResult:
     version, kernel = driver_version(probe), version_numbers(probe.text("proc/sys/kernel/osrelease"))[:2]
     recommended = ".".join(map(str, RECOMMENDED))
     hung = hung_jobs(probe)
-    hangs = (
-        f"; the NPU hung {hung} time{'s' * (hung > 1)} since the last start (`job timeout` in dmesg)" if hung else ""
-    )
+    hangs = f"; the NPU hung {hung} time{'s' * (hung > 1)} since the last start (job timeout in dmesg)" if hung else ""
     if not version:
         return CheckResult(
             "NPU driver",
@@ -121,7 +119,7 @@ def check_driver(probe: Probe) -> CheckResult:
     found = f"rknpu {'.'.join(map(str, version))}"
     update = "update the kernel, which contains the driver (Armbian vendor 6.1 has 0.9.8)"
     if BROKEN_FROM <= version < BROKEN_BEFORE and kernel == BROKEN_KERNEL and read_cores(probe.root) > 1:
-        found = f"{found} on kernel 6.1 is known to hang, or to fail with `failed to submit!`, before 0.9.6"
+        found = f'{found} on kernel 6.1 is known to hang, or to fail with "failed to submit!", before 0.9.6'
         return CheckResult("NPU driver", FAIL, found + hangs, update)
     if hangs:
         return CheckResult(

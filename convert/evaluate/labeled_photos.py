@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.calibration.collect import find_labeled_face, look_at_photo, look_notes
-from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.crop_template import CropTemplate
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.enrollment.measured_photo import find_large_boxes
 from rkface.runtime.vision.align import align
 from rkface.runtime.vision.detector_shapes import AnyDetector
-from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.image import read_photo
 from rkface.runtime.vision.quality import TILTED, roll_of
 
 Images = NDArray[np.uint8]
@@ -60,11 +59,11 @@ def find_labeled_faces(photos: Sequence[Path], finder: LabeledFaceFinder) -> Fou
         for index, photo in enumerate(photos):
             shown.advance(index, len(photos))
             try:
-                image = read_image(photo)
-                earlier = digests.setdefault(sha256(photo), index)
+                _, image, digest = read_photo(photo)
             except (InputError, OSError):
                 counts["unreadable"] += 1
                 continue
+            earlier = digests.setdefault(digest, index)
             if earlier != index:
                 copies[index] = earlier
                 continue

@@ -79,10 +79,30 @@ class QuantizedBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class PictureBackend(Protocol):
+    """A backend that takes the pixels of a camera as they are, without a copy in RGB."""
+
+    def infer_picture(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Run one picture, at the top left of the model's input, on black: rows×columns×3 or ×4 uint8, blue, green, red
+        and a fourth byte that means nothing. Returns the outputs in the model's shapes, with or without a batch of 1.
+
+        Raises the same errors as ``Backend.infer``.
+        """
+        ...
+
+
 def check_images(images: NDArray[np.uint8], height: int, width: int) -> None:
     """Raise ValueError unless ``images`` is N×height×width×3 uint8."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
         raise ValueError(f"a backend takes N×{height}×{width}×3 uint8 RGB, not {images.shape} {images.dtype}")
+
+
+def check_picture(picture: NDArray[np.uint8], height: int, width: int) -> None:
+    """Raise ValueError unless ``picture`` is what ``PictureBackend.infer_picture`` takes."""
+    fits = picture.ndim == 3 and 0 < picture.shape[0] <= height and 0 < picture.shape[1] <= width
+    if picture.dtype != np.uint8 or not fits or picture.shape[2] not in (3, 4):
+        raise ValueError(f"a picture has at most {height}×{width}×3 uint8 BGR, not {picture.shape} {picture.dtype}")
 
 
 def stack_runs(runs: Sequence[Sequence[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:

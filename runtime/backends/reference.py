@@ -15,7 +15,8 @@ from ..core.checks import check_count
 from ..core.errors import DeviceError, InputError, ModelError
 from ..core.mapped_weights import LEAST_FILE, refer_to_weights
 from ..core.missing_package import import_error
-from . import check_images, stack_runs
+from . import check_images, check_picture, stack_runs
+from .parallel_runs import ParallelRuns
 from .ready_models import ready_model
 
 if TYPE_CHECKING:
@@ -29,37 +30,65 @@ WEIGHTS_APART = {
 }
 PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
+# A plane of an image, the float32 of each of its values, and where the plane goes.
+Write = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+
 
 class Tensor(threading.local):
     """The input tensor of a model, one for each thread, reused for the same reason as ``vision.letterbox.Canvas``."""
 
     def __init__(self, input: Input, *, bgr: bool = False) -> None:
-        self._order = (2, 1, 0) if bgr else (0, 1, 2)  # which plane of the tensor each channel of the image becomes
         values = np.arange(256, dtype=np.float32)  # a byte has 256 values: use a table
-        self._tables = [
+        tables = [
             (values - np.float32(mean)) / np.float32(std) for mean, std in zip(input.mean, input.std, strict=True)
         ]
-        self._planes = tuple(np.empty((input.height, input.width), np.uint8) for _ in range(3))
+        # Of red, green and blue: the plane of the tensor, and the table.
+        self._channels = list(zip((2, 1, 0) if bgr else (0, 1, 2), tables, strict=True))
+        self._bytes = np.empty((4, input.height * input.width), np.uint8)
         self._floats = np.empty((0, 3, input.height, input.width), np.float32)
-        self._filled = 0  # rows of a single image above its black bottom; 0 if unknown
+        self._shown: tuple[int, ...] = ()  # shape of the picture at the top left, if the rest is black
+        self._planes: list[NDArray[np.uint8]] = []  # for such pictures
+        self._writes: list[Write] = []
 
     def fill(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Like ``normalize``, but the result is valid only until the next call in this thread.
-
-        The bottom of a letterboxed frame is black, like that of the frame before, and is not written again.
-        """
+        """Like ``normalize``, but the result is valid only until the next call in this thread."""
         if len(images) > len(self._floats):
-            self._floats, self._filled = np.empty((len(images), *self._floats.shape[1:]), np.float32), 0
-        rows = self._filled if len(images) == 1 else 0
-        if not rows or images[0, rows:].max(initial=0):
-            rows = images.shape[1]
-            self._filled = int(images[0].any(axis=(1, 2)).nonzero()[0].max(initial=-1)) + 1 if len(images) == 1 else 0
-        planes, filled = [plane[:rows] for plane in self._planes], self._floats[: len(images)]
-        for image, target in zip(images, filled, strict=True):
-            cv2.split(image[:rows], planes)
-            for plane, table, place in zip(planes, self._tables, self._order, strict=True):
-                cv2.LUT(plane, table, dst=target[place, :rows])
-        return filled
+            self._floats = np.empty((len(images), *self._floats.shape[1:]), np.float32)
+        self._shown = ()
+        for image, target in zip(images, self._floats, strict=False):
+            _write(image, *self._prepare(image.shape, self._channels, target))
+        return self._floats[: len(images)]
+
+    def fill_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The tensor of ``PictureBackend.infer_picture``, 1×3×H×W, valid only until the next call in this thread.
+
+        The rest is black, as for the picture before, and is written only if that had another size.
+        """
+        if not len(self._floats):
+            self._floats = np.empty((1, *self._floats.shape[1:]), np.float32)
+        if picture.shape != self._shown:
+            for place, table in self._channels:
+                self._floats[0, place] = table[0]
+            self._planes, self._writes = self._prepare(picture.shape, self._channels[::-1], self._floats[0])
+            self._shown = picture.shape
+        _write(picture, self._planes, self._writes)
+        return self._floats[:1]
+
+    def _prepare(
+        self, shape: tuple[int, ...], channels: list[tuple[int, NDArray[np.float32]]], target: NDArray[np.float32]
+    ) -> tuple[list[NDArray[np.uint8]], list[Write]]:
+        """What ``_write`` needs for an image of ``shape`` that has ``channels`` in this order, at the top left of
+        ``target``."""
+        rows, columns, count = shape
+        planes = [one[: rows * columns].reshape(rows, columns) for one in self._bytes[:count]]
+        writes = [(one, *numbers) for one, numbers in zip(planes, channels, strict=False)]
+        return planes, [(plane, table, target[place, :rows, :columns]) for plane, place, table in writes]
+
+
+def _write(image: NDArray[np.uint8], planes: list[NDArray[np.uint8]], writes: list[Write]) -> None:
+    cv2.split(image, planes)
+    for plane, table, target in writes:
+        cv2.LUT(plane, table, dst=target)
 
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
@@ -72,8 +101,11 @@ class ReferenceBackend:
 
     name = "reference"
 
-    def __init__(self, session: Any, input: Input, *, bgr: bool = False) -> None:
+    def __init__(
+        self, session: Any, input: Input, *, bgr: bool = False, parallel_runs: ParallelRuns | None = None
+    ) -> None:
         self._session = session
+        self._parallel_runs = parallel_runs
         self._input = input
         self._batch = session.get_inputs()[0].shape[0]
         self._tensor = Tensor(input, bgr=bgr)
@@ -82,19 +114,29 @@ class ReferenceBackend:
         check_images(images, self._input.height, self._input.width)
         # Normalize all images first: an inference empties the processor's caches.
         tensor = self._tensor.fill(images)
-        return self._run(tensor) if self._batch != 1 else stack_runs([self._run(one[None]) for one in tensor])
+        if self._batch != 1:
+            return self._run(self._session, tensor)
+        single = [one[None] for one in tensor]
+        answers = self._parallel_runs.run_rounds(self._run, single) if self._parallel_runs else []
+        return stack_runs([*answers, *(self._run(self._session, one) for one in single[len(answers) :])])
 
-    def _run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        if self._session is None:
+    def infer_picture(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        check_picture(picture, self._input.height, self._input.width)
+        return self._run(self._session, self._tensor.fill_picture(picture))
+
+    def _run(self, session: Any, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        if session is None:
             raise DeviceError("this model is closed: open it again")
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input.name: tensor})
+            outputs: list[NDArray[np.float32]] = session.run(None, {self._input.name: tensor})
         except Exception as error:  # the exceptions of onnxruntime have no other common base class
             raise DeviceError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
         return outputs
 
     def close(self) -> None:
         self._session = None
+        if self._parallel_runs:
+            self._parallel_runs.close()
 
 
 def open_reference(
@@ -116,7 +158,16 @@ def open_reference(
     for batch in map(fixed_size, session.get_inputs()[0].shape[:1]):
         if batch not in (None, 1):
             raise ModelError(f"{path}: the model takes {batch} images at once: export it with batch 1")
-    return ReferenceBackend(session, input)
+    return ReferenceBackend(session, input, parallel_runs=parallel_runs(path, providers, threads, digest=digest))
+
+
+def parallel_runs(
+    path: Path, providers: Sequence[str], threads: int | None, *, digest: str | None = None
+) -> ParallelRuns | None:
+    """How several faces run at once in the model at ``path``. None if it has one thread, or is not on the CPU."""
+    if threads == 1 or any(PROVIDERS.get(name, name) != PROVIDERS["cpu"] for name in providers):
+        return None
+    return ParallelRuns(path, threads, lambda: open_session(path, providers, 1, digest=digest))
 
 
 def open_session(path: Path, providers: Sequence[str], threads: int | None, *, digest: str | None = None) -> Any:

@@ -27,6 +27,18 @@ def find_device(source: str) -> Path | None:
     return link if source and "/" not in source and link.is_symlink() else None
 
 
+def place_source(source: str, folder: Path) -> str:
+    """``source``, with a relative path to a video or a folder of photos below ``folder``.
+
+    A name without "/" may be that of a device in /dev/v4l/by-id that is not connected now: it is a path only if there
+    is such a file. What begins like an address is not a path.
+    """
+    if source in ("", "-") or " ! " in source or ":" in source.partition("/")[0] or find_device(source):
+        return source
+    placed = folder / source
+    return str(placed) if "/" in source or placed.exists() else source
+
+
 def default_camera(root: Path = Path("/")) -> str:
     """The source to use if none is given: the first USB camera, else a MIPI camera, else /dev/video0, which may appear
     later. Raises InputError if /dev/video0 is an HDMI input, as on an Orange Pi 5 Plus."""

@@ -37,7 +37,9 @@ def test(parser: ArgumentParser) -> None:
       rkface alerts test
       rkface alerts test notify.phone --config rkface.toml
     """
-    parser.add_argument("receivers", nargs="*", metavar="RECEIVER", help="as in `receivers` of a rule (default: all)")
+    parser.add_argument(
+        "receivers", nargs="*", metavar="RECEIVER", help="as in the setting receivers of a rule (default: all)"
+    )
     parser.add_argument(
         "--config", type=Path, default=CONFIG, metavar="FILE", help="a TOML file (default: %(default)s)"
     )

@@ -82,7 +82,7 @@ def schema(parser: ArgumentParser) -> None:
     """Print the JSON Schema of a configuration, for editors.
 
     An editor that knows taplo, such as VS Code with "Even Better TOML", then completes keys, shows what they mean, and
-    marks mistakes: write `#:schema ./rkface.schema.json` as the first line of the configuration.
+    marks mistakes: the first line of the configuration must be #:schema ./rkface.schema.json then.
 
     examples:
       rkface config schema > rkface.schema.json

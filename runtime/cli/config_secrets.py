@@ -59,13 +59,15 @@ def _check_key(path: Path | None) -> None:
 
 
 def _check_webhook(url: str, secret: str) -> None:
-    from ..events import Webhook, read_secret
+    from ..events import read_secret
+    from ..events.webhook import Webhook
 
     if secret:
         Webhook(url, read_secret(secret))
 
 
 def _check_push(where: str) -> None:
-    from ..events import Push, read_secret
+    from ..events import read_secret
+    from ..events.push import Push
 
     Push(read_secret(where))

@@ -29,11 +29,9 @@ from .photos import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..core.faces import Faces
     from ..inference.pipeline import Pipeline
+    from ..vision.image import ReadPhoto
 
 
 def detect(parser: ArgumentParser) -> None:
@@ -162,21 +160,20 @@ def _look_at(
     pipeline: Pipeline,
     options: Namespace,
     drawings: Mapping[Path, Sequence[Path]],
-    photo: Path,
-    content: NDArray[np.uint8],
+    photo: ReadPhoto,
     *,
     embed: bool,
 ) -> _Found:
-    """The faces of ``photo`` with this ``content`` (H×W×3 uint8 BGR), which are drawn if ``drawings`` says where."""
-    look = (pipeline.recognize_photo if embed else pipeline.detect_photo)(content, options.threshold)
-    if photo in drawings:
+    """The faces of ``photo``, which are drawn if ``drawings`` says where."""
+    look = (pipeline.recognize_photo if embed else pipeline.detect_photo)(photo.image, options.threshold)
+    if photo.path in drawings:
         from ..vision.draw import draw_faces, write_image
 
         drawn = draw_faces(look.image, look.faces)
-        for target in drawings[photo]:
+        for target in drawings[photo.path]:
             write_image(target, drawn)
     height, width = look.image.shape[:2]
-    return _Found(photo, width, height, look.faces, look.turned, look.sure, look.notes)
+    return _Found(photo.path, width, height, look.faces, look.turned, look.sure, look.notes)
 
 
 def _show(options: Namespace, found: _Found, more: dict[str, str], file: EmbeddingsFile | None, *, embed: bool) -> None:

@@ -56,8 +56,8 @@ def enroll(parser: ArgumentParser) -> None:
     command asks on a terminal; elsewhere --same or --force decides. The gallery does not change before that.
 
     With --json, each photo is one object on a line: {"status", "person", "source", "reason", "notes", "quality",
-    "near", "own", "turned", "faces"}; status is enrolled, known or refused. own is the cosine with the person's other
-    samples; faces are those to choose from.
+    "near", "own", "turned", "faces", "id"}; status is enrolled, known or refused. own is the cosine with the person's
+    other samples; faces are those to choose from; id is the person's, null if refused.
 
     Exit code: 1 if a photo was refused.
 
@@ -123,7 +123,7 @@ def _enroll(options: Namespace) -> int:
 
         return print_verdicts([enroll_camera(options)], as_json=options.json)
 
-    from ..enrollment.enroll import measure_file
+    from ..enrollment.enroll import measure_read
     from ..inference.open_bundle import open_bundle
     from ..vision.read_ahead import ReadAhead
     from .photos import inference_threads, photo_progress
@@ -140,7 +140,7 @@ def _enroll(options: Namespace) -> int:
             photos = _without_enrolled(gallery, photos)
         people = _by_person(photos)
         in_order = [photo.path for group in people for photo in group if not photo.problem]
-        reader = opened.enter_context(ReadAhead(in_order, partial(measure_file, pipeline, enroll_rules(options))))
+        reader = opened.enter_context(ReadAhead(in_order, partial(measure_read, pipeline, enroll_rules(options))))
         measure = _counted(reader.take, opened.enter_context(photo_progress(len(in_order))))
         verdicts = chain.from_iterable(
             _enroll_person(gallery, pipeline, group, options, drawings, measure=measure) for group in people

@@ -24,10 +24,9 @@ from ..inference.open_bundle import open_bundle
 from ..service.camera_worker import open_configured_camera
 from ..service.settings import named_cameras
 from .gallery_options import enroll_rules, gallery_path, open_gallery
-from .options import ask
+from .options import YES, ask
 
 TIMEOUT = 60.0  # default, in seconds: about 20 for each pose
-YES = ("y", "yes")
 READABLE = 0.5  # seconds of the camera's time that an instruction stays on the screen at least
 
 

@@ -65,7 +65,8 @@ def frigate(parser: ArgumentParser) -> None:
 
 
 def _frigate(options: Namespace) -> int:
-    from ..events import Broker, read_secret
+    from ..events import read_secret
+    from ..events.broker import Broker
     from ..frigate.api import FrigateApi
     from ..frigate.event_namer import EventNamer
     from ..frigate.listen import listen

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import positive_integer
-from ..core.errors import InputError
 from ..core.progress import stage
 from ..core.text import in_a_line
 from .gallery_options import add_gallery, format_time, open_gallery, print_erasure_report
-from .options import add_json, ask, counted, print_json
+from .options import add_json, add_yes, confirmed, counted, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,13 +65,15 @@ def rename(parser: ArgumentParser) -> None:
 
 
 def merge(parser: ArgumentParser) -> None:
-    """Merge two people into one, for a person who was enrolled under two names.
+    """Merge two people into one, for a person who was enrolled under two names. It cannot be undone.
 
     examples:
-      rkface gallery merge Augusta Ada      # Ada gets the samples of Augusta, who is removed from the gallery
+      rkface gallery merge Augusta Ada            # Ada gets the samples of Augusta, who is removed from the gallery
+      rkface gallery merge --yes Augusta Ada      # does not ask
     """
     parser.add_argument("person", metavar="PERSON", help="name or id of the person who is removed")
     parser.add_argument("into", metavar="INTO", help="name or id of the person who gets the samples")
+    add_yes(parser)
     add_gallery(parser)
     parser.set_defaults(run=_merge)
 
@@ -126,7 +127,7 @@ def forget(parser: ArgumentParser) -> None:
       rkface gallery forget --yes Ada Grace
     """
     parser.add_argument("people", nargs="+", metavar="PERSON", help="name or id")
-    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    add_yes(parser)
     add_gallery(parser)
     add_json(parser, "one object")
     parser.set_defaults(run=_forget)
@@ -211,7 +212,10 @@ def _rename(options: Namespace) -> int:
 
 def _merge(options: Namespace) -> int:
     with open_gallery(options) as gallery:
-        gallery.merge(gallery.person(options.person), gallery.person(options.into))
+        person, into = gallery.person(options.person), gallery.person(options.into)
+        if not confirmed(options, f"merge {_with_samples(person)} into {_with_samples(into)}, which cannot be undone"):
+            return 1
+        gallery.merge(person, into)
     return 0
 
 
@@ -234,9 +238,9 @@ def _forget(options: Namespace) -> int:
 
     with open_gallery(options) as gallery:
         people = list({person.id: person for person in map(gallery.person, options.people)}.values())
-        if not options.yes and not _confirm(people):
-            print("nothing was deleted", file=sys.stderr)
-            return 0
+        names = ", ".join(map(_with_samples, people))
+        if not confirmed(options, f"delete {names}, here and in all backups, forever"):
+            return 1
         with stage("forgetting"):
             report = erasure.forget_by_command(gallery, people)
     if options.json:
@@ -245,8 +249,5 @@ def _forget(options: Namespace) -> int:
     return print_erasure_report(report)
 
 
-def _confirm(people: Iterable[Person]) -> bool:
-    names = ", ".join(f"{person.name} ({counted(person.samples, 'sample')})" for person in people)
-    if not sys.stdin.isatty():
-        raise InputError(f"this would delete {names} forever: add --yes to confirm")
-    return ask(f"Delete {names}, here and in all backups, forever? [y/N] ") in ("y", "yes")
+def _with_samples(person: Person) -> str:
+    return f"{person.name} ({counted(person.samples, 'sample')})"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from ..core.text import in_a_line
 from .gallery_options import format_time
 from .hub_options import add_hub, open_hub
-from .options import add_json, counted, print_json
+from .options import add_json, add_yes, confirmed, counted, print_json
 
 
 def conflicts(parser: ArgumentParser) -> None:
@@ -29,18 +29,19 @@ def conflicts(parser: ArgumentParser) -> None:
 def decide(parser: ArgumentParser) -> None:
     """Decide about a person of `rkface hub conflicts`. The boards follow at their next sync.
 
-    Two people cannot be told apart again after --same-person.
+    --erase and --same-person cannot be undone, so these ask.
 
     examples:
       rkface hub decide 3f2a --same-person
       rkface hub decide 3f2a --name "Ada Lovelace (Sales)"
-      rkface hub decide 3f2a --erase
+      rkface hub decide 3f2a --erase --yes      # does not ask
     """
     parser.add_argument("person", metavar="ID", help="the id that `rkface hub conflicts` shows, or its first digits")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--same-person", action="store_true", help="both are one person: merge them")
     what.add_argument("--name", metavar="NAME", help="they are two people: this one gets another name")
     what.add_argument("--erase", action="store_true", help="erase the one who was enrolled at the door")
+    add_yes(parser)
     add_hub(parser)
     parser.set_defaults(run=_decide)
 
@@ -64,9 +65,14 @@ def _decide(options: Namespace) -> int:
 
     with open_hub(options) as connection:
         conflict = find_conflict(connection, options.person)
+        who = f"{conflict.name}, who is at {conflict.board}"
         if options.same_person:
+            if not confirmed(options, f"merge {who}, into the one at the hub, which cannot be undone"):
+                return 1
             decide_same(connection, conflict)
         elif options.erase:
+            if not confirmed(options, f"erase {who}, forever"):
+                return 1
             decide_erase(connection, conflict)
         else:
             decide_name(connection, conflict, options.name)

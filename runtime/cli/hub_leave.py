@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 
 from ..core.errors import InputError
 from .gallery_options import add_gallery, gallery_path, open_gallery
-from .options import ask, counted
+from .options import add_yes, confirmed, counted
 
 
 def leave(parser: ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def leave(parser: ArgumentParser) -> None:
       rkface hub leave --keep-people --yes
     """
     parser.add_argument("--keep-people", action="store_true", help="keep the people of the hub in this gallery")
-    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    add_yes(parser)
     add_gallery(parser)
     parser.set_defaults(run=_leave)
 
@@ -44,17 +43,10 @@ def _leave(options: Namespace) -> int:
             raise InputError(f"{gallery.path} follows no hub: there is nothing to leave")
         count = counted(len(list_people_of_hub(gallery)), "person", "people")
         what = f"keep {count} of the hub" if options.keep_people else f"delete {count} of the hub from this board"
-        if not options.yes and not _confirm(what):
-            print("nothing was changed", file=sys.stderr)
-            return 0
+        if not confirmed(options, f"leave the hub, and {what}"):
+            return 1
         with stage("leaving the hub"):
             leave_hub(gallery, keep_people=options.keep_people)
         kept = counted(len(gallery.people()), "person", "people")
     print(f"{kept} in this gallery; next: take [hub] out of the settings, and revoke this board at the hub")
     return 0
-
-
-def _confirm(what: str) -> bool:
-    if not sys.stdin.isatty():
-        raise InputError(f"this would leave the hub, and {what}: add --yes to confirm")
-    return ask(f"Leave the hub, and {what}? [y/N] ") in ("y", "yes")

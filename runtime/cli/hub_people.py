@@ -8,7 +8,7 @@ from dataclasses import asdict
 from ..core.text import in_a_line
 from .gallery_options import format_time
 from .hub_options import add_hub, open_hub
-from .options import add_json, counted, print_json
+from .options import add_json, add_yes, confirmed, counted, print_json
 
 
 def people(parser: ArgumentParser) -> None:
@@ -40,8 +40,10 @@ def erase(parser: ArgumentParser) -> None:
 
     examples:
       rkface hub erase "Ada Lovelace"
+      rkface hub erase --yes "Ada Lovelace"      # does not ask
     """
     parser.add_argument("person", metavar="PERSON", help="name or id")
+    add_yes(parser)
     add_hub(parser)
     parser.set_defaults(run=_erase)
 
@@ -85,7 +87,10 @@ def _erase(options: Namespace) -> int:
     from ..hub.people import erase_person, find_person
 
     with open_hub(options) as connection:
-        erase_person(connection, find_person(connection, options.person).id)
+        person = find_person(connection, options.person)
+        if not confirmed(options, f"erase {person.name} at the hub and on every board, forever"):
+            return 1
+        erase_person(connection, person.id)
     print("erased at the hub; boards delete the person when they sync: `rkface hub erased` says which have")
     return 0
 

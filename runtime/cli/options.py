@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
+from ..core.text import in_a_line
+
 _HIDDEN = re.compile(r"[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+YES = ("y", "yes")
 BUNDLE = "build/rk3588"  # where `rkface convert` writes by default
 
 
@@ -73,3 +77,24 @@ def ask(question: str) -> str:
     """
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower()
+
+
+def add_yes(parser: ArgumentParser) -> None:
+    """--yes, for a command that asks with ``confirmed`` before it does what cannot be undone."""
+    parser.add_argument("--yes", action="store_true", help="do not ask; needed without a terminal")
+
+
+def confirmed(options: Namespace, what: str) -> bool:
+    """Whether the user agrees to ``what``, such as "delete Ada forever": with --yes, or with an answer on the terminal.
+
+    Says so if not. Raises InputError if there is neither a terminal nor --yes.
+    """
+    if options.yes:
+        return True
+    what = in_a_line(what)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError(f"this would {what}: add --yes to confirm")
+    if ask(f"{what[0].upper()}{what[1:]}? [y/N] ") in YES:
+        return True
+    print("nothing was changed", file=sys.stderr)
+    return False

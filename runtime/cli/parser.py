@@ -1,20 +1,16 @@
 """The parser of ``rkface``: commands grouped by task; for a typo, the error names the nearest command or option.
 
-Each installed part of rkface adds its commands through entry points (group "rkface.commands"): a function that takes
-the command's parser, and whose docstring is the command's help. A command is imported only when its parser is used.
+A command is a function that takes the command's parser, and whose docstring is the command's help (``commands.py``). It
+is imported only when its parser is used.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib.abc import InspectLoader
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from inspect import getdoc
 from pathlib import Path
@@ -22,16 +18,8 @@ from typing import Any, NoReturn
 
 from ..core.errors import InputError
 from ..core.text import nearest
+from .commands import TASKS, Command, installed_commands
 
-# The commands by task, in the order of ``rkface --help``. Commands of other packages are listed last.
-TASKS = {
-    "convert": ("convert", "packs", "calibrate", "evaluate", "cost"),
-    "board": ("deploy", "doctor", "selftest", "bench", "verify", "twin"),
-    "photos": ("detect", "embed", "compare"),
-    "gallery": ("enroll", "gallery", "strangers"),
-    "camera": ("run", "serve", "config", "alerts", "web-password", "access", "frigate", "hub"),
-    "about": ("version", "completion"),
-}
 # Spellings of rkface 0.1, which work and are not shown: `rkface enrol`.
 OLD_COMMANDS = {"enrol": "enroll"}
 OLD_OPTIONS = {"--licence": "--license", "--accept-licence": "--accept-license", "--live-colour": "--live-color"}
@@ -65,19 +53,19 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class CommandParser(argparse.ArgumentParser):
     """An ``ArgumentParser`` without abbreviations. For an unknown command or option, it names the nearest one.
 
-    ``entry`` is the command that it parses. It is imported on first use of this parser, and then adds its arguments.
+    ``command`` is the command that it parses. It is imported on first use of this parser, and then adds its arguments.
     """
 
-    def __init__(self, *, entry: EntryPoint | None = None, **settings: Any) -> None:
+    def __init__(self, *, command: Command | None = None, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": HelpFormatter, **settings})
         self._positionals.title = "arguments"
-        self._entry = entry
+        self._command = command
 
     def fill(self) -> None:
         """Import the command, and let it add its arguments; once."""
-        if self._entry is None:
+        if self._command is None:
             return
-        declare, self._entry = self._entry.load(), None
+        declare, self._command = self._command.load(), None
         self.description = getdoc(declare) or ""
         declare(self)
         for parser in all_parsers(self):
@@ -86,7 +74,7 @@ class CommandParser(argparse.ArgumentParser):
     @property
     def summary(self) -> str:
         """The first line of the help."""
-        found = _find_summary(self._entry) if self._entry is not None else ""
+        found = _find_summary(self._command) if self._command is not None else ""
         if not found:
             self.fill()
         return found or (self.description or "").partition("\n")[0]
@@ -184,13 +172,12 @@ def add_actions(parser: argparse.ArgumentParser, declarations: Iterable[Callable
         declare(actions.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=HelpFormatter))
 
 
-def _find_summary(entry: EntryPoint) -> str:
+def _find_summary(command: Command) -> str:
     """The first line of a command's docstring, from the text of its module: importing all commands would take as long
     as everything else that `rkface --help` does. "" if it is not found."""
-    module, _, function = entry.value.partition(":")
-    loader = getattr(find_spec(module), "loader", None)
-    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
-    found = re.search(rf'^def {function}\(.*\n    """(.+)$', source or "", re.MULTILINE)
+    read = getattr(getattr(find_spec(command.module), "loader", None), "get_source", None)
+    source = read(command.module) if read else None
+    found = re.search(rf'^def {command.function}\(.*\n    """(.+)$', source or "", re.MULTILINE)
     return found[1] if found else ""
 
 
@@ -212,12 +199,6 @@ class _PrintVersion(argparse.Action):
         parser.exit()
 
 
-@cache  # it reads a file of each installed package, and the tests run hundreds of commands in a process
-def installed_commands() -> tuple[EntryPoint, ...]:
-    """The commands of all installed parts of rkface."""
-    return tuple(entry_points(group="rkface.commands"))
-
-
 def build_parser() -> CommandParser:
     """The parser of ``rkface`` with all installed commands. The result has ``run``, a function of the options."""
     top = _TopParser(
@@ -229,8 +210,8 @@ def build_parser() -> CommandParser:
     commands = top.add_subparsers(
         prog="rkface", metavar="COMMAND", required=True, help=argparse.SUPPRESS, parser_class=CommandParser
     )
-    for entry in installed_commands():
-        commands.add_parser(entry.name, entry=entry)
+    for command in installed_commands():
+        commands.add_parser(command.name, command=command)
     top.set_defaults(quiet=False, verbose=False)
     _add_detail(top)
     return top
@@ -261,11 +242,11 @@ def _add_detail(parser: CommandParser) -> None:
 
 def _by_task(summaries: Mapping[str, str]) -> str:
     """The commands with their summaries, grouped by task."""
-    listed = {name for names in TASKS.values() for name in names}
-    others = tuple(sorted(summaries.keys() - listed))
+    import shutil  # only for the help
+
     width = min(shutil.get_terminal_size().columns - 2, 120)
     lines = []
-    for task, names in {**TASKS, "other": others}.items():
+    for task, names in TASKS.items():
         present = [name for name in names if name in summaries]
         lines += [f"{task}:"] if present else []
         for name in present:

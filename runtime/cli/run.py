@@ -67,8 +67,8 @@ def run(parser: ArgumentParser) -> None:
 def serve(parser: ArgumentParser) -> None:
     """Answer requests about photos over HTTP, without cameras: the API and the web console only.
 
-    Programs send a photo and are told whose faces it shows (`POST /v1/identify`), whether two photos show one person
-    (`/v1/compare`), or where the faces are (`/v1/detect`). `rkface run` answers them too. docs/web.md explains the API
+    Programs send a photo and are told whose faces it shows (POST /v1/identify), whether two photos show one person
+    (/v1/compare), or where the faces are (/v1/detect). `rkface run` answers them too. docs/web.md explains the API
     and `rkface access` makes tokens for programs. Cameras of the configuration are not opened. It needs rkface[web].
 
     examples:

@@ -36,8 +36,8 @@ WEEK = 7 * 86_400.0
 def strangers(parser: ArgumentParser) -> None:
     """List people without a name who came to cameras, enroll them, ignore them for good, and name past appearances.
 
-    Appearances of one stranger are found by their embeddings. A service keeps these only with the setting `embeddings`
-    in [keep], and pictures to enroll from with `unknown_faces`; both are days (docs/gallery.md).
+    Appearances of one stranger are found by their embeddings. A service keeps these only with the setting embeddings
+    in [keep], and pictures to enroll from with unknown_faces; both are days (docs/gallery.md).
 
     examples:
       rkface strangers list --least 3
@@ -72,7 +72,9 @@ def enroll(parser: ArgumentParser) -> None:
     """
     _add_stranger(parser)
     parser.add_argument("name", metavar="NAME", help="name of the person")
-    parser.add_argument("--rename", action="store_true", help="also name the past appearances; `undo` reverts that")
+    parser.add_argument(
+        "--rename", action="store_true", help="also name the past appearances; `rkface strangers undo` reverts that"
+    )
     parser.add_argument("--force", action="store_true", help="enroll even if the face looks like another person")
     add_gallery(parser)
     add_json(parser, "one object: the verdict, as of `rkface enroll`")
@@ -83,7 +85,7 @@ def ignore(parser: ArgumentParser) -> None:
     """Ignore a stranger for good: this face is nobody, and cameras report nothing about it.
 
     The gallery keeps embeddings of the face, and pictures if there are any, although nobody asked that person:
-    encrypt the gallery. `restore` deletes them, also in backups.
+    encrypt the gallery. `rkface strangers restore` deletes them, also in backups.
 
     examples:
       rkface strangers ignore 3f9a1c --note "the postman"
@@ -208,7 +210,7 @@ def _list(options: Namespace) -> int:
             print(_line(stranger, time.time()))
     print(counted(len(found), "stranger"), file=sys.stderr)
     if not found:
-        print("rkface: embeddings are kept only with `embeddings` in [keep], in days", file=sys.stderr)
+        print("rkface: embeddings are kept only with embeddings in [keep], in days", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Keep stdout for what a command prints itself, whatever native libraries print there."""
+"""The standard streams of a command: none is missing, and only the command itself prints to stdout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ import os
 import sys
 
 STDOUT, STDERR = 1, 2
+
+
+def open_closed_streams() -> None:
+    """Open /dev/null in place of each standard stream with which the process was started closed, as by ``<&-``.
+
+    Python has None for such a stream. The next file that the process opens would get its descriptor, and what native
+    libraries print would be written into that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, PTH123 (open until the process ends)
+            os.set_inheritable(stream.fileno(), True)  # the lowest that is free: that of the closed stream
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)  # keeps it open if the other is replaced
 
 
 def reserve_stdout() -> None:

@@ -1,7 +1,7 @@
 """TOML files as frozen data classes (toml_writer.py writes them back, json_schema.py describes them to editors).
 
 The data class is the only list of what a file may contain. The type of each field says what is valid, and
-``Annotated`` adds its range and its help text::
+``Annotated`` adds its range and its help text, and ``Below`` to a text that may name a path::
 
     @dataclass(frozen=True)
     class Camera:
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -54,8 +54,17 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Below:
+    """A text that may name a path, such as "file:PATH". ``place(text, folder)`` returns it with a relative path in it
+    below ``folder``, and every other text as it is."""
+
+    place: Callable[[str, Path], str]
+
+
+@dataclass(frozen=True)
 class FieldInfo:
-    """A field of a data class: its type without ``| None``, its help text ("" without one), and its valid range.
+    """A field of a data class: its type without ``| None``, its help text ("" without one), its valid range, and how a
+    path in its text is taken.
 
     ``default``: None also for a required field, and if a function makes it: such a default may depend on the machine.
     """
@@ -66,6 +75,7 @@ class FieldInfo:
     limits: Range | None
     required: bool
     default: Any = None
+    below: Below | None = None
 
 
 def describe_fields(kind: type) -> dict[str, FieldInfo]:
@@ -76,9 +86,10 @@ def describe_fields(kind: type) -> dict[str, FieldInfo]:
         hint, extras = _split_annotated(_without_none(hints[field.name]))
         help = next((extra for extra in extras if isinstance(extra, str)), "")
         limits = next((extra for extra in extras if isinstance(extra, Range)), None)
+        below = next((extra for extra in extras if isinstance(extra, Below)), None)
         required = field.default is MISSING and field.default_factory is MISSING
         default = None if field.default is MISSING else field.default
-        infos[field.name] = FieldInfo(field.name, hint, help, limits, required, default)
+        infos[field.name] = FieldInfo(field.name, hint, help, limits, required, default, below)
     return infos
 
 
@@ -126,9 +137,9 @@ def load_table(
 ) -> T | None:
     """``table`` as the data class ``kind``.
 
-    Relative paths are below ``folder``. ``given`` has the values of fields that the table may not contain. Every
-    mistake adds one entry to ``problems``, with its key, which starts with ``where`` ("camera.door."); then the result
-    is None.
+    Relative paths, also those in texts (``Below``), are below ``folder``. ``given`` has the values of fields that the
+    table may not contain. Every mistake adds one entry to ``problems``, with its key, which starts with ``where``
+    ("camera.door."); then the result is None.
     """
     if not isinstance(table, Mapping):  # a value where a file should have a table
         problems.append(f"{where.rstrip('.')} must be a table")
@@ -140,9 +151,7 @@ def load_table(
         problems.append(f"unknown key {where}{_show_key(key)}: {_suggest(key, known)}")
     loader = _ValueLoader(problems, folder)
     values = {
-        key: loader.load(known[key].type, value, f"{where}{key}", known[key].limits)
-        for key, value in table.items()
-        if key in known
+        key: loader.load_field(known[key], value, f"{where}{key}") for key, value in table.items() if key in known
     }
     problems += [f"{where}{name} is missing" for name, info in known.items() if info.required and name not in values]
     return kind(**values, **given) if len(problems) == before else None
@@ -170,6 +179,11 @@ class _ValueLoader:
 
     problems: list[str]
     folder: Path
+
+    def load_field(self, info: FieldInfo, value: Any, where: str) -> Any:
+        """``value`` as the type of the field ``info``, with its path below the folder."""
+        loaded = self.load(info.type, value, where, info.limits)
+        return info.below.place(loaded, self.folder) if info.below and isinstance(loaded, str) else loaded
 
     def load(self, hint: Any, value: Any, where: str, limits: Range | None = None) -> Any:
         """``value`` as the type ``hint``, which is not Annotated; a mistake adds an entry to ``problems``."""

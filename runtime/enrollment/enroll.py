@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from ..gallery.match import Match
 from ..gallery.people import Sample
 from ..gallery.rows import find_spelling
 from ..inference.pipeline import Pipeline
-from ..vision.image import read_image
+from ..vision.image import ReadPhoto, read_photo
 from .gallery_comparison import (
     Rivals,
     already_enrolled,
@@ -71,6 +70,7 @@ class Verdict:
             without other samples.
         turned: By how many degrees the photo was turned clockwise: 0, 90, 180 or 270.
         faces: The faces to choose from, if it is not clear which one to enroll.
+        id: Id of the person, who has the sample. None if it was refused.
     """
 
     status: Status
@@ -83,6 +83,7 @@ class Verdict:
     own: float | None = None
     turned: int = 0
     faces: tuple[FaceInPhoto, ...] = ()
+    id: str | None = None
 
 
 def enroll(
@@ -117,25 +118,25 @@ def enroll_photos(
     measure: Callable[[Path], MeasuredPhoto] | None = None,
 ) -> Iterator[Verdict]:
     """As ``enroll``, for files with photos of one person, which are compared with each other too. A file that cannot be
-    read and an invalid name are refused. ``measure`` returns what ``measure_file`` does, such as ``ReadAhead.take``
-    with it; None calls it."""
+    read and an invalid name are refused. ``measure`` reads a file and returns what ``measure_read`` does, such as
+    ``ReadAhead.take``; None does it here."""
+
+    def read_and_measure(path: Path) -> MeasuredPhoto:
+        return measure_read(pipeline, rules, read_photo(path))
+
     try:
         name = find_spelling(gallery, name)
     except InputError as error:
         reason = f"{error}: rename the folder or file"
         yield from (Verdict("refused", in_a_line(name), in_a_line(str(photo)), reason) for photo in photos)
         return
-    measured = [_measured(photo, measure or partial(measure_file, pipeline, rules)) for photo in photos]
+    measured = [_measured(photo, measure or read_and_measure) for photo in photos]
     yield from _Enrollment(gallery, name, pipeline, rules, metadata).add(measured)
 
 
-def measure_file(
-    pipeline: Pipeline, rules: EnrollOptions, photo: Path, image: NDArray[np.uint8] | None = None
-) -> MeasuredPhoto:
-    """The faces of the file ``photo``, measured as ``rules`` say. ``image``: its content, if it was read. Threads may
-    call this. Raises InputError if it cannot be read."""
-    image = read_image(photo) if image is None else image
-    return measure_photo(pipeline, image, in_a_line(str(photo)), strict=rules.strict, face=rules.face)
+def measure_read(pipeline: Pipeline, rules: EnrollOptions, photo: ReadPhoto) -> MeasuredPhoto:
+    """The faces of ``photo``, measured as ``rules`` say. Threads may call this."""
+    return measure_photo(pipeline, photo.image, in_a_line(str(photo.path)), strict=rules.strict, face=rules.face)
 
 
 def _measured(photo: Path, measure: Callable[[Path], MeasuredPhoto]) -> MeasuredPhoto:
@@ -205,12 +206,14 @@ class _Enrollment:
             return verdict
         known = max((float(one @ face.embedding) for one in known_embeddings(self.gallery, name)), default=-1.0)
         if known >= DUPLICATE:
-            return replace(verdict, status="known", reason=f"like an existing sample (cosine {known:.3f})")
+            reason = f"like an existing sample (cosine {known:.3f})"
+            return replace(verdict, status="known", reason=reason, id=self.gallery.person(name).id)
         notes = choice.notes + things_to_check(self.gallery, name, rivals.near)
         notes += (rivals.ignored,) if rivals.ignored else ()
         crop = encode_crop(face.crop, self.pipeline.crop) if self.rules.crops else None
-        self.gallery.add(name, [Sample(face.embedding, crop, face.quality.score, photo.source)], self.metadata)
-        return replace(verdict, status="enrolled", notes=notes)
+        sample = Sample(face.embedding, crop, face.quality.score, photo.source)
+        person = self.gallery.add(name, [sample], self.metadata)
+        return replace(verdict, status="enrolled", notes=notes, id=person.id)
 
 
 def enroll_shots(
@@ -237,5 +240,5 @@ def enroll_shots(
     if comparison.doubts and not force:
         return replace(verdict, reason=f"{' '.join(comparison.doubts)} Then force it")
     notes = things_to_check(gallery, name, near) + comparison.doubts
-    gallery.add(name, shots, metadata)
-    return replace(verdict, status="enrolled", notes=notes)
+    person = gallery.add(name, shots, metadata)
+    return replace(verdict, status="enrolled", notes=notes, id=person.id)

@@ -149,6 +149,9 @@ def import_record(
             verdicts.append(Verdict("enrolled", record.name, sample.source, quality=sample.quality))
     if new or (not verdicts and not record.photos):
         gallery.add(record.name, list(new.values()), record.metadata)
+    if any(verdict.status != "refused" for verdict in verdicts):
+        id = gallery.person(record.name).id
+        verdicts = [verdict if verdict.status == "refused" else replace(verdict, id=id) for verdict in verdicts]
     if record.groups and gallery.has_person(record.name):
         person = gallery.person(record.name)
         set_groups(gallery, person, {*person.groups, *record.groups})

@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from .homeassistant import OFF, ON, Topics, topic_name
+from .switch_requests import SwitchRequests
 
 WARN_EVERY = 60.0  # seconds between two warnings about invalid commands, at least
 
 log = logging.getLogger("rkface.events")
-
-
-class SwitchRequests:
-    """Which cameras somebody wants to have switched. The newest request for a camera replaces an older one, so that a
-    flood of commands needs no memory. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._requested: dict[str, bool] = {}
-        self._listeners: list[Callable[[], None]] = []
-
-    def add(self, camera: str, on: bool) -> None:
-        """Ask to switch ``camera``."""
-        with self._lock:
-            self._requested[camera] = on
-
-    def take(self) -> dict[str, bool]:
-        """Return the requests since the last call."""
-        with self._lock:
-            taken, self._requested = self._requested, {}
-        return taken
-
-    def when_switched(self, listener: Callable[[], None]) -> None:
-        """Have ``listener`` called each time after a camera was switched, also by its schedule."""
-        self._listeners.append(listener)
-
-    def note_switched(self) -> None:
-        """Note that a camera was switched."""
-        for listener in self._listeners:
-            listener()
 
 
 class CommandReader:
@@ -61,7 +31,9 @@ class CommandReader:
         if camera is None:
             return
         if retained:
-            self._warn(f"a retained command for camera {topic_name(camera)} was ignored: send it without `retain`")
+            self._warn(
+                f"a retained command for camera {topic_name(camera)} was ignored: send it without the flag retain"
+            )
         elif payload not in (ON, OFF):
             self._warn(f"a command for camera {topic_name(camera)} was ignored: it is neither ON nor OFF")
         else:

@@ -12,7 +12,6 @@ from pathlib import Path
 from ..core.atomic import SQLITE_SUFFIXES, sync_to_disk, write_atomically
 from ..core.errors import WorkError
 from ..core.sqlite import commit, remove_deleted_bytes
-from .broker import RetainedTopics
 from .event import named_person
 from .old_spool import CURSOR
 from .outbox import Outbox
@@ -127,6 +126,8 @@ def _merge_told(old: Path, new: Path) -> None:
 
 
 def _merge_retained(old: Path, new: Path) -> None:
+    from .broker import RetainedTopics  # imports ssl
+
     for path in sorted(old.glob(f"{RETAINED}*")):
         target = new / path.name
         topics = {*RetainedTopics(target), *RetainedTopics(path)}

@@ -22,7 +22,7 @@ from ..core.missing_package import import_error
 from ..tracking.appearance import SCHEMA
 from .alert_picture import is_alert
 from .broker import Broker, RetainedTopics
-from .camera_commands import CommandReader, SwitchRequests
+from .camera_commands import CommandReader
 from .channel import RefusedError, UndeliveredError
 from .event import OutgoingEvent, to_json
 from .homeassistant import (
@@ -41,6 +41,7 @@ from .homeassistant import (
 from .mqtt_connection import BrokerConnection, Subscription
 from .picture_store import PictureStore
 from .snapshots import Snapshots
+from .switch_requests import SwitchRequests
 
 READING = 1.0  # seconds that a broker has to send what it retains
 REPORT_EVERY = 30.0  # seconds between two reports of the board's state, at least

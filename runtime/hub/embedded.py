@@ -27,6 +27,12 @@ def start_if_embedded(address: str) -> str:
     return found.replace("//postgres:@", f"//{embedded[1]}:@") if embedded[1] else found
 
 
+def place_embedded(address: str, folder: Path) -> str:
+    """``address``, with the DIR of "embedded:DIR" below ``folder`` if it is relative."""
+    embedded = ADDRESS.fullmatch(address)
+    return f"{address[: embedded.start(2)]}{folder / embedded[2]}" if embedded else address
+
+
 def embedded_address(address: str, user: str) -> str | None:
     """The address of the board with the database ``user`` at the hub ``address``; None if that is not embedded."""
     embedded = ADDRESS.fullmatch(address)

@@ -73,15 +73,20 @@ class Core:
         self._failures_in_a_row: Counter[str] = Counter()  # by the name of the model
 
     def open(self, models: Sequence[str]) -> DeviceError | None:
-        """Open ``models``. If one does not open, the core is not alive, and its error is returned."""
+        """Open ``models``, also while the core runs others. Returns the error of the first one that does not open."""
         try:
             for model in models:
                 self._contexts[model] = self._open(model)
         except DeviceError as error:
-            self.close()
-            self.state = replace(self.state, alive=False, failures=1, problem=f"it does not open: {error}")
             return error
         return None
+
+    def leave_out(self, error: DeviceError) -> None:
+        """Do not use the core, because ``open`` returned ``error``, and close its contexts. While ``serve`` runs, only
+        its thread may call this."""
+        failures = self.state.failures + 1
+        self.state = replace(self.state, alive=False, failures=failures, problem=f"it does not open: {error}")
+        self.close()
 
     def name_of(self, model: str) -> str:
         """The name of the backend that runs an open model."""

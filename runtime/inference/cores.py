@@ -35,8 +35,8 @@ class Caller:
 
 
 class Cores:
-    """``number`` cores, each with its own models, from ``open_context(name, core)``: at once those of ``first``, and
-    each other model when the core first runs it.
+    """``number`` cores, each with its own models, from ``open_context(name, core)``: at once those of ``first``, those
+    of ``later`` in ``open_later``, and each other model when the core first runs it.
 
     Threads request inferences through ``backend``. A free core takes the request of the caller with the lowest turn,
     whichever model it needs, so no core idles while a request waits. A context that fails is closed and opened again by
@@ -54,6 +54,7 @@ class Cores:
         number: int,
         retries: Sequence[float] = RETRIES,
         first: Sequence[str] = ROLES,
+        later: Sequence[str] = (),
     ) -> None:
         self.lost: DeviceError | None = None  # why no core is left
         self.on_progress: Callable[[], None] = lambda: None
@@ -64,16 +65,17 @@ class Cores:
         self._retries = tuple(retries)
         self._closing = threading.Event()
         self._cores = [Core(core, open_context, self._retries, self._closing) for core in range(number)]
+        self._left_out: dict[int, DeviceError] = {}  # cores on which a model does not open, by their number
+        self._later = tuple(later)
+        self._complete = threading.Event()  # the models of ``later`` are open, or the cores are closing
         with ExitStack() as opened:
             for core in self._cores:
                 opened.callback(core.close)
-            errors = [error for core in self._cores if (error := core.open(first))]
-            if len(errors) == number:
-                raise errors[0]
+            self._open(first)
             opened.pop_all()
-        for state in self.state():
-            if not state.alive:
-                log.warning("NPU core %d is not used: %s", state.core, state.problem)
+        for core in self._cores:
+            if core.state.core in self._left_out:
+                core.leave_out(self._left_out[core.state.core])
         usable = [core for core in self._cores if core.state.alive]
         self.name = usable[0].name_of(first[0])
         self._threads = [
@@ -82,6 +84,16 @@ class Cores:
         ]
         for thread in self._threads:
             thread.start()
+
+    def open_later(self) -> None:
+        """Open the models of ``later`` on each core, while the cores run those of ``first``; once. As at the start, a
+        core on which one does not open is not used any more.
+
+        All are open before the first one runs: later, they would not share weights (``SharedWeights``). Raises
+        DeviceError if they open on no core.
+        """
+        self._open(self._later)
+        self._complete.set()
 
     def backend(self, model: str, caller: Caller) -> CoresBackend:
         """The model with this name on all cores, for the thread of ``caller``."""
@@ -108,12 +120,14 @@ class Cores:
 
     def run(self, caller: Caller, model: str, calls: Sequence[Callable[[Backend], Any]]) -> list[Any]:
         """Make each of ``calls`` with ``model`` on some core, at the same time if cores are free, and return what the
-        calls return.
+        calls return. With a model of ``later``, they wait for ``open_later``.
 
         The exception of the first call that fails is raised, and the calls that have not begun are not made. Raises
-        DeviceError if no core is left or the cores are closed, and UnopenedModelError if a model that is not among the
-        ``first`` does not open.
+        DeviceError if no core is left or the cores are closed, and UnopenedModelError if a model that is neither
+        among the ``first`` nor ``later`` does not open.
         """
+        if model in self._later:
+            self._complete.wait()
         with self._lock:
             if self.lost or self._closing.is_set():
                 raise self.lost or DeviceError("the NPU cores are closed: open the scheduler again")
@@ -134,6 +148,7 @@ class Cores:
         """Wait for the inferences that run, fail those that wait, and close every context."""
         with self._lock:
             self._closing.set()
+            self._complete.set()
             self._fail_all(DeviceError("the NPU cores were closed before this inference ran"))
         self.on_progress()
         for thread in self._threads:
@@ -142,16 +157,30 @@ class Cores:
             for core in self._cores:
                 closing.callback(core.close)
 
+    def _open(self, models: Sequence[str]) -> None:
+        """Open ``models`` on each core in use, and leave out cores on which one does not open. DeviceError if all."""
+        cores = [core for core in self._cores if core.state.alive]
+        errors = {core.state.core: error for core in cores if (error := core.open(models))}
+        if errors and len(errors) == len(cores):
+            raise next(iter(errors.values()))
+        for number, error in errors.items():
+            log.warning("NPU core %d is not used: it does not open: %s", number, error)
+        with self._lock:
+            self._left_out |= errors
+            self._requested.notify_all()
+
     def _serve(self, core: Core) -> None:
-        core.serve(self._next)
+        core.serve(lambda: self._next(core.state.core))
+        if error := self._left_out.get(core.state.core):
+            core.leave_out(error)
         if not core.state.alive:
             self._lose(core)
 
-    def _next(self) -> Request | None:
-        """The next request for a core; None if the cores are closing."""
+    def _next(self, core: int) -> Request | None:
+        """The next request for ``core``; None if the cores are closing, or this one is left out."""
         with self._lock:
-            self._requested.wait_for(lambda: self._requests or self._closing.is_set())
-            if self._closing.is_set():
+            self._requested.wait_for(lambda: self._requests or self._closing.is_set() or core in self._left_out)
+            if self._closing.is_set() or core in self._left_out:
                 return None
             request = heapq.heappop(self._requests)
         self.on_progress()

@@ -54,7 +54,7 @@ def time_model(
                 rows.append(_measure(what, f"{len(cores)} cores together", backends, images, runs))
             except DeviceError as error:
                 raise DeviceError(
-                    f"the cores work apart, but not at the same time: {error}. Use one core (`cores = 1` in "
+                    f"the cores work apart, but not at the same time: {error}. Use one core (cores = 1 in "
                     "rkface.toml), or update the kernel with its NPU driver"
                 ) from error
         return rows

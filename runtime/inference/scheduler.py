@@ -82,6 +82,7 @@ class Scheduler:
         cores: Number of cores, 1 or more.
         work: As in ``open_scheduler``.
         retries: Seconds before each attempt to reopen a model that failed.
+        later: As in ``open_scheduler``.
         liveness: Also open the liveness model, once, on the first core that opens, because few faces need it. If it
             keeps failing, it is abandoned and the rest goes on.
     """
@@ -94,6 +95,7 @@ class Scheduler:
         work: Work = Pipeline.recognize,
         retries: Sequence[float] = RETRIES,
         *,
+        later: Sequence[str] = (),
         liveness: bool = False,
     ) -> None:
         check_count(cores, "the number of cores")
@@ -104,7 +106,7 @@ class Scheduler:
         self._work = work
         self._liveness: Cores | None = None
         with ExitStack() as opened:
-            self._cores = Cores(open_context, cores, retries)
+            self._cores = Cores(open_context, cores, retries, [role for role in ROLES if role not in later], later)
             opened.callback(self._cores.close)
             usable = next(core.core for core in self._cores.state() if core.alive)
             if liveness:
@@ -124,6 +126,15 @@ class Scheduler:
         ]
         for thread in self._threads:
             thread.start()
+
+    def open_later(self) -> None:
+        """Open the models that were left for later, while frames are processed. Call it once.
+
+        Raises:
+            ModelError: A model cannot be loaded or does not match the manifest.
+            DeviceError: The NPU, its driver or its library failed.
+        """
+        self._cores.open_later()
 
     def run(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Process all frames of a file.

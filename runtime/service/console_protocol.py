@@ -8,15 +8,14 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ..gallery.gallery import Gallery
-from ..hub.journeys import StoredStops
 from ..tracking.appearance import Appearance
-from .appearance_log import LoggedAppearance
+from .appearance_requests import AppearanceRequests
 from .camera_control import CameraControl
 from .enrollment_requests import EnrollmentRequests
-from .erasure import ErasureReport
 from .photo_requests import PhotoRequests
 from .review_requests import ReviewRequests
 from .rule_requests import RuleRequests
+from .service_erasure import ServiceErasure
 from .states import CameraHealth, Health, Setting, WatchedFrame
 from .stranger_requests import StrangerRequests
 
@@ -24,13 +23,21 @@ from .stranger_requests import StrangerRequests
 class CameraService(Protocol):
     """The camera service, as the console sees it.
 
-    Every method may be called from any thread. All return quickly except ``forget``, and those of ``enrollment``,
+    Every method may be called from any thread. All return quickly except those of ``erasure``, ``enrollment``,
     ``photos`` and ``reviews``. ``source`` is the name of a camera; an unknown name raises KeyError. Times are seconds
     since 1970, UTC.
     """
 
     @property
     def gallery(self) -> Gallery: ...
+
+    @property
+    def appearances(self) -> AppearanceRequests:
+        """Requests about appearances in the log and in front of the cameras."""
+
+    @property
+    def erasure(self) -> ServiceErasure:
+        """Deletes people."""
 
     @property
     def strangers(self) -> StrangerRequests:
@@ -62,52 +69,6 @@ class CameraService(Protocol):
 
     def latest(self, source: str) -> WatchedFrame | None:
         """Return the newest frame that was processed. None before the first one, and while the camera is off."""
-
-    def face(self, appearance: str) -> bytes | None:
-        """Return the aligned face of the best shot as PNG. None if no picture is stored."""
-
-    def appearances(
-        self,
-        limit: int = 50,
-        before: float | None = None,
-        person: str | None = None,
-        source: str | None = None,
-        *,
-        since: float | None = None,
-        until: float | None = None,
-    ) -> list[LoggedAppearance]:
-        """Return the last stage of each appearance, newest start first.
-
-        Args:
-            limit: How many, at most; there are more if several started in the same frame as the last one.
-            before: Only appearances that started earlier.
-            person: Only this person (an id of the gallery); "" for unknown people.
-            source: Only this camera.
-            since: Only appearances that started then or later.
-            until: Only appearances that started earlier.
-        """
-
-    def stops(
-        self,
-        person: str | None = None,
-        source: str | None = None,
-        *,
-        since: float | None = None,
-        until: float | None = None,
-    ) -> StoredStops:
-        """Return the appearances of known people for journeys; the filters are those of ``appearances``."""
-
-    def delete_appearances(self, ids: Sequence[str]) -> int:
-        """Delete these appearances from the log, with what it keeps of the faces. Returns how many there were. One that
-        lasts is logged again when it changes."""
-
-    def forget(self, person: str) -> ErasureReport:
-        """Delete the person with this id forever: samples, backups, appearances and pictures, and the name in events
-        that wait and in messages that the broker retains. It waits some seconds for the broker, at most."""
-
-    def alert_picture(self, id: str, expires: int, signature: str) -> bytes | None:
-        """Return the JPEG to which a link of an alert leads. None if the link is not ours or has expired, or if the
-        picture was deleted."""
 
     def health(self) -> Health:
         """Return the current state of the service."""

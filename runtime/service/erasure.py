@@ -10,7 +10,6 @@ notices, at each start of the service, by ``rkface gallery forget`` and by ``rkf
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -26,20 +25,10 @@ from ..gallery.people import Person
 from .alert_pictures import erase_from_pictures
 from .appearance_log import AppearanceLog
 from .log_files import OLD_FILE, log_path
-from .receiver_settings import Events
 from .settings import Keep
 from .unnamed import erase_unnamed
 
 FOREVER = Keep(appearances=math.inf, unknown_faces=math.inf, known_faces=math.inf, embeddings=math.inf)
-PATIENCE = 3.0  # seconds to wait for receivers before the report says that they could not be told yet
-SENT_BEFORE = {
-    "stdout": "lines that were written to stdout before (for example into the systemd journal)",
-    "file": "lines that were written to {file} and its older parts before",
-    "webhook": "events that the webhook received before",
-    "hub": "events at the hub before",
-    "mqtt": "events that subscribers of the broker received before",
-    "notify": "messages and pictures that {name} sent before",
-}
 
 
 class ErasureStage(Enum):
@@ -77,36 +66,6 @@ class ErasureReport:
             [sentence for report in reports for sentence in report.done],
             [sentence for report in reports for sentence in report.left],
         )
-
-
-def delete_in_service(gallery: Gallery, person: Person, erase_from_service: Callable[[], None]) -> list[backup.Left]:
-    """Stages GALLERY and BACKUPS while the service runs; returns the backups that could not be reached.
-
-    ``erase_from_service`` then erases the person from what the service has in use: its visits, its appearance log and
-    its sinks. It is called even if the gallery file could not be overwritten yet, which raises WorkError."""
-    try:
-        return backup.forget(gallery, person)
-    finally:
-        erase_from_service()
-
-
-def report_in_service(
-    gallery: Gallery, copies: Sequence[backup.Left], sinks: Sequence[Sink], events: Events
-) -> ErasureReport:
-    """Finish the stages after ``delete_in_service``, also for outboxes that no sink uses any more. Waits for receivers,
-    but not longer than ``PATIENCE``."""
-    deleted = "the samples, photos and appearances are deleted, here and in every backup that could be reached"
-    stages = [
-        StageReport(ErasureStage.GALLERY, (deleted,)),
-        StageReport(ErasureStage.BACKUPS, left=tuple(f"{copy.path}: {copy.reason}" for copy in copies)),
-        StageReport(ErasureStage.APPEARANCE_LOG, left=erase_from_old_log(gallery).left),
-        StageReport(ErasureStage.OUTBOXES, left=erase_from_outboxes(gallery).left),
-    ]
-    until = time.monotonic() + PATIENCE
-    erase_from_sinks(backup.forgotten(gallery), sinks)  # another thread may have noticed, and not said so yet
-    for sink in sinks:
-        stages += _wait_for_sink(sink, until, events)
-    return ErasureReport.of(stages)
 
 
 def forget_by_command(gallery: Gallery, people: Sequence[Person]) -> ErasureReport:
@@ -256,27 +215,3 @@ def _report_copies(copies: Iterable[backup.Left]) -> StageReport:
         for copy in copies
     )
     return StageReport(ErasureStage.BACKUPS, left=tuple(left))
-
-
-def _wait_for_sink(sink: Sink, until: float, events: Events) -> list[StageReport]:
-    """Stages OUTBOXES and RECEIVERS of one sink; what it has not done by ``until`` (monotonic clock) is left."""
-    erased = sink.wait_until_erased(max(0.0, until - time.monotonic()))
-    told = sink.wait_until_told(max(0.0, until - time.monotonic()))
-    state = sink.state()
-    name, problem = state.name, state.error or "no answer"
-    sent = SENT_BEFORE.get(name.partition(".")[0], "events that it received before")
-    shown = name.startswith("notify.") or getattr(getattr(events, name, None), "picture", "none") != "none"
-    remains = f"{sent.format(file=events.file, name=name)} may name {'or show ' if shown else ''}the person"
-    if erased:
-        broker = ", and no message that the broker retains" if name == "mqtt" else ""
-        outbox = StageReport(ErasureStage.OUTBOXES, (f"{name}: no waiting event names a forgotten person{broker}",))
-    else:
-        later = "data about the person is removed as soon as the disk and the receiver allow it"
-        outbox = StageReport(ErasureStage.OUTBOXES, left=(f"{name}: {later} ({problem})",))
-    if name.startswith("notify."):  # people cannot be told to delete anything
-        return [outbox, StageReport(ErasureStage.RECEIVERS, left=(remains,))]
-    if told:
-        done = f"{name}: was told to delete its data about the person"
-        return [outbox, StageReport(ErasureStage.RECEIVERS, (done,), (remains,))]
-    untold = f"{name}: could not be told yet to delete its data about the person ({problem})"
-    return [outbox, StageReport(ErasureStage.RECEIVERS, left=(untold, remains))]

@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..backends.bindings import find_binding
 from ..core.installed import package_version
 from ..core.metrics import Metric, write_metrics_text
-from ..events import BoardReport, CameraReport, Delivery, SinkState
+from ..events import Delivery, SinkState
 from ..gallery.gallery import Gallery
 from ..inference.machine import Clocks, Machine
 from ..inference.pipeline import Pipeline
@@ -20,10 +19,12 @@ from ..inference.scheduler import Scheduler
 from ..tracking.watcher import Watcher
 from .camera_worker import CameraWorker
 from .problems import Problems
+from .receivers import HUB_SINK
 from .settings import DAY
 from .states import CameraHealth, Health, SinkHealth
 
 if TYPE_CHECKING:
+    from ..events.homeassistant import BoardReport
     from ..hub.client import HubClient, HubState
 
 
@@ -63,8 +64,21 @@ def read_health(parts: Parts, clocks: Clocks) -> Health:
 
 def report_board(health: Health) -> BoardReport:
     """Return what Home Assistant shows of ``health``."""
+    from ..events.homeassistant import BoardReport, CameraReport
+
     cameras = {camera.name: CameraReport(camera.connected, camera.fps, camera.on) for camera in health.cameras}
     return BoardReport(health.problems, health.queue, sum(sink.waiting for sink in health.sinks), cameras)
+
+
+def describe_board(health: Health, running: float) -> dict[str, object]:
+    """Return what the hub shows of ``health``. ``running`` (seconds), ``lost`` (events) and ``blind`` (cameras) tell it
+    when nobody looked."""
+    return {
+        "release": health.version, "queue": sum(sink.waiting for sink in health.sinks), "celsius": health.celsius,
+        "ok": health.ok, "running": round(running, 1),
+        "lost": sum(sink.lost for sink in health.sinks if sink.name == HUB_SINK),
+        "blind": [camera.name for camera in health.cameras if not (camera.connected and camera.on)],
+    }  # fmt: skip
 
 
 def _sink_problems(sinks: tuple[SinkHealth, ...]) -> Iterator[str]:
@@ -129,6 +143,8 @@ def _version() -> str:
 
 @cache
 def _binding() -> str:
+    from ..backends.bindings import find_binding
+
     return str(find_binding())
 
 

@@ -11,12 +11,13 @@ from ..gallery.gallery import Gallery
 class KnownPeople:
     """The ids of the people in the gallery, as the service last saw them. Thread-safe.
 
-    ``on_deleted`` is called when people are missing since then. All methods return after it has returned, whichever
-    thread noticed first.
+    ``on_deleted``, which the user of this class sets before the first look, is called when people are missing since
+    then. All methods return after it has returned, whichever thread noticed first.
     """
 
-    def __init__(self, gallery: Gallery, on_deleted: Callable[[], None]) -> None:
-        self._gallery, self._on_deleted = gallery, on_deleted
+    def __init__(self, gallery: Gallery) -> None:
+        self.on_deleted: Callable[[], None] = lambda: None
+        self._gallery = gallery
         self._lock = threading.Lock()
         self._version = 0  # of the gallery, at the last call of ``poll``
         self._ids = self._read()
@@ -36,7 +37,7 @@ class KnownPeople:
         with self._lock:
             before, self._ids = self._ids, self._read()
             if before - self._ids:
-                self._on_deleted()
+                self.on_deleted()
 
     def add_new(self) -> None:
         """Add the people who were enrolled since the last look. People whom another program deleted meanwhile stay in

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..core.picture_kind import PictureKind
-from ..core.toml import Range
+from ..core.toml import Below, Range
 
+
+def place_secret(where: str, folder: Path) -> str:
+    """``where``, env:NAME or file:PATH, with a relative PATH below ``folder``."""
+    kind, _, name = where.partition(":")
+    return f"file:{folder / name}" if kind == "file" and name else where
+
+
+Secret = Annotated[str, Below(place_secret)]
 Port = Annotated[int, Range(0, 65_535)]
 Picture = Annotated[
     PictureKind,
@@ -21,7 +29,7 @@ class WebhookSettings:
     """An HTTP POST for each event (docs/events.md)."""
 
     url: Annotated[str, "URL of the receiver"]
-    secret: Annotated[str, "signs each event: env:NAME or file:PATH; empty: no signature"] = ""
+    secret: Annotated[Secret, "signs each event: env:NAME or file:PATH; empty: no signature"] = ""
     ca: Annotated[Path | None, "file with certificates to trust instead of the system's"] = None
     picture: Picture = "none"
     picture_as: Annotated[
@@ -36,7 +44,7 @@ class MqttSettings:
     host: Annotated[str, "host name of the broker"]
     port: Annotated[Port, "0: 8883 with tls, otherwise 1883"] = 0
     user: Annotated[str, "user name at the broker"] = ""
-    password: Annotated[str, "env:NAME or file:PATH"] = ""
+    password: Annotated[Secret, "env:NAME or file:PATH"] = ""
     tls: Annotated[bool, "encrypt the connection"] = False
     ca: Annotated[Path | None, "file with certificates to trust instead of the system's"] = None
     certificate: Annotated[Path | None, "file with the client's certificate"] = None
@@ -51,7 +59,7 @@ class MqttSettings:
 class NotifySettings:
     """Alerts as messages to people, by Apprise (mail, ntfy, Telegram, …); needs rkface[notify]."""
 
-    url: Annotated[str, "env:NAME or file:PATH of the Apprise URL, which contains secrets"]
+    url: Annotated[Secret, "env:NAME or file:PATH of the Apprise URL, which contains secrets"]
     picture: Picture = "none"
 
 

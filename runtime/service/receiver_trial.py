@@ -14,17 +14,17 @@ from ..events import (
     LinesFile,
     OutgoingEvent,
     PictureStore,
-    Push,
     ReceiverGoneError,
     RefusedError,
     UndeliveredError,
-    Webhook,
     encode,
     make_test_event,
-    publish_once,
     read_secret,
 )
 from ..events.homeassistant import Message, Topics
+from ..events.mqtt_connection import publish_once
+from ..events.push import Push
+from ..events.webhook import Webhook
 from .alert_pictures import encode_jpeg
 from .receivers import find_broker, open_links, open_pictures
 from .sample_picture import draw_sample

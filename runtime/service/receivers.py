@@ -5,34 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..core.picture_kind import PictureKind
 from ..events import (
-    BoardReport,
-    Broker,
     Channel,
     Delivery,
     Limits,
     LinesFile,
     LinesStream,
-    Mqtt,
     Outbox,
     PictureLimits,
     PictureLinks,
     PictureStore,
-    Push,
     SwitchRequests,
-    Webhook,
     delete_pictures,
     read_secret,
 )
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import Cipher, NoCipher, find_key
-from ..hub.connection import read_address
 from .erasure import erase_from_sinks
 from .receiver_settings import MqttSettings, NotifySettings
 from .settings import Settings, console_address
+
+if TYPE_CHECKING:
+    from ..events.broker import Broker
+    from ..events.homeassistant import BoardReport
+    from ..events.mqtt import Mqtt
 
 # Of alerts that wait for a person: nobody wants to read them after a day.
 MESSAGES = Limits(bytes=4 << 20, seconds=86_400.0)
@@ -102,6 +102,8 @@ def _sinks(
     if events.file:
         yield delivery("file", LinesFile(events.file), str(events.file.absolute()), stored=False)
     if events.webhook:
+        from ..events.webhook import Webhook
+
         secret = read_secret(events.webhook.secret) if events.webhook.secret else ""
         links = open_links(settings, pictures)
         webhook = Webhook(events.webhook.url, secret, ca=events.webhook.ca, pictures=pictures, links=links)
@@ -111,6 +113,7 @@ def _sinks(
         mqtt = _open_mqtt(events.mqtt, settings, report, pictures, switches)
         yield delivery("mqtt", mqtt, address, stored=True, picture=events.mqtt.picture)
     if settings.hub:
+        from ..hub.connection import read_address
         from ..hub.push import HubEvents
 
         address = read_address(settings.hub.address)
@@ -121,6 +124,8 @@ def _sinks(
 
 def find_broker(mqtt: MqttSettings) -> Broker:
     """The broker of the settings. Raises InputError if its password cannot be read."""
+    from ..events.broker import Broker
+
     password = read_secret(mqtt.password) if mqtt.password else ""
     return Broker(
         mqtt.host, mqtt.port, mqtt.user, password, mqtt.tls, mqtt.ca, mqtt.certificate, mqtt.key, mqtt.protocol
@@ -128,6 +133,8 @@ def find_broker(mqtt: MqttSettings) -> Broker:
 
 
 def _open_push(name: str, notify: NotifySettings, settings: Settings, pictures: PictureStore | None) -> Delivery:
+    from ..events.push import Push
+
     try:
         push = Push(read_secret(notify.url), pictures)
     except InputError as error:
@@ -143,6 +150,8 @@ def _open_mqtt(
     pictures: PictureStore | None,
     switches: SwitchRequests | None,
 ) -> Mqtt:
+    from ..events.mqtt import Mqtt
+
     digest = sha256(f"{mqtt.host}:{mqtt.port}".encode(errors="surrogateescape")).hexdigest()[:16]
     return Mqtt(
         find_broker(mqtt),

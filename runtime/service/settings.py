@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..alerts.rule import Rule
+from ..cameras.source_names import place_source
 from ..core.addresses import is_this_machine, mask_address
 from ..core.text import in_a_line
-from ..core.toml import Range
+from ..core.toml import Below, Range
 from ..core.turns import Turn
 from ..core.weekly import WeeklyHours
 from ..gallery.companions import default_path
-from .receiver_settings import AlertPictureSettings, Events, NotifySettings, Port
+from ..hub.embedded import place_embedded
+from .receiver_settings import AlertPictureSettings, Events, NotifySettings, Port, place_secret
 
 if TYPE_CHECKING:
     from ..core.manifest import Thresholds
@@ -40,7 +42,7 @@ class Polygon:
     points: Annotated[
         tuple[tuple[Share, ...], ...],
         "corners in order, such as [[0, 0], [0.5, 0], [0.5, 1]]: fractions of the picture's width and height, as it is "
-        "after `rotate`",
+        "after rotate",
     ]
 
 
@@ -50,6 +52,7 @@ class CameraSettings:
 
     source: Annotated[
         str,
+        Below(place_source),
         "/dev/video0, a name in /dev/v4l/by-id, rtsp://…, a video, a folder of photos, or - for JPEGs on stdin",
     ]
     width: Annotated[int, Range(16, 16_384), "in pixels; a V4L2 camera delivers the nearest size that it has"] = 1280
@@ -58,7 +61,7 @@ class CameraSettings:
         float, Range(0.1, 1000), "frames per second; a V4L2 camera delivers the nearest rate; for a folder: see hold"
     ] = 15.0
     hold: Annotated[
-        float, Range(0, 60), "seconds to show each photo of a folder; 0: show them as a video with `rate` per second"
+        float, Range(0, 60), "seconds to show each photo of a folder; 0: show them as a video with rate per second"
     ] = 2.0
     format: Annotated[Literal["MJPG", "YUYV", "NV12"], "pixel format of a V4L2 camera: MJPG, YUYV or NV12"] = "MJPG"
     decoder: Annotated[
@@ -128,11 +131,19 @@ class Liveness:
         return replace(rules, live=live, need_live=self.require)
 
 
+def _place_hub(address: str, folder: Path) -> str:
+    return place_secret(place_embedded(address, folder), folder)
+
+
 @dataclass(frozen=True)
 class HubSettings:
     """The hub of many boards: people come from it, and events go to it; needs rkface[hub] (docs/hub.md)."""
 
-    address: Annotated[str, "what `rkface hub add-board` printed, as env:NAME or file:PATH; or embedded:DIR"]
+    address: Annotated[
+        str,
+        Below(_place_hub),
+        "what `rkface hub add-board` printed, as env:NAME or file:PATH; or embedded:DIR",
+    ]
     key: Annotated[Path | None, "the key file of `rkface hub encrypt`, if the hub's embeddings are encrypted"] = None
 
 

@@ -11,16 +11,16 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.atomic import write_error
 from ..core.bundle import Bundle, read_bundle
-from ..core.errors import InputError, WorkError
+from ..core.errors import InputError
 from ..core.installed import runtime_library
 from ..core.versions import older_library
-from ..events import BoardReport, Delivery, PictureLinks, PictureStore, SwitchRequests
+from ..events import Delivery, PictureLinks, PictureStore, SwitchRequests
 from ..gallery.companions import Companion, companion_path
 from ..gallery.encryption import find_key, read_key
 from ..gallery.gallery import Gallery
 from ..gallery.people import Person, embedding_identity
-from ..hub.connection import read_address
 from ..inference.open_bundle import open_scheduler
 from ..inference.pipeline import Pipeline
 from ..inference.scheduler import Scheduler
@@ -35,6 +35,7 @@ from .receivers import open_links, open_pictures, open_sinks
 from .settings import CameraSettings, Settings
 
 if TYPE_CHECKING:
+    from ..events.homeassistant import BoardReport
     from ..hub.client import HubClient
 
 log = getLogger("rkface.service")
@@ -106,7 +107,7 @@ def lock_gallery(gallery: Path) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise WorkError(f"{path}: cannot be written ({error.strerror}): choose another place with --gallery") from error
+        raise write_error(path, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,16 +117,20 @@ def lock_gallery(gallery: Path) -> Iterator[None]:
                 f"{gallery} is in use by another rkface run (process {process or 'unknown'}): stop it, "
                 "or choose another gallery"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            raise write_error(path, error) from error
         yield
     finally:
         os.close(descriptor)
 
 
 def open_service_scheduler(settings: Settings, read: Callable[[Path], Bundle] = read_bundle) -> Scheduler:
-    """Open the scheduler for ``settings``, with the bundle that ``read`` returns for its folder. Raises InputError if
-    liveness is required but not enabled, and everything that ``open_scheduler`` raises."""
+    """Open the scheduler for ``settings``, with the bundle that ``read`` returns for its folder, and the recognizer
+    left for ``open_later``. Raises InputError if liveness is required but not enabled, and everything that
+    ``open_scheduler`` raises."""
     if settings.liveness.require and not settings.liveness.enabled:
         raise InputError(
             "[liveness] require = true without enabled = true would recognize nobody: set enabled = true as well"
@@ -136,6 +141,7 @@ def open_service_scheduler(settings: Settings, read: Callable[[Path], Bundle] = 
         cores=settings.cores or None,
         work=detect_for_tracking,
         liveness=settings.liveness.enabled,
+        later=["recognizer"],
     )
 
 
@@ -175,6 +181,7 @@ def follow_hub(
         yield None
         return
     from ..hub.client import HubClient
+    from ..hub.connection import read_address
 
     address, key = read_address(settings.hub.address), read_key(settings.hub.key) if settings.hub.key else None
     with HubClient(

@@ -68,8 +68,8 @@ class StrangerRequests:
             verdict = enroll_shots(self._gallery, name, samples, "camera", threshold=threshold, force=force)
         self._changed()
         renamed = None
-        if rename and verdict.status == "enrolled":
-            renamed = self.rename(self._gallery.person(verdict.person).id, chosen)
+        if rename and verdict.status == "enrolled" and verdict.id is not None:
+            renamed = self.rename(verdict.id, chosen)
         return StrangerEnrollment(verdict, renamed)
 
     def ignore(self, id: str, note: str = "", *, appearances: Sequence[str] = ()) -> ignored.IgnoredFace:

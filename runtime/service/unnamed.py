@@ -63,4 +63,7 @@ def _find_on_ignore_list(gallery: Gallery, samples: Sequence[Sample], threshold:
     probes = [sample.embedding for sample in samples if sample.identity == gallery.identity]
     if not probes or float(gallery.anchor_cosines(np.stack(probes)).max()) < threshold:
         return ()
-    return ("the ignore list has a face like this person's: `rkface strangers ignored` lists it, `restore` deletes it",)
+    return (
+        "the ignore list has a face like this person's: `rkface strangers ignored` lists it, and `rkface strangers "
+        "restore` deletes it",
+    )

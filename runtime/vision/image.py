@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,19 +43,34 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         InputError: The file is missing, not a file, empty, truncated, too large, or cannot be decoded.
         WorkError: There is too little memory, or the process that decodes photos cannot be started.
     """
+    return read_photo(path).image
+
+
+class ReadPhoto(NamedTuple):
+    """The content of a photo's file, which was read once: ``image`` (H×W×3 uint8 BGR) and ``sha256`` (64 hexadecimal
+    digits) belong together, although the file may be replaced at any time."""
+
+    path: Path
+    image: NDArray[np.uint8]
+    sha256: str
+
+
+def read_photo(path: str | Path) -> ReadPhoto:
+    """As ``read_image``, with the digest of the file."""
     return decode_photo(open_photo(path))
 
 
 def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode the content of an image file, like ``read_image``. Error messages call it ``name``."""
-    return decode_photo(OpenedPhoto(name, _parse(data, name, most_pixels)))
+    return _decode(_parse(data, name, most_pixels), name)
 
 
 class OpenedPhoto(NamedTuple):
-    """A photo that was read but not decoded. ``name`` is what error messages call it."""
+    """A photo that was read but not decoded, and the SHA-256 of its file (64 hexadecimal digits)."""
 
-    name: str
+    path: Path
     header: Header
+    sha256: str
 
     @property
     def pixels(self) -> int:
@@ -62,14 +78,18 @@ class OpenedPhoto(NamedTuple):
 
 
 def open_photo(path: str | Path) -> OpenedPhoto:
-    """Read the file of a photo and check its header: the first half of ``read_image``, which raises the same."""
+    """Read the file of a photo and check its header: the first half of ``read_photo``, which raises the same."""
     path = as_path(path, "a photo's path")
-    return OpenedPhoto(str(path), _parse(read_image_file(path), str(path), MAX_PIXELS))
+    data = read_image_file(path)
+    return OpenedPhoto(path, _parse(data, str(path), MAX_PIXELS), hashlib.sha256(data).hexdigest())
 
 
-def decode_photo(photo: OpenedPhoto) -> NDArray[np.uint8]:
-    """Decode a photo: the second half of ``read_image``. Threads may call this."""
-    name, header = photo
+def decode_photo(photo: OpenedPhoto) -> ReadPhoto:
+    """Decode a photo: the second half of ``read_photo``. Threads may call this."""
+    return ReadPhoto(photo.path, _decode(photo.header, str(photo.path)), photo.sha256)
+
+
+def _decode(header: Header, name: str) -> NDArray[np.uint8]:
     try:
         return _upright(decode(header), header.orientation)
     except DecodeError as error:

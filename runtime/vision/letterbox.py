@@ -99,20 +99,30 @@ class Canvas(threading.local):
 
     def letterbox(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         """Like ``letterbox``, but RGB, and valid only until the next call in this thread. Returns image and scale."""
-        height, width = self._rgb.shape[:2]
-        rows, columns = used = _fit(image, width, height)
-        if used != self._used:  # the edges would show the last frame with another aspect ratio
+        picture, scale = self.shrink(image)
+        rows, columns, channels = picture.shape
+        if (rows, columns) != self._used:  # the edges would show the last frame with another aspect ratio
             self._rgb[:] = 0
-            self._used = used
-        by = _step(image, rows, columns)
-        picked = by and image.strides[1:] == (3, 1)
+            self._used = (rows, columns)
+        code = cv2.COLOR_BGRA2RGB if channels == 4 else cv2.COLOR_BGR2RGB
+        cv2.cvtColor(picture, code, dst=self._rgb[:rows, :columns])
+        return self._rgb, scale
+
+    def shrink(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+        """What ``letterbox`` puts on black, and the scale: rows×columns×3 uint8 BGR, or ×4, where the fourth byte means
+        nothing. It is valid until the next call in this thread, and it is ``image`` itself if that has the size."""
+        height, width = self._rgb.shape[:2]
+        rows, columns = _fit(image, width, height)
+        by, tight = _step(image, rows, columns), image.strides[1:] == (3, 1)
+        if tight and image.shape[:2] == (rows, columns):
+            return image, 1.0
+        picked = by and tight
         scaled = self._scaled[: rows * columns * (4 if picked else 3)].reshape(rows, columns, -1)
         if picked:
             _pick(image, by, scaled)
         else:
             _resize(image, scaled)
-        cv2.cvtColor(scaled, cv2.COLOR_BGRA2RGB if picked else cv2.COLOR_BGR2RGB, dst=self._rgb[:rows, :columns])
-        return self._rgb, rows / len(image)
+        return scaled, rows / len(image)
 
 
 def _pick(image: NDArray[np.uint8], by: int, target: NDArray[np.uint8]) -> None:

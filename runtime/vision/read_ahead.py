@@ -11,11 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .decoder import PROCESSES
-from .image import decode_photo, open_photo
+from .image import ReadPhoto, decode_photo, open_photo
 
 T = TypeVar("T")
 
@@ -26,15 +23,15 @@ AHEAD = 4
 
 
 class ReadAhead(Generic[T]):
-    """Reads ``paths``, and calls ``work(path, image)`` for each with the image that ``read_image`` returns (H×W×3 uint8
-    BGR), in as many threads as the machine has cores, at most four. The caller takes the results in this order, and may
+    """Reads ``paths``, and calls ``work`` for each with what ``read_photo`` returns, in as many threads as the machine
+    has cores, at most four. The caller takes the results in this order, and may
     leave some out. A context manager: its end waits for the photos that are being worked on.
 
     The photos that are worked on at once have ``MOST_PIXELS`` or less together, so that a folder of huge photos needs
     little more memory than one of them. Results wait for the caller: they should not hold the image.
     """
 
-    def __init__(self, paths: Iterable[Path], work: Callable[[Path, NDArray[np.uint8]], T]) -> None:
+    def __init__(self, paths: Iterable[Path], work: Callable[[ReadPhoto], T]) -> None:
         self._rest = iter(paths)
         self._work = work
         self._room = _Room(MOST_PIXELS)
@@ -42,7 +39,7 @@ class ReadAhead(Generic[T]):
         self._begun: deque[tuple[Path, Future[T]]] = deque()
 
     def take(self, path: Path) -> T:
-        """What ``work`` returned for the photo ``path``. Raises what ``read_image`` and ``work`` raise, and ValueError
+        """What ``work`` returned for the photo ``path``. Raises what ``read_photo`` and ``work`` raise, and ValueError
         if ``path`` is not among the photos that are left."""
         while True:
             self._begin_more()
@@ -72,7 +69,7 @@ class ReadAhead(Generic[T]):
     def _read(self, path: Path) -> T:
         photo = open_photo(path)
         with self._room.hold(photo.pixels):
-            return self._work(path, decode_photo(photo))
+            return self._work(decode_photo(photo))
 
 
 class _Room:

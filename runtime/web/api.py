@@ -110,7 +110,7 @@ def split_person(service: ServiceDependency, id: str, body: SampleMove) -> Perso
 @router.delete("/people/{id}", tags=["people"], responses=NOT_FOUND | BUSY)
 async def forget_person(service: ServiceDependency, workload: WorkloadDependency, id: str) -> ErasureReport:
     """Delete permanently: samples, pictures, appearances, their data in backups, and their name in unsent events."""
-    return await workload.slow.run(lambda: service.forget(find_person(service, id).id))
+    return await workload.slow.run(lambda: service.erasure.forget(find_person(service, id).id))
 
 
 @router.delete("/people/{id}/samples/{sample}", tags=["people"], responses=NOT_FOUND)
@@ -197,20 +197,20 @@ def list_appearances(
     """Newest first."""
     before = read_number(cursor, float)
     since_seconds, until_seconds = (time.timestamp() if time else None for time in (since, until))
-    found = service.appearances(limit, before, person, source, since=since_seconds, until=until_seconds)
+    found = service.appearances.newest(limit, before, person, source, since=since_seconds, until=until_seconds)
     return Page(items=found, next=write_cursor([found[-1].started]) if len(found) >= limit else None)
 
 
 @router.post("/appearances/delete", tags=["appearances"])
 def delete_appearances(service: ServiceDependency, body: AppearanceChoice) -> DeletedAppearances:
     """Delete appearances from the log, with their pictures. Events that were sent, and reviews, stay."""
-    return DeletedAppearances(service.delete_appearances(body.appearances))
+    return DeletedAppearances(service.appearances.delete(body.appearances))
 
 
 @router.get("/appearances/{id}/face", tags=["appearances"], responses=PNG | NOT_FOUND, response_class=Response)
 def get_appearance_face(service: ServiceDependency, id: str, shot: str | None = None) -> Response:
     """The aligned face as PNG: of the best shot now, or of this ``shot`` from ``GET /v1/appearances/{id}/shots``."""
-    face = service.face(id) if shot is None else service.enrollment.offered_face(id, shot)
+    face = service.appearances.face(id) if shot is None else service.enrollment.offered_face(id, shot)
     if face is None:
         raise HTTPException(404, "no picture is stored")
     return Response(face, media_type="image/png")

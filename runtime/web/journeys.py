@@ -35,7 +35,7 @@ def list_journeys(
     """Journeys of known people, newest start first: appearances of one person in which no pause is longer than
     ``pause``. A page never ends within a journey. ``site`` and ``board`` are empty: all cameras are of this board."""
     since_seconds, until_seconds = (time.timestamp() if time else None for time in (since, until))
-    stored = service.stops(person, source, since=since_seconds, until=until_seconds)
+    stored = service.appearances.stops(person, source, since=since_seconds, until=until_seconds)
     return page_of_journeys(stored, limit, cursor, pause)
 
 

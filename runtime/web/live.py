@@ -97,7 +97,7 @@ def get_alert_picture(
 ) -> Response:
     """The picture of an alert, as JPEG. The whole link comes from the alert. It works without signing in, until it
     expires."""
-    image = service.alert_picture(id, expires, signature)
+    image = service.appearances.alert_picture(id, expires, signature)
     if image is None:
         raise HTTPException(404, "this link is wrong or has expired, or its picture was deleted")
     return Response(image, media_type="image/jpeg")

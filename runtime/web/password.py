@@ -26,6 +26,9 @@ DEFAULT_FILE = Path("/var/lib/rkface/web-password")
 MIN_LENGTH = 12  # characters; NIST SP 800-63B-4, 3.1.1.2 asks for 15 for a password alone, and for no composition rules
 MAX_LENGTH = 1024
 MAX_FILE = 4096  # bytes of a file with a password's hash or a token
+# The first parameters of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane. The 64 MiB of RFC 9106
+# are too much for a board with 2 GB.
+PASSES, MEMORY, LANES = 2, 19 * 1024, 1  # MEMORY in KiB
 MAX_MEMORY = 256 * 1024  # KiB that comparing a password may take
 # A hash in PHC string format: algorithm, version, costs, salt and hash in base64 without padding.
 HASH = re.compile(r"\$argon2id\$v=\d{1,3}\$m=\d{1,7},t=\d{1,3},p=\d{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}")
@@ -157,12 +160,9 @@ class PasswordCheck:
 
 
 def password_hasher() -> PasswordHasher:
-    """Argon2id with the first parameters of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
-
-    The 64 MiB of RFC 9106 are too much for a board with 2 GB. Raises InputError if argon2-cffi is not installed.
-    """
+    """Argon2id with PASSES, MEMORY and LANES. Raises InputError if argon2-cffi is not installed."""
     try:
         from argon2 import PasswordHasher
     except ImportError as error:
         raise import_error(error, "passwords need argon2-cffi", "pip install 'rkface[web]'") from error
-    return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)

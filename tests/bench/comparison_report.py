@@ -76,11 +76,11 @@ def _tabulate_bound(rows: Iterable[dict[str, Any]]) -> list[str]:
     table = []
     for row in rows:
         bound, own = sum(row["bound"].values()), row["own_ours"]["median"]
-        parts = [f"{row['bound'][name]:.2f}" for name in ("touch", "tensor", "crops")]
+        parts = [f"{row['bound'][name]:.2f}" for name in ("touch", "tensor", "scores", "crops")]
         over = "" if own <= MOST_OVER_BOUND * bound else f"**above {MOST_OVER_BOUND:g}**"
         table.append([*_describe_frame(row), *parts, f"{bound:.2f}", f"{own:.2f}", f"{own / bound:.2f}", over])
     return format_table(
-        [*FRAME, "touch the frame", "tensor", "crops", "bound", "own work", "times the bound", ""], table
+        [*FRAME, "touch the frame", "tensor", "scores", "crops", "bound", "own work", "times the bound", ""], table
     )
 
 

@@ -15,15 +15,16 @@ from comparison_worker import InferenceClock, Results, Side, serve, timed
 from stand_ins import make_manifest
 
 from rkface.runtime.backends.reference import ReferenceBackend, Tensor
-from rkface.runtime.core.manifest import Output, shape_name
+from rkface.runtime.core.manifest import Model, Output, shape_name
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.vision import detect, letterbox
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.vision.detector_shapes import find_fitting_size
-from rkface.runtime.vision.detectors import Layout
+from rkface.runtime.vision.detectors import Layout, find_layout
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python")
 CACHE_LINE = 64  # bytes
+BOUND = ("touch", "tensor", "scores", "crops")
 STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "align", "embed", "rest")
 
 
@@ -82,42 +83,75 @@ def measure_bound(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Infer
     """Seconds of the work that no implementation with the same answers can leave out, in each run.
 
     ``touch``: one byte of each cache line of the frame that shrinking it needs. ``tensor``: the shrunk frame as float
-    planes. ``crops``: OpenCV's calls that cut out the faces, and the crops as float planes.
+    planes. ``scores``: each score of the detector compared with the threshold. ``crops``: OpenCV's calls that cut out
+    the faces, and the crops as float planes.
+
+    Each part follows the inference that it follows in a call, because an inference fills the processor's caches: a
+    recognition of the frame before touch and tensor, the detector before scores and crops. Only the shrunk frame is in
+    the caches, because shrinking has just written it.
     """
-    results: dict[str, list[float]] = {"touch": [], "tensor": [], "crops": []}
-    landmarks, inputs = (
-        pipeline.detect(image).landmarks,
-        [model.input for model in pipeline.manifest.detectors.values()],
-    )
-    sizes = [(input.width, input.height) for input in inputs]
-    input = inputs[find_fitting_size(sizes, image.shape[1], image.shape[0])]
-    shrunk = letterbox.letterbox(image, input.width, input.height)
-    rows = round(image.shape[0] * shrunk.scale)
-    whole, small = Tensor(input), Tensor(pipeline.manifest.recognizer.input)
+    results: dict[str, list[float]] = {name: [] for name in BOUND}
+    model = _fitting_model(pipeline, image)
+    shrunk = letterbox.Canvas(model.input.width, model.input.height).shrink(image)[0][..., :3].copy()
+    whole, small = Tensor(model.input), Tensor(pipeline.manifest.recognizer.input)
+    levels = find_layout(model.outputs, model.input.width, model.input.height).levels
+    places = [score.index for level in levels for score in level.scores]
+    threshold = pipeline.thresholds.detection
     for _ in range(runs + 1):
+        pipeline.recognize(image)
         frame = image.copy()
         started = clock.timer()
-        touch_lines(frame, rows)
+        touch_lines(frame, len(shrunk))
         touched = clock.timer()
-        whole.fill(shrunk.image[None])
-        results["tensor"].append(clock.timer() - touched)
+        pixels = shrunk.copy()
+        shrunk_once = clock.timer()
+        whole.fill_picture(pixels)
+        results["tensor"].append(clock.timer() - shrunk_once)
         results["touch"].append(touched - started)
-        spent = 0.0
+        spent = dict.fromkeys(("scores", "crops"), 0.0)
+        with _compared_scores(places, threshold, clock.timer, spent):
+            found = pipeline.detect(frame)
 
-        def add(seconds: float) -> None:
-            nonlocal spent
-            spent += seconds
+        def add(seconds: float, spent: dict[str, float] = spent) -> None:
+            spent["crops"] += seconds
 
         with ExitStack() as patches:
             for name in ("warpAffine", "resize", "copyMakeBorder"):
                 patches.enter_context(patch.object(cv2, name, timed(getattr(cv2, name), clock.timer, add)))
-            crops = [pipeline.align(frame, points) for points in landmarks]
+            crops = [pipeline.align(frame, points) for points in found.landmarks]
         if crops:
             started = clock.timer()
             small.fill(np.stack(crops))
             add(clock.timer() - started)
-        results["crops"].append(spent)
+        for name, seconds in spent.items():
+            results[name].append(seconds)
     return {name: seconds[1:] for name, seconds in results.items()}  # the first run allocates
+
+
+def _fitting_model(pipeline: Pipeline, image: np.ndarray) -> Model:
+    """The shape of the detector that looks at ``image``."""
+    models = list(pipeline.manifest.detectors.values())
+    sizes = [(model.input.width, model.input.height) for model in models]
+    return models[find_fitting_size(sizes, image.shape[1], image.shape[0])]
+
+
+@contextmanager
+def _compared_scores(
+    places: Sequence[int], threshold: float, timer: Callable[[], float], spent: dict[str, float]
+) -> Iterator[None]:
+    """Behind each inference of the reference backend, compare the outputs at ``places`` with ``threshold``."""
+    infer = ReferenceBackend.infer_picture
+
+    def infer_and_compare(backend: ReferenceBackend, picture: np.ndarray) -> list[np.ndarray]:
+        outputs = infer(backend, picture)
+        started = timer()
+        for place in places:
+            _ = outputs[place] >= threshold
+        spent["scores"] += timer() - started
+        return outputs
+
+    with patch.object(ReferenceBackend, "infer_picture", infer_and_compare):
+        yield
 
 
 def touch_lines(image: np.ndarray, rows: int) -> int:
@@ -136,10 +170,10 @@ def touch_lines(image: np.ndarray, rows: int) -> int:
 def _measured_calls(seconds: dict[str, float], timer: Callable[[], float]) -> Iterator[None]:
     """Add the time of the functions behind four stages to ``seconds``."""
     functions = {
-        "letterbox": (letterbox.Canvas, "letterbox"),
+        "letterbox": (letterbox.Canvas, "shrink"),
         "decode": (Layout, "decode"),
         "nms": (detect, "suppress"),
-        "tensor": (ReferenceBackend, "infer"),
+        "tensor": (ReferenceBackend, "infer_picture"),
     }
     with ExitStack() as patches:
         for stage, (owner, attribute) in functions.items():

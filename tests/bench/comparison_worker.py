@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,19 +43,35 @@ def timed(call: Callable[..., Any], timer: Callable[[], float], add: Callable[[f
 
 @dataclass
 class InferenceClock:
-    """Adds up the seconds inside ONNX Runtime. The rest of a call is the side's own work."""
+    """Adds up the seconds in which ONNX Runtime runs a model, or several at once. The rest of a call is the side's own
+    work."""
 
     timer: Callable[[], float] = time.perf_counter
     seconds: float = 0.0
+    _running: int = 0
+    _started: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def install(self) -> None:
         """Count every call that runs a session, also of subclasses, starting now."""
         for name in ("run", "run_with_iobinding"):
-            call = getattr(onnxruntime.InferenceSession, name)
-            setattr(onnxruntime.InferenceSession, name, timed(call, self.timer, self._add))
+            setattr(onnxruntime.InferenceSession, name, self._counted(getattr(onnxruntime.InferenceSession, name)))
 
-    def _add(self, seconds: float) -> None:
-        self.seconds += seconds
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            with self._lock:
+                if not self._running:
+                    self._started = self.timer()
+                self._running += 1
+            try:
+                return call(*arguments, **options)
+            finally:
+                with self._lock:
+                    self._running -= 1
+                    if not self._running:
+                        self.seconds += self.timer() - self._started
+
+        return counted
 
 
 @dataclass(frozen=True)

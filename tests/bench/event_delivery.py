@@ -25,7 +25,10 @@ from events.world import event
 from program import create_parser
 
 from rkface.boards.twin.ingredients import UnavailableError, unpack_packages
-from rkface.runtime.events import Broker, Delivery, Mqtt, Outbox, Webhook
+from rkface.runtime.events import Delivery, Outbox
+from rkface.runtime.events.broker import Broker
+from rkface.runtime.events.mqtt import Mqtt
+from rkface.runtime.events.webhook import Webhook
 from rkface.runtime.inference.machine import read_machine
 
 EVENTS = 500

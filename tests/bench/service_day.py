@@ -35,10 +35,11 @@ from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.scheduler import Scheduler
-from rkface.runtime.service import service
+from rkface.runtime.service import housekeeping
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.health import read_resident_bytes
 from rkface.runtime.service.receiver_settings import Events, WebhookSettings
+from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import DAY, CameraSettings, Keep, Settings
 from rkface.runtime.tracking.watch import detect_for_tracking
 from rkface.runtime.vision.embed import unit
@@ -165,14 +166,14 @@ def simulate_day(hours: float, folder: Path, cameras: int = 1) -> list[dict[str,
         return CameraWorker(Camera(name, lambda _: stream, name=name, live=False, recording=True))
 
     workers = {name: open_worker(name) for name in names}
-    running = service.Service(
+    running = Service(
         settings,
         open_camera_worker=lambda name, _: workers[name],
         open_scheduler=lambda _: Scheduler(
             manifest, lambda role, core: detector if role == "detector" else recognizer, 1, detect_for_tracking
         ),
     )
-    with patch.object(service, "PRUNE_INTERVAL", PRUNE_SECONDS), running:
+    with patch.object(housekeeping, "PRUNE_INTERVAL", PRUNE_SECONDS), running:
         running.run()
         record_resources(hours)
         appearances = sum(watcher.state.appearances for watcher in running.watchers.values())

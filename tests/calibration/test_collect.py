@@ -1,11 +1,17 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
 
 from rkface.calibration.collect import collect_faces
+from rkface.calibration.dataset import RECORD
+from rkface.runtime.core.bundle import sha256
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.vision import image
 from rkface.runtime.vision.align import TEMPLATE
+from rkface.runtime.vision.decoder import decode
 from rkface.runtime.vision.quality import measure, pose_of, sharpness_of
 
 
@@ -99,3 +105,37 @@ def test_a_single_bad_measure_lowers_the_score(make_face):
         measure(np.maximum(crop, 245), head(), 0.9),
     ]
     assert all(0 <= quality.score < good.score - 0.05 for quality in worse)
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """``replaced(photo, by)``: the file of ``photo`` is replaced when it was read and decoded."""
+
+    def replace(photo, by):
+        def decode_and_replace(header):
+            decoded = decode(header)
+            photo.write_bytes(by)
+            return decoded
+
+        monkeypatch.setattr(image, "decode", decode_and_replace)
+
+    return replace
+
+
+def test_a_photo_that_is_replaced_meanwhile_has_the_digest_of_what_was_read(tmp_path, shoot, finder, replaced):
+    photo, other = shoot(tmp_path / "photos/a.png", 0), shoot(tmp_path / "b.png", 1).read_bytes()
+    digest = sha256(photo)
+    replaced(photo, other)
+    found = collect_faces(photo.parent, finder, ARCFACE_112)
+    assert [one.sha256 for one in found.candidates] == [digest] and found.digests == {photo: digest}
+    assert sha256(photo) != digest
+
+
+def test_a_frame_that_is_replaced_meanwhile_has_the_digest_of_what_was_written(written, shoot, tmp_path, replaced):
+    _, write = written
+    photo, other = shoot(tmp_path / "photos/a.png", 0), shoot(tmp_path / "b.png", 1).read_bytes()
+    digest = sha256(photo)
+    replaced(photo, other)
+    write(frames=[photo])
+    (frame,) = json.loads((tmp_path / "set" / RECORD).read_text())["detector"]["images"]
+    assert frame["source_sha256"] == digest != sha256(photo)

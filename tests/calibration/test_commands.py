@@ -90,6 +90,29 @@ def test_three_faces_are_refused(detector, photos, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few"]
 
 
+def test_a_detector_that_normalizes_by_itself_is_explained(detector, photos, tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(detector)
+    (image,) = (one.name for one in model.graph.input)
+    for node in model.graph.node:
+        node.input[:] = ["normalized" if name == image else name for name in node.input]
+    constants = {"mean": 127.5, "scale": 1 / 128}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.float32([value]), name) for name, value in constants.items()
+    )
+    model.graph.node.insert(0, onnx.helper.make_node("Sub", [image, "mean"], ["centered"]))
+    model.graph.node.insert(1, onnx.helper.make_node("Mul", ["centered", "scale"], ["normalized"]))
+    onnx.save(model, own := tmp_path / "own.onnx")
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(photos.glob("img*"))[:3]:
+        shutil.copy(path, few)
+    assert calibrate(few, "--out", tmp_path / "set", "--detector", own) == 2
+    assert "it normalizes by itself: run `rkface convert` with it" in capsys.readouterr().err
+    assert calibrate(few, "--out", tmp_path / "set", "--detector", detector) == 2
+    assert "normalizes" not in capsys.readouterr().err, "only if most photos have no face"
+
+
 def test_out_and_photos_must_be_separate_folders(detector, photos, tmp_path, capsys):
     before = sorted(photos.rglob("*"))
     (tmp_path / "link").symlink_to(photos)

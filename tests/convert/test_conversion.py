@@ -102,7 +102,7 @@ def test_the_detector_of_every_shape_finds_the_faces_of_fp32(converted):
     wide = photo[60:420]  # 640×360
     with open_bundle(converted.bundle, "reference") as pipeline:
         boxes, expected = pipeline.detect(wide).boxes, pipeline.detect(photo).boxes
-        fitting = [pipeline._detector._fitting(one) for one in (photo, wide, photo[:, :480])]
+        fitting = [pipeline._detector._fitting(*one.shape[1::-1]) for one in (photo, wide, photo[:, :480])]
         assert fitting == ["detector-416x320", "detector-416x256", "detector"]
     assert any(np.abs(box + np.float32([0, 60, 0, 60]) - expected[0]).max() < 8 for box in boxes)
 

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 from fuzz_target import Target
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.events import PictureLinks, PictureStore, Push
+from rkface.runtime.events import PictureLinks, PictureStore
+from rkface.runtime.events.push import Push
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-alerts-"))
 LINKS = PictureLinks(b"key of the gallery", "http://board:8080/", 3600.0)

@@ -74,7 +74,7 @@ function upload(name, done) {
       const verdict = await enrollPhoto(person, file, force, face);
       const good = verdict.status !== "refused";
       row.replaceChildren(h("span", { class: "grow" }, file.name),
-        ...(good ? [describe(verdict), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
+        ...(good ? [h("a", { href: addressOf("people", verdict.id) }, describe(verdict)), ...verdict.notes.map((note) => h("span", { class: "unknown" }, note))]
           : verdict.faces.length ? await chooseFace(verdict, file, (chosen) => enroll(file, row, person, force, chosen))
             : refusal(verdict, (who, anyway) => enroll(file, row, who, anyway, face), URL.createObjectURL(file))));
       if (good) await done();

@@ -15,7 +15,7 @@ import pytest
 
 from rkface.boards.deploy.release_pack import UNIT
 from rkface.runtime.inference.core import LONGEST_HANG, RETRIES
-from rkface.runtime.service.service import STUCK_AFTER
+from rkface.runtime.service.housekeeping import STUCK_AFTER
 
 from .conftest import stand_in_wheel, wait_for
 from .sshd import WAIT
@@ -102,7 +102,7 @@ def test_a_first_service_that_does_not_stay_up_is_removed(systemd, capsys):
 
 def test_a_service_needs_the_command_run(systemd, capsys):
     assert systemd.deploy("--service", make=HAS_NONE) == 1
-    assert "has no `run` command" in capsys.readouterr().out
+    assert "has no command `rkface run`" in capsys.readouterr().out
     assert systemd.current() == "1-first" and systemd.releases() == ["1-first"]
     assert not (systemd.server.folder / "asked").exists()
 

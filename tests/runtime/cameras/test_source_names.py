@@ -2,7 +2,7 @@
 
 import pytest
 
-from rkface.runtime.cameras.source_names import default_camera
+from rkface.runtime.cameras.source_names import default_camera, place_source
 from rkface.runtime.core.errors import InputError
 
 # As on an Orange Pi 5 Plus with a MIPI camera: HDMI input, receiver of the camera, image processor.
@@ -48,3 +48,29 @@ def test_an_hdmi_input_is_not_a_camera(board):
 
 def test_without_any_camera_one_may_appear_later(board):
     assert default_camera(board({})) == "/dev/video0"
+
+
+@pytest.mark.parametrize("source", ["clip.mp4", "photos", "more/../clip.mp4", "absent/clip.mp4"])
+def test_a_relative_recording_is_below_the_folder_that_names_it(tmp_path, source):
+    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "photos").mkdir()
+    assert place_source(source, tmp_path) == str(tmp_path / source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "0",
+        "-",
+        "",
+        "/dev/video0",
+        "/srv/clip.mp4",
+        "rtsp://u:p@h/1",
+        "rtsp:/h/1",
+        "u:p@h/1",
+        "filesrc location=/srv/clip.mp4 ! appsink",
+        "usb-046d_HD_Pro_Webcam_C920-video-index0",  # not connected now
+    ],
+)
+def test_what_is_no_relative_path_stays(tmp_path, source):
+    assert place_source(source, tmp_path) == source

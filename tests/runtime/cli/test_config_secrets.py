@@ -19,7 +19,7 @@ secret = "env:HOOK_SECRET"
 host = "broker"
 password = "file:{folder}/mqtt"
 [notify.phone]
-url = "file:{folder}/phone"
+url = "file:phone"
 """
 RIGHT = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -16,19 +16,15 @@ from contextlib import closing
 import cv2
 import pytest
 
-from rkface.runtime.core.errors import BundleError
+from rkface.runtime.core.errors import BundleError, ModelError
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.service.logging_setup import start_logs, under_journal
 from rkface.runtime.service.systemd import notify, watchdog_seconds
 
-from ..conftest import scene
+from ..conftest import scene, write_sums
 
-RUN = (
-    "import sys; from rkface.runtime.cli import main, parser, run;"
-    "parser.entry_points = lambda group: [type('E', (), {'name': 'run', 'load': lambda: run.run})];"
-    "sys.exit(main.main(['run', *sys.argv[1:]]))"
-)
+RUN = "import sys; from rkface.runtime.cli.main import main; sys.exit(main(['run', *sys.argv[1:]]))"
 WAIT = 30  # seconds until a test gives up
 JPEG = cv2.imencode(".jpg", scene((1, 5)))[1].tobytes()
 
@@ -67,10 +63,10 @@ def run(bundle, tmp_path):
     """Starts the service on a pipe of pictures that never ends by itself."""
     started = []
 
-    def start(**environment):
+    def start(*options, **environment):
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, "--bundle", bundle, "--backend", "reference", "--camera", "-", "--no-web",
-             "--gallery", tmp_path / "state/gallery.sqlite", "--log", "json"],
+             "--gallery", tmp_path / "state/gallery.sqlite", "--log", "json", *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **environment},
         )  # fmt: skip
         started.append(process)
@@ -188,3 +184,13 @@ def test_a_damaged_bundle_is_refused_although_it_is_verified_while_the_service_i
     said = done.stderr.decode().splitlines()[-1]
     assert done.returncode == BundleError.exit_code and not done.stdout
     assert said.startswith("rkface: ") and "recognizer.onnx was changed or damaged" in said
+
+
+def test_a_recognizer_that_does_not_open_stops_the_start_although_it_opens_after_the_cameras(run, own_bundle):
+    (own_bundle / "reference/recognizer.onnx").write_bytes(b"no model")
+    write_sums(own_bundle)
+    process = run("--bundle", own_bundle)  # somebody is in the pictures
+    assert process.wait(WAIT) == ModelError.exit_code
+    said = process.stderr.read().decode().splitlines()[-1]
+    assert said.startswith(f"rkface: {own_bundle / 'reference/recognizer.onnx'}: ONNX Runtime cannot load this model")
+    assert process.stdout.read() == b"", "nobody is reported"

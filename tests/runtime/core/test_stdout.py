@@ -7,6 +7,8 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
 # Prints to descriptor 1 as a native library can: at once, by a thread, and with stdio, which writes at the end.
 PROGRAM = """
 import ctypes, os, sys, threading
@@ -82,3 +84,25 @@ def test_commands_reserve_stdout():
     command = [sys.executable, "-c", program, "version", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "noise" in done.stderr and "noise" not in done.stdout and done.stdout.startswith("{")
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_a_command_that_is_started_with_closed_streams_works(closed, tmp_path):
+    """A file that it opens does not get the descriptor of a stream, to which native libraries print."""
+    opened = tmp_path / "opened"
+    program = (
+        "import os, subprocess, sys; from rkface.runtime.cli.main import main; code = main(); "
+        f"file = open({str(opened)!r}, 'wb'); assert file.fileno() > 2; assert sys.stdin.read() == ''; "
+        "os.write(1, b'noise'); os.write(2, b'noise'); "
+        "subprocess.run(['sh', '-c', 'cat && echo noise && echo noise >&2'], check=True); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "version", "--json"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: [os.close(number) for number in closed],
+    )
+    assert done.returncode == 0, done.stderr
+    assert opened.read_bytes() == b""
+    assert done.stdout.startswith(b"{") or 1 in closed

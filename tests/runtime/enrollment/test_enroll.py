@@ -197,8 +197,10 @@ def test_the_same_photo_twice_adds_nothing(rkface, bundle, here):
     assert rkface("enroll", "--bundle", bundle, "Ada", photo)[0] == 0
     code, out, err = rkface("enroll", "--bundle", bundle, "Ada", photo, photo)
     assert code == 0 and err == "0 enrolled for 0 people, 2 already known\n" and "(cosine 1.000)" in out
+    said = json.loads(rkface("enroll", "--bundle", bundle, "--json", "Ada", photo)[1])
     with opened(here) as gallery:
-        assert gallery.person("Ada").samples == 1
+        ada = gallery.person("Ada")
+    assert ada.samples == 1 and (said["status"], said["id"]) == ("known", ada.id)
 
 
 def test_a_face_that_is_enrolled_under_another_name_is_refused_with_the_cosine(rkface, bundle, here):
@@ -211,6 +213,8 @@ def test_a_face_that_is_enrolled_under_another_name_is_refused_with_the_cosine(r
     code, out, _ = rkface("enroll", "--bundle", bundle, "--force", "--json", "Grace", again)
     said = json.loads(out)
     assert code == 0 and said["status"] == "enrolled" and said["near"]["name"] == "Ada"
+    with opened(here) as gallery:
+        assert said["id"] == gallery.person("Grace").id
     assert said["notes"] == [f"looks like 'Ada' (cosine {cosine:.3f})"] and "embedding" not in out
 
 
@@ -349,7 +353,10 @@ def test_an_export_can_be_imported_without_any_change(rkface, staff, here, form)
         name: (metadata, [(*sample[:2], round(sample[2], 4), *sample[3:]) for sample in samples])
         for name, (metadata, samples) in expected.items()
     }
-    code, _, err = rkface(*arguments)  # a second time: no duplicates
+    with Gallery(here / "new.sqlite") as gallery:
+        ids = {person.id for person in gallery.people()}
+    code, said, err = rkface(*arguments, "--json")  # a second time: no duplicates
+    assert {json.loads(line)["id"] for line in said.splitlines()} == ids
     assert code == 0 and err == "0 enrolled for 0 people, 4 already known\n"
     assert content(here / "new.sqlite").keys() == expected.keys()
 
@@ -455,7 +462,7 @@ def test_forget_needs_confirmation(rkface, staff):
 
 def test_the_merge_and_restore_commands(rkface, staff):
     made = rkface("gallery", "backup")[1].strip()
-    assert rkface("gallery", "merge", "Hedy", "Grace")[0] == 0
+    assert rkface("gallery", "merge", "--yes", "Hedy", "Grace")[0] == 0
     assert {name: len(samples) for name, (_, samples) in content(staff).items()} == {"Ada": 2, "Grace": 2}
     code, _, err = rkface("gallery", "restore", made)
     assert code == 0 and "the previous content is now in" in err

@@ -9,21 +9,13 @@ from pathlib import Path
 import fastjsonschema
 import pytest
 
-from rkface.runtime.events import (
-    Backoff,
-    Broker,
-    Delivery,
-    LinesFile,
-    Mqtt,
-    Outbox,
-    PictureLinks,
-    PictureStore,
-    Webhook,
-)
+from rkface.runtime.events import Backoff, Delivery, LinesFile, Outbox, PictureLinks, PictureStore
+from rkface.runtime.events.broker import Broker
 from rkface.runtime.events.channel import RefusedError, UndeliveredError
 from rkface.runtime.events.event import OutgoingEvent, encode
 from rkface.runtime.events.homeassistant import Discovery, Topics
-from rkface.runtime.events.webhook import sign
+from rkface.runtime.events.mqtt import Mqtt
+from rkface.runtime.events.webhook import Webhook, sign
 from rkface.runtime.gallery.match import Match
 
 from .homeassistant_schema import ENTITIES

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Outbox, Webhook
+from rkface.runtime.events import Backoff, Delivery, LinesFile, LinesStream, Outbox
 from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
 from rkface.runtime.events.deletion_notices import as_event
 from rkface.runtime.events.event import encode
+from rkface.runtime.events.webhook import Webhook
 from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.receivers import open_sinks
 from rkface.runtime.service.settings import Settings

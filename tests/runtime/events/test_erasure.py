@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from rkface.runtime.alerts.alert import Alert
-from rkface.runtime.events import Backoff, Broker, Delivery, Limits, Mqtt, Outbox
+from rkface.runtime.events import Backoff, Delivery, Limits, Outbox
+from rkface.runtime.events.broker import Broker
 from rkface.runtime.events.channel import UndeliveredError
 from rkface.runtime.events.event import anonymize, encode
 from rkface.runtime.events.homeassistant import without_people
+from rkface.runtime.events.mqtt import Mqtt
 from rkface.runtime.events.mqtt_connection import SUBSCRIBE_ATTEMPTS
 from rkface.runtime.gallery.match import Match
 

@@ -12,8 +12,10 @@ from dataclasses import replace
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.events import Backoff, Broker, Delivery, Mqtt, Outbox, SwitchRequests
+from rkface.runtime.events import Backoff, Delivery, Outbox, SwitchRequests
+from rkface.runtime.events.broker import Broker
 from rkface.runtime.events.homeassistant import BoardReport, CameraReport, Discovery, Presence, Topics, topic_name
+from rkface.runtime.events.mqtt import Mqtt
 from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
@@ -153,7 +155,9 @@ def test_a_server_that_is_not_a_broker_is_reported(tmp_path):
 SERVICE = """
 import sys
 from pathlib import Path
-from rkface.runtime.events import Broker, Delivery, Mqtt, Outbox
+from rkface.runtime.events import Delivery, Outbox
+from rkface.runtime.events.broker import Broker
+from rkface.runtime.events.mqtt import Mqtt
 channel = Mqtt(Broker("127.0.0.1", int(sys.argv[1])), "board", ["door"])
 first = int(sys.argv[3])
 with Delivery("mqtt", channel, Outbox(Path(sys.argv[2]))) as sink:

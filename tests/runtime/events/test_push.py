@@ -8,9 +8,10 @@ from io import StringIO
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.events import Backoff, Delivery, Outbox, PictureStore, Push
+from rkface.runtime.events import Backoff, Delivery, Outbox, PictureStore
 from rkface.runtime.events.channel import UndeliveredError
 from rkface.runtime.events.event import OutgoingEvent, encode
+from rkface.runtime.events.push import Push
 from rkface.runtime.service.logging_setup import start_logs
 
 from .mail_server import MailServer

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from rkface.runtime.core.errors import InputError
-from rkface.runtime.events import Backoff, Delivery, Outbox, Webhook
+from rkface.runtime.events import Backoff, Delivery, Outbox
 from rkface.runtime.events.channel import ReceiverGoneError, RefusedError, UndeliveredError
 from rkface.runtime.events.event import OutgoingEvent, encode
-from rkface.runtime.events.webhook import sign
+from rkface.runtime.events.webhook import Webhook, sign
 
 from ...ports import free_port
 from .world import PATIENCE, Log, event

@@ -21,10 +21,12 @@ from rkface.runtime.gallery.groups import set_groups
 from rkface.runtime.gallery.lease import SAVE_EVERY
 from rkface.runtime.hub import conflicts, people, pull
 from rkface.runtime.hub.boards import revoke_board
+from rkface.runtime.hub.connection import connect
 from rkface.runtime.hub.embedded import start_embedded
+from rkface.runtime.hub.migrations import migrate
 from rkface.runtime.hub.sealed import SealedEmbeddings, encrypt_hub
 
-from .world import MODEL, PEOPLE, Board, Hub, Interruption, add, open_hub, sample, save_fsyncs
+from .world import MODEL, PEOPLE, Board, Hub, Interruption, add, open_hub, sample, spare_work
 
 SITES = ("east", "west")
 BOARDS = (("east-1", "east"), ("east-2", "east"), ("west-1", "west"))
@@ -236,7 +238,8 @@ def encrypt(history, _):
     encrypt_hub(history.hub.database, history.key)
     history.dump.clear()
     for board in history.boards:
-        board.key, board.compare = history.key, True
+        board.key = history.key
+        board.disconnect()
     return None
 
 
@@ -341,9 +344,7 @@ def interrupt(history, board):
             real(*arguments)
         if not reconnect:
             raise Interruption
-        history.hub.database.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'rkface_board__%'"
-        )
+        history.hub.database.execute("SELECT pg_terminate_backend(%s)", [board.own.info.backend_pid])
         return real(*arguments)
 
     failed = False
@@ -500,7 +501,9 @@ def main():
     logging.getLogger("rkface").addHandler(logging.NullHandler())  # otherwise Python writes warnings to stderr
     folder = Path(tempfile.mkdtemp(prefix="rkface-hub-"))
     server, address = start_embedded(folder / "pg")
-    save_fsyncs(address)
+    spare_work(address)
+    with connect(address) as database:
+        migrate(database)
 
     def show(number):
         if number % 50 == 0 or number == options.histories:

@@ -12,7 +12,7 @@ from rkface.runtime.gallery.companions import Companion, companion_path
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.fleet import read_fleet
 from rkface.runtime.hub.people import add_person, erase_person, list_erased, list_people
-from rkface.runtime.service import hub_erasure
+from rkface.runtime.service import service_erasure
 from rkface.runtime.service.receiver_settings import Events, WebhookSettings
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import HubSettings, Settings
@@ -58,7 +58,7 @@ def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hu
         state = "SELECT state FROM rkface.heartbeat WHERE board = 'two' AND state ? 'running'"
         (told,) = wait_for(lambda: hub.execute(state).fetchone())
         assert told["running"] > 0 and told["lost"] == 0 and told["blind"] == []
-        two.forget("Ada")
+        two.erasure.forget("Ada")
         wait_for(lambda: not one.gallery.people())
         wait_for(lambda: list_erased(hub) and not list_erased(hub)[0].missing)
         assert who(one) is None
@@ -87,7 +87,7 @@ def test_a_board_tells_the_hub_its_release_and_a_problem_at_once(hub, door):
 
 
 def test_a_board_confirms_an_erasure_only_when_the_events_that_wait_are_rewritten(hub, door, monkeypatch):
-    monkeypatch.setattr(hub_erasure, "PATIENCE", 0.05)
+    monkeypatch.setattr(service_erasure, "PATIENCE", 0.05)
     monkeypatch.setattr(pending, "DISK_EVERY", 0.05)
     erase, full = Outbox.erase, [True]
 
@@ -102,7 +102,7 @@ def test_a_board_confirms_an_erasure_only_when_the_events_that_wait_are_rewritte
     with Service(replace(settings, events=replace(settings.events, webhook=webhook))) as one:
         one.enrollment.enroll_photo("Ada Lovelace", scene((0, 3)), "photo.png")
         (person,) = wait_for(lambda: list_people(hub))
-        sink = next(sink for sink in one.sinks if sink.state().name == "webhook")
+        sink = next(sink for sink in one._resources.sinks if sink.state().name == "webhook")
         match = {"person": person.id, "name": person.name, "cosine": 0.9}
         sink.send({"schema": "rkface.appearance", "id": "1", "started": 1.0, "match": match})
         assert sink.flush(WAIT)

@@ -217,13 +217,31 @@ def conflict(hub, doors, capsys, database):
     assert "Cleo at door-2 (enrolled with 1 photo)" in line
 
     def decide(*options):
-        assert main(["hub", "decide", line[:8], *options, "--hub", database]) == 0
+        assert main(["hub", "decide", line[:8], "--yes", *options, "--hub", database]) == 0
         exchange(*doors)
         assert main(["hub", "conflicts", "--json", "--hub", database]) == 0
         assert '"person"' not in capsys.readouterr().out
         return line.partition(":")[0]
 
     return decide
+
+
+@pytest.mark.parametrize("decision", ["--erase", "--same-person"])
+def test_a_decision_that_cannot_be_undone_needs_a_yes(hub, conflict, database, capsys, decision):
+    (waiting,) = list_conflicts(hub)
+    assert main(["hub", "decide", waiting.person, decision, "--hub", database]) == 2
+    assert "Cleo, who is at door-2" in (err := capsys.readouterr().err) and "--yes" in err
+    assert list_conflicts(hub) == [waiting]
+    conflict(decision)
+
+
+def test_a_person_is_erased_at_the_hub_after_a_yes(hub, doors, database, capsys):
+    command = ["hub", "erase", "Ada", "--hub", database]
+    assert main(command) == 2
+    assert "this would erase Ada at the hub and on every board, forever: add --yes" in capsys.readouterr().err
+    check(hub, doors, OTHERS)
+    assert main([*command, "--yes"]) == 0
+    check(hub, doors, {"Bob": photos(3)})
 
 
 OTHERS = {"Ada": photos(1, 2), "Bob": photos(3)}
@@ -277,11 +295,11 @@ def test_a_new_name_that_somebody_elsewhere_has_waits_for_a_human(hub, doors, ca
         assert push_people(own, one) == [ada]
         sync(own, one)
     assert hub_content(hub) == {**OTHERS, "Zoe": photos(9)}
-    assert main(["hub", "decide", ada, "--erase", *database]) == 2
+    assert main(["hub", "decide", ada, "--erase", "--yes", *database]) == 2
     assert "rkface hub erase" in capsys.readouterr().err
     assert main(["hub", "decide", ada, "--name", "Bob", *database]) == 2
     assert "choose another name" in capsys.readouterr().err
-    assert main(["hub", "decide", ada, *options, *database]) == 0
+    assert main(["hub", "decide", ada, "--yes", *options, *database]) == 0
     move_person(hub, zoe, ["east"])
     check(hub, doors, expected)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 
+from rkface.runtime.core.errors import RkfaceError
 from rkface.runtime.events.channel import UndeliveredError
 from rkface.runtime.events.event import encode
 from rkface.runtime.events.outbox import Outbox
@@ -19,7 +20,7 @@ from rkface.runtime.gallery.people import Sample
 from rkface.runtime.hub import pull
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect
-from rkface.runtime.hub.migrations import migrate
+from rkface.runtime.hub.migrations import latest_version
 from rkface.runtime.hub.push import HubEvents, must_push, push_people, send_heartbeat
 from rkface.runtime.hub.sealed import open_embeddings
 
@@ -62,7 +63,7 @@ class Hub:
         return self.database.execute(query, values).fetchall()
 
     def clear(self):
-        self.database.execute(f"TRUNCATE {', '.join(f'rkface.{table}' for table in TABLES)}")
+        delete_rows(self.database)
         for (role,) in self.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE 'rkface_board__%%'"):
             with suppress(psycopg.Error):  # one of another hub
                 self.database.execute(f"DROP ROLE {role}")
@@ -78,6 +79,7 @@ class Board:
     restarts  since then
     key       of the hub, once it is encrypted
     compare   whether the next sync compares everybody: the connection is a new one, or somebody waits for a decision
+    own       its connection to the hub; None if it has to connect
     """
 
     hub: Hub
@@ -94,6 +96,7 @@ class Board:
     restarts: int = 0
     compare: bool = True
     key: Key | None = None
+    own: psycopg.Connection | None = None
     opened: ExitStack = field(default_factory=ExitStack)
 
     def start(self):
@@ -108,18 +111,32 @@ class Board:
         self.compare = True
 
     def stop(self):
+        self.disconnect()
         self.opened.close()
+
+    def disconnect(self):
+        if self.own is not None:
+            self.own.close()
+            self.own = None
 
     def sync(self):
         """What ``HubClient`` does while it is connected. Raises Interruption or RkfaceError."""
-        with connect(self.address) as own:
-            embeddings = open_embeddings(own, self.key)
-            if self.compare or must_push(own, self.gallery):
-                self.compare = True
-                self.compare = bool(push_people(own, self.gallery, embeddings))
-            pull.sync(own, self.gallery, after=self.erase_events, embeddings=embeddings)
-            self.synced, self.restarts = self.on, 0
-            send_heartbeat(own, self.gallery, {})
+        if self.own is None:
+            self.own, self.compare = connect(self.address), True
+        try:
+            self._sync(self.own)
+        except (Interruption, RkfaceError):
+            self.disconnect()
+            raise
+
+    def _sync(self, own):
+        embeddings = open_embeddings(own, self.key)
+        if self.compare or must_push(own, self.gallery):
+            self.compare = True
+            self.compare = bool(push_people(own, self.gallery, embeddings))
+        pull.sync(own, self.gallery, after=self.erase_events, embeddings=embeddings)
+        self.synced, self.restarts = self.on, 0
+        send_heartbeat(own, self.gallery, {})
 
     def erase_events(self):
         self.outbox.erase(backup.forgotten(self.gallery))
@@ -138,6 +155,8 @@ class Board:
 
     def deliver(self):
         """Send all events that wait."""
+        if not self.outbox.peek():
+            return
         events = HubEvents(self.address)
         try:
             events.maintain(lambda: None)
@@ -173,19 +192,44 @@ class Board:
         return found
 
 
-def save_fsyncs(address):
-    """Make the server of the tests faster: no test is about power cuts of the hub."""
+def spare_work(address):
+    """Make the server of the tests faster: no test is about power cuts of the hub, or about guessing passwords."""
     with connect(address) as server:
-        server.execute("ALTER SYSTEM SET fsync = off")
-        server.execute("ALTER SYSTEM SET full_page_writes = off")
+        for setting, value in (("fsync", "off"), ("full_page_writes", "off"), ("scram_iterations", "1")):
+            server.execute(f"ALTER SYSTEM SET {setting} = {value}")
         server.execute("SELECT pg_reload_conf()")
 
 
+def mark_changes(database):
+    """From now on, each statement that changes a table, an index, a function or rights leaves a mark."""
+    database.execute("CREATE TABLE changed ()")
+    database.execute(
+        "CREATE FUNCTION mark() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+        "'BEGIN INSERT INTO public.changed DEFAULT VALUES; END'"
+    )
+    database.execute("CREATE EVENT TRIGGER mark ON ddl_command_end EXECUTE FUNCTION mark()")
+
+
+def is_changed(database):
+    """Whether more than rows was changed since ``mark_changes``."""
+    return database.execute("SELECT EXISTS (SELECT FROM changed)").fetchone()[0]
+
+
+def delete_rows(database):
+    """Make the rows what they were after ``migrate``. Nobody else may be connected, so their connections end."""
+    database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                     "WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
+    with database.transaction():
+        database.execute("SET LOCAL session_replication_role = replica")  # no triggers
+        for table in [*TABLES, "revision"]:
+            database.execute(f"DELETE FROM rkface.{table}")
+        database.execute("INSERT INTO rkface.revision VALUES (0)")
+        database.execute("UPDATE rkface.version SET number = %s", [latest_version()])
+
+
 def open_hub(address):
-    """The hub in the database at ``address``, without anybody."""
-    database = connect(address)
-    migrate(database)
-    hub = Hub(address, database)
+    """The hub in the database at ``address``, which has its tables, without anybody."""
+    hub = Hub(address, connect(address))
     hub.clear()
     return hub
 

@@ -295,6 +295,65 @@ def test_a_mistake_of_the_caller_is_no_reason_to_go_on_with_fewer_cores():
     assert threads_left() == []
 
 
+def test_models_that_are_opened_later_wait_until_all_cores_have_them_while_the_others_run(cores):
+    # A context that has run no longer shares its weights with the next one.
+    opening, go = threading.Event(), threading.Event()
+    chip = Chip()
+    pool = cores(chip, 2, first=["detector"], later=["recognizer"])
+
+    def slow(role, core):
+        if core == 1:
+            opening.set()
+            assert go.wait(PATIENCE)
+
+    chip.opening = slow
+    with ThreadPoolExecutor(2) as threads:
+        early = threads.submit(pool.backend("recognizer", Caller(1)).infer, np.stack([IMAGE] * 4))
+        rest = threads.submit(pool.open_later)
+        assert opening.wait(PATIENCE)
+        pool.backend("detector", Caller(2)).infer(np.stack([IMAGE] * 4))
+        assert sum(core.runs for core in pool.state()) == 4 and not early.done()
+        go.set()
+        rest.result(PATIENCE)
+        assert early.result(PATIENCE)[0].shape == (4, 1)
+    assert [(context.role, context.core) for context in chip.opened] == [
+        ("detector", 0), ("detector", 1), ("recognizer", 0), ("recognizer", 1),
+    ]  # fmt: skip
+
+
+def test_a_core_on_which_a_model_does_not_open_later_is_left_out(cores, caplog):
+    chip = Chip()
+    pool = cores(chip, 3, first=["detector"], later=["recognizer"])
+    chip.opening = lambda role, core: fails() if core == 1 else None
+    pool.open_later()
+    for role in ("detector", "recognizer"):
+        [answer] = pool.backend(role, Caller(1)).infer(np.stack([IMAGE] * 9))
+        assert set(answer[:, 0]) <= {0, 2}
+    pool.close()
+    assert [core.alive for core in pool.state()] == [True, False, True] and "device lost" in pool.state()[1].problem
+    assert [context.closed for context in chip.opened] == [1] * 5
+    (record,) = caplog.records
+    assert record.message == "NPU core 1 is not used: it does not open: device lost"
+
+
+@pytest.mark.parametrize("error", [DeviceError("device lost"), ModelError("another model")])
+def test_a_model_that_opens_on_no_core_later_is_the_same_error_as_at_once(error):
+    def opening(role, core):
+        if role == "recognizer":
+            raise error
+
+    chip = Chip(opening=opening)
+    pool = Cores(chip, 2, first=["detector"], later=["recognizer"])
+    with pytest.raises(type(error)) as raised, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(pool.backend("recognizer", Caller(1)).infer, IMAGE[None])
+        try:
+            pool.open_later()
+        finally:
+            pool.close()
+    assert raised.value is error and isinstance(waiting.exception(), DeviceError)
+    assert [context.closed for context in chip.opened] == [1, 1] and threads_left() == []
+
+
 def test_close_fails_waiting_inferences_and_closes_each_context_once():
     go, busy = threading.Event(), threading.Event()
 

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends import Quantized
+from rkface.runtime.backends.reference import Tensor
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.detect import Detector, suppress
 from rkface.runtime.vision.detectors import STRIDES, find_layout
 from rkface.runtime.vision.detectors.scrfd import SCRFD
-from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.embed import Embedder, unit
+from rkface.runtime.vision.letterbox import Canvas
 
 SIDE = 640
 CANVAS, CROP = SIDE * SIDE * 3, 112 * 112 * 3
@@ -86,10 +88,15 @@ class QuantizedAnswers(Answers):
         return self.quantized
 
 
+class PictureAnswers(Answers):
+    def infer_picture(self, picture):
+        return self.outputs
+
+
 FRAME = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
 
 
-@pytest.mark.parametrize("backend", [Answers(), QuantizedAnswers()], ids=["float", "int8"])
+@pytest.mark.parametrize("backend", [Answers(), QuantizedAnswers(), PictureAnswers()], ids=["float", "int8", "picture"])
 def test_a_frame_allocates_neither_a_canvas_nor_a_float_image(backend):
     detector = Detector(backend, INPUT, OUTPUTS)
     assert len(detector.detect(FRAME)) == 5
@@ -102,11 +109,27 @@ def test_aligning_allocates_only_the_crop_and_the_halved_face(side, bound):
     assert peak(lambda: align(FRAME, landmarks)) < bound < FRAME.size / 20
 
 
+@pytest.mark.parametrize("shape", [(1080, 1920), (360, 640)])
+def test_a_picture_becomes_a_tensor_without_a_copy(shape):
+    canvas, tensor = Canvas(SIDE, SIDE), Tensor(INPUT)
+    frame = FRAME[: shape[0], : shape[1]]
+    assert peak(lambda: tensor.fill_picture(canvas.shrink(frame)[0])) < 24_000 < CANVAS / 10
+    assert shape != (360, 640) or canvas.shrink(frame)[0] is frame
+
+
 def test_embedding_allocates_the_crops_once():
     vectors = np.ones((20, 512), np.float32)
     embedder = Embedder(SimpleNamespace(infer=lambda images: [vectors]), ARCFACE_112, 512)
     crops = [np.zeros((112, 112, 3), np.uint8)] * 20
     assert peak(lambda: embedder.embed(crops)) < 1.5 * 20 * CROP
+
+
+@pytest.mark.parametrize("shape", [(1, 512), (20, 128), (3, 7), (512,)])
+def test_embeddings_are_scaled_to_the_bits_of_numpys_norm(shape):
+    vectors = np.random.default_rng(0).normal(0, 9, shape).astype(np.float32)
+    expected = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    np.testing.assert_array_equal(unit(vectors), expected)
+    assert not unit(np.zeros(shape, np.float32)).any()
 
 
 def crowd(faces):

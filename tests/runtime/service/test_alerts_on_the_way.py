@@ -106,7 +106,7 @@ def test_a_person_at_the_door_is_a_picture_on_the_phone_until_forgotten(settings
         assert kind == "image/jpeg" and face[:3] == b"\xff\xd8\xff" and alert["picture"]["kind"] == "face"
 
         (ada,) = service.gallery.people()
-        report = service.forget(ada.id)
+        report = service.erasure.forget(ada.id)
         assert any("notify.phone sent before may name or show the person" in line for line in report.left)
         with pytest.raises(urllib.error.HTTPError) as gone:
             fetch(alert["picture"]["url"])
@@ -119,10 +119,10 @@ def test_a_person_at_the_door_is_a_picture_on_the_phone_until_forgotten(settings
 def test_deleting_an_appearance_deletes_the_pictures_of_its_alerts(settings, ntfy):
     with run(settings) as service:
         ntfy.messages.wait_for(1)
-        assert service._pictures.count() == 2
+        assert service._resources.pictures.count() == 2
         (ada,) = service.gallery.people()
-        service.delete_appearances([one.id for one in service.appearances(person=ada.id)])
-        assert service._pictures.count() == 0
+        service.appearances.delete([one.id for one in service.appearances.newest(person=ada.id)])
+        assert service._resources.pictures.count() == 0
 
 
 def test_pictures_of_an_encrypted_gallery_are_encrypted_while_they_wait(settings, gallery, ntfy, tmp_path):
@@ -132,7 +132,7 @@ def test_pictures_of_an_encrypted_gallery_are_encrypted_while_they_wait(settings
     with run(replace(settings, key=tmp_path / "key")) as service:
         (message,) = ntfy.messages.wait_for(1)
         assert texture(message["body"], ADA[1]) > 3 * texture(message["body"], STRANGER[1])
-        assert service._pictures.count() == 2, "one for each receiver"
+        assert service._resources.pictures.count() == 2, "one for each receiver"
         files = [path for path in gallery.parent.rglob("*") if path.is_file()]
         assert not [path for path in files if b"\xff\xd8\xff" in path.read_bytes()]
 

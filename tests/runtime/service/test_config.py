@@ -170,6 +170,43 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path):
     assert settings.bundle == tmp_path / "mine" and settings.events.file == Path("/var/log/events")
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("file:secret", "file:FOLDER/secret"),
+        ("file:../secret", "file:FOLDER/../secret"),
+        ("file:/etc/secret", "file:/etc/secret"),
+        ("env:SECRET", "env:SECRET"),
+    ],
+)
+def test_relative_files_of_secrets_are_in_the_folder_of_the_settings(tmp_path, written, meant):
+    path = tmp_path / "rkface.toml"
+    path.write_text(
+        f"events.webhook = {{url = 'https://h/', secret = '{written}'}}\n"
+        f"events.mqtt = {{host = 'broker', password = '{written}'}}\n"
+        f"hub.address = '{written}'\nnotify.phone.url = '{written}'\n"
+    )
+    for settings in (config.read_settings(path), config.check_settings(path)[0]):
+        assert {settings.events.webhook.secret, settings.events.mqtt.password} == {
+            meant.replace("FOLDER", str(tmp_path))
+        }
+        assert {settings.hub.address, settings.notify["phone"].url} == {meant.replace("FOLDER", str(tmp_path))}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("embedded:pg", "embedded:FOLDER/pg"),
+        ("embedded:rkface_board_door_1@pg", "embedded:rkface_board_door_1@FOLDER/pg"),
+        ("embedded:/srv/pg", "embedded:/srv/pg"),
+    ],
+)
+def test_a_relative_folder_of_a_hub_is_in_the_folder_of_the_settings(tmp_path, written, meant):
+    path = tmp_path / "rkface.toml"
+    path.write_text(f"hub.address = '{written}'\n")
+    assert config.read_settings(path).hub.address == meant.replace("FOLDER", str(tmp_path))
+
+
 def test_a_whole_number_is_accepted_for_a_number(tmp_path):
     path = tmp_path / "rkface.toml"
     path.write_text("[recognition]\nwindow = 20\n")

@@ -11,12 +11,12 @@ from rkface.runtime.alerts.alert import Alert
 from rkface.runtime.core.errors import WorkError
 from rkface.runtime.events import Outbox, PictureStore, encode
 from rkface.runtime.events.channel import SinkState
-from rkface.runtime.gallery.backup import back_up, encrypt_gallery
+from rkface.runtime.gallery.backup import back_up, encrypt_gallery, forget
 from rkface.runtime.gallery.encryption import make_key
 from rkface.runtime.gallery.gallery import Gallery
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.gallery.people import Sample
-from rkface.runtime.service import erasure
+from rkface.runtime.service import erasure, service_erasure
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.erasure import ErasureReport, ErasureStage, StageReport
 from rkface.runtime.service.log_files import encrypt_log_beside
@@ -82,7 +82,7 @@ class FakeSink:
         self.forgotten |= people
 
     def wait_until_erased(self, timeout):
-        assert 0 <= timeout <= erasure.PATIENCE
+        assert 0 <= timeout <= service_erasure.PATIENCE
         return self.erased
 
     def wait_until_told(self, timeout):
@@ -189,25 +189,15 @@ def test_without_a_gallery_nobody_is_forgotten(tmp_path):
     assert not (tmp_path / "gallery.sqlite").exists()
 
 
-def test_a_service_erases_the_person_from_itself_even_if_the_gallery_file_cannot_be_overwritten(gallery, impatient):
-    called = []
-    with closing(sqlite3.connect(gallery.path)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM person").fetchall()
-        with pytest.raises(WorkError):
-            erasure.delete_in_service(gallery, gallery.people()[0], lambda: called.append(len(gallery.people())))
-    assert called == [1]
-
-
 def test_a_service_says_which_receiver_could_not_be_told(gallery, everywhere, start, log_name):
     ada, _ = gallery.people()
-    copies = erasure.delete_in_service(gallery, ada, lambda: None)
+    copies = forget(gallery, ada)
     sinks = [
         FakeSink("file"),
         FakeSink("webhook", told=False, error="connection refused"),
         FakeSink("mqtt", erased=False, told=False),
     ]
-    report = erasure.report_in_service(gallery, copies, sinks, Events(stdout=False))
+    report = service_erasure.report_erasure(gallery, copies, sinks, Events(stdout=False))
     assert all(ada.id in sink.forgotten for sink in sinks)
     assert "file: was told to delete its data about the person" in report.done
     assert "webhook: no waiting event names a forgotten person" in report.done
@@ -254,7 +244,7 @@ def test_a_stranger_who_was_named_in_the_log_afterwards_is_erased_from_pictures(
 
 def test_a_receiver_that_is_a_person_is_not_said_to_have_been_told(gallery):
     (ada, _), phone = gallery.people(), FakeSink("notify.phone")
-    report = erasure.report_in_service(gallery, [], [phone], Events())
+    report = service_erasure.report_erasure(gallery, [], [phone], Events())
     assert ada and [line for line in report.left if line.startswith("messages and pictures that notify.phone sent")]
     assert not any("was told" in line for line in report.done)
 

@@ -6,6 +6,7 @@ It has the real models of the tiny bundle, real cameras over recorded videos or 
 import json
 import logging
 import re
+import sqlite3
 import threading
 import time
 from contextlib import closing
@@ -52,7 +53,7 @@ def wait_for(condition):
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch):
     """Housekeeping ten times a second, to make the tests fast."""
-    monkeypatch.setattr("rkface.runtime.service.service.HOUSEKEEPING_INTERVAL", 0.1)
+    monkeypatch.setattr("rkface.runtime.service.housekeeping.INTERVAL", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -205,15 +206,15 @@ def test_real_people_are_recognized_in_a_folder_of_photos(shared, real_bundle, t
 def test_the_log_lists_appearances_and_keeps_faces_of_unknown_people(settings, record, live):
     played(settings(door=record("door", *[scene((0, 3))] * 15), yard=record("yard", *[scene((1, 5))] * 15)))
     with live([scene()]) as service:
-        assert [event.source for event in service.appearances(person="")] == ["yard"]
-        (ada,) = service.appearances(source="door")
+        assert [event.source for event in service.appearances.newest(person="")] == ["yard"]
+        (ada,) = service.appearances.newest(source="door")
         assert ada.stage == "end" and ada.match.name == "Ada Lovelace" and not ada.face
-        assert service.face(ada.id) is None, "no picture of known people is stored"
-        (unknown,) = service.appearances(source="yard")
-        assert cv2.imdecode(np.frombuffer(service.face(unknown.id), np.uint8), 1).shape == (112, 112, 3)
-        newest = service.appearances(limit=1)
-        assert service.appearances(before=newest[0].started) == [
-            event for event in service.appearances() if event.started < newest[0].started
+        assert service.appearances.face(ada.id) is None, "no picture of known people is stored"
+        (unknown,) = service.appearances.newest(source="yard")
+        assert cv2.imdecode(np.frombuffer(service.appearances.face(unknown.id), np.uint8), 1).shape == (112, 112, 3)
+        newest = service.appearances.newest(limit=1)
+        assert service.appearances.newest(before=newest[0].started) == [
+            event for event in service.appearances.newest() if event.started < newest[0].started
         ]
 
 
@@ -223,7 +224,7 @@ def test_an_unknown_person_can_be_enrolled_from_an_appearance_and_is_then_recogn
         start = events.get(timeout=WAIT)
         assert start.match is None
         assert service.enrollment.enroll_appearance("Grace", start.id).status == "enrolled"
-        known = wait_for(lambda: next((e for e in service.appearances() if e.match), None))
+        known = wait_for(lambda: next((e for e in service.appearances.newest() if e.match), None))
         assert known.id == start.id and known.match.name == "Grace"
         assert not known.face, "the picture is deleted when the person is known"
         wait_for(lambda: [each.match and each.match.name for each in faces(service)] == ["Grace"])
@@ -250,7 +251,7 @@ def test_a_picture_held_before_the_camera_is_reported_as_not_live(live, live_bun
         assert (start.liveness > 0.9) is said[1]
         wait_for(lambda: faces(service))
         assert [(each.match and each.match.name, each.live) for each in faces(service)] == [said]
-        wait_for(lambda: [e for e in service.appearances() if e.live is said[1]])
+        wait_for(lambda: [e for e in service.appearances.newest() if e.live is said[1]])
         assert service.health().ok
 
 
@@ -313,19 +314,33 @@ def test_a_photo_is_enrolled_and_guidance_is_given_while_the_camera_runs(live):
         wait_for(lambda: service.latest("door"))
         assert service.enrollment.guide("door").box is not None
         assert service.enrollment.enroll_photo("Grace", scene((1, 2)), "upload").status == "enrolled"
-        wait_for(lambda: [e for e in service.appearances() if e.match and e.match.name == "Grace"])
+        wait_for(lambda: [e for e in service.appearances.newest() if e.match and e.match.name == "Grace"])
 
 
 def test_a_forgotten_person_has_no_appearance_and_no_name(live, known):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         assert events.get(timeout=WAIT).match.name == "Ada Lovelace"
         (ada,) = service.gallery.people()
-        said = service.forget(ada.id)
+        said = service.erasure.forget(ada.id)
         assert len(said.left) == 1 and "events.jsonl" in said.left[0], "the report names what could not be reached"
         assert said.done
-        assert service.gallery.people() == [] and service.appearances(person=ada.id) == []
+        assert service.gallery.people() == [] and service.appearances.newest(person=ada.id) == []
         # The face is still there: its appearance ends without the name, and that of an unknown person starts.
         assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
+
+
+def test_a_person_is_unknown_to_the_service_even_if_the_gallery_file_cannot_be_overwritten(live, known, monkeypatch):
+    monkeypatch.setattr("rkface.runtime.gallery.schema.BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("rkface.runtime.service.housekeeping.INTERVAL", 60.0)  # so that it does not notice
+    with live([scene((0, 3))]) as service, service.subscribe() as events:
+        ada = events.get(timeout=WAIT).match.person
+        with closing(sqlite3.connect(known)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM person").fetchall()
+            with pytest.raises(WorkError, match="another program"):
+                service.erasure.forget(ada)
+            assert service.gallery.people() == [] and service.appearances.newest(person=ada) == []
+            assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
 
 
 def test_a_problem_with_the_gallery_stays_in_health_while_appearances_are_published(live, known, tmp_path):
@@ -335,7 +350,7 @@ def test_a_problem_with_the_gallery_stays_in_health_while_appearances_are_publis
         with Gallery(known) as other:
             encrypt_gallery(other, make_key(tmp_path / "key"))
         wait_for(lambda: any("encrypted" in problem for problem in service.problems))
-        assert service._publisher._refresh_match(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
+        assert service._watch.publisher._refresh_match(Match(ada.id, ada.name, 0.9)).name == "Ada Lovelace"
         assert any("encrypted" in problem for problem in service.problems)
 
 
@@ -347,7 +362,7 @@ def test_a_person_forgotten_by_another_program_is_unknown_to_the_service(live, k
             with other.transaction() as database:
                 database.execute("DELETE FROM person")
         assert [events.get(timeout=WAIT).match for _ in range(2)] == [None, None]
-        wait_for(lambda: not service.appearances(person=ada.id))
+        wait_for(lambda: not service.appearances.newest(person=ada.id))
 
 
 def test_a_person_enrolled_by_the_service_and_forgotten_by_another_program_is_unknown(live, known):
@@ -360,7 +375,7 @@ def test_a_person_enrolled_by_the_service_and_forgotten_by_another_program_is_un
         while (event := events.get(timeout=WAIT)).stage != "end":
             pass
         assert event.match is None
-        wait_for(lambda: not service.appearances(person=told.match.person))
+        wait_for(lambda: not service.appearances.newest(person=told.match.person))
 
 
 def test_a_person_forgotten_just_before_a_write_of_the_service_is_unknown(live, known):
@@ -398,16 +413,16 @@ def test_two_services_in_one_folder_do_not_touch_the_people_and_events_of_each_o
         second.add("Grace Hopper", [Sample(models.embed([crop])[0], None, 0.9, "test")])
         assert first.people()[0].id != second.people()[0].id
     with live([scene((0, 3))], events=NOWHERE) as one, live([scene((0, 3))], events=NOWHERE, gallery=other) as two:
-        wait_for(lambda: one.appearances() and two.appearances())
+        wait_for(lambda: one.appearances.newest() and two.appearances.newest())
         for service in (one, two):
-            service._publisher.prune(Keep())
-        assert [[a.match.name for a in service.appearances()] for service in (one, two)] == [
+            service._watch.publisher.prune(Keep())
+        assert [[a.match.name for a in service.appearances.newest()] for service in (one, two)] == [
             ["Ada Lovelace"],
             ["Grace Hopper"],
         ]
         wait_for(lambda: b"Lovelace" in waiting())
-        assert two.forget(two.gallery.people()[0].id)
-        assert [a.match.name for a in one.appearances()] == ["Ada Lovelace"]
+        assert two.erasure.forget(two.gallery.people()[0].id)
+        assert [a.match.name for a in one.appearances.newest()] == ["Ada Lovelace"]
         assert b"Lovelace" in waiting() and b"Hopper" not in waiting()
 
 
@@ -421,7 +436,7 @@ def test_forgetting_returns_when_it_is_done_even_if_housekeeping_notices_first(l
         return left
 
     with live([scene()], events=NOWHERE) as service:
-        renew = service._visits.restart
+        renew = service._watch.visits.restart
 
         def end_visits():
             noticed.set()
@@ -429,9 +444,9 @@ def test_forgetting_returns_when_it_is_done_even_if_housekeeping_notices_first(l
             renew()
             order.append("strangers")
 
-        monkeypatch.setattr(service._visits, "restart", end_visits)
+        monkeypatch.setattr(service._watch.visits, "restart", end_visits)
         monkeypatch.setattr("rkface.runtime.gallery.backup.forget", slow)
-        service.forget(service.gallery.people()[0].id)
+        service.erasure.forget(service.gallery.people()[0].id)
         order.append("answered")
         answered.set()
         wait_for(lambda: len(order) == 2)
@@ -445,12 +460,12 @@ def test_a_name_in_waiting_events_is_erased_if_another_program_forgets_the_perso
         assert "the running service removes the person" in capsys.readouterr().err
         wait_for(lambda: b"Lovelace" not in waiting())
         # Her start and end, and the start of an unknown person: nothing is lost.
-        wait_for(lambda: service.sinks[0].state().queued >= 3)
+        wait_for(lambda: service._resources.sinks[0].state().queued >= 3)
 
 
 def test_without_a_service_the_command_leaves_no_name_in_the_files(live, known, waiting, capsys):
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
+        wait_for(lambda: b"Lovelace" in waiting() and service.appearances.newest())
     assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
     named = [path for path in known.parent.rglob("*") if path.is_file() and b"Lovelace" in path.read_bytes()]
     assert named == [] and waiting()
@@ -463,17 +478,17 @@ def test_without_a_service_the_command_leaves_no_name_in_the_files(live, known, 
 
 def test_an_interrupted_erasure_is_finished_by_the_next_start(live, known, waiting):
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
+        wait_for(lambda: b"Lovelace" in waiting() and service.appearances.newest())
     with Gallery(known) as gallery:
         forget(gallery, gallery.person("Ada Lovelace"))  # then the power failed
     with live([scene()], events=NOWHERE) as service:
         wait_for(lambda: b"Lovelace" not in waiting())
-        wait_for(lambda: not service.appearances())
+        wait_for(lambda: not service.appearances.newest())
 
 
 def test_an_outbox_that_no_sink_uses_any_more_is_cleaned_by_the_next_start(live, known, waiting):
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: b"Lovelace" in waiting() and service.appearances())
+        wait_for(lambda: b"Lovelace" in waiting() and service.appearances.newest())
     with Gallery(known) as gallery:
         forget(
             gallery, gallery.person("Ada Lovelace")
@@ -484,11 +499,11 @@ def test_an_outbox_that_no_sink_uses_any_more_is_cleaned_by_the_next_start(live,
 
 def test_the_report_says_that_an_unreachable_broker_is_told_later(live, monkeypatch, waiting):
     pytest.importorskip("paho.mqtt")
-    monkeypatch.setattr("rkface.runtime.service.erasure.PATIENCE", 0.1)
+    monkeypatch.setattr("rkface.runtime.service.service_erasure.PATIENCE", 0.1)
     nobody = Events(stdout=False, mqtt=MqttSettings("127.0.0.1", 9))
     with live([scene((0, 3))], events=nobody) as service:
         wait_for(lambda: b"Lovelace" in waiting())
-        said = service.forget(service.gallery.people()[0].id)
+        said = service.erasure.forget(service.gallery.people()[0].id)
         later = "mqtt: data about the person is removed as soon as"
         assert any(sentence.startswith(later) for sentence in said.left), said
         wait_for(lambda: b"Lovelace" not in waiting())
@@ -497,7 +512,7 @@ def test_the_report_says_that_an_unreachable_broker_is_told_later(live, monkeypa
 def test_receivers_are_told_about_a_person_forgotten_in_the_console(live, told_forgotten):
     with live([scene((0, 3))]) as service, service.subscribe() as events:
         ada = events.get(timeout=WAIT).match.person
-        said = service.forget(ada)
+        said = service.erasure.forget(ada)
         assert "file: was told to delete its data about the person" in said.done
         assert told_forgotten() == [ada]
 
@@ -512,7 +527,7 @@ def test_receivers_are_told_about_a_person_forgotten_by_another_program(live, kn
 def test_receivers_are_told_once_by_the_next_start_if_no_service_ran(live, known, told_forgotten, capsys):
     with live([scene((0, 3))]) as service:
         ada, grace = service.gallery.people()[0], service.gallery.add("Grace", [])
-        wait_for(service.appearances)
+        wait_for(service.appearances.newest)
     with Gallery(known) as gallery:
         gallery.merge(grace, ada)
     assert main(["gallery", "forget", "--yes", "Ada Lovelace", "--gallery", str(known)]) == 0
@@ -521,15 +536,15 @@ def test_receivers_are_told_once_by_the_next_start_if_no_service_ran(live, known
     with live([scene()]):
         wait_for(lambda: sorted(told_forgotten()) == sorted([ada.id, grace.id]))  # under each id that was ever sent
     with live([scene((0, 3))]) as service:
-        wait_for(service.appearances)
+        wait_for(service.appearances.newest)
     assert len(told_forgotten()) == 2
 
 
 def test_the_report_says_that_an_unreachable_receiver_was_not_told(live, monkeypatch):
-    monkeypatch.setattr("rkface.runtime.service.erasure.PATIENCE", 0.1)
+    monkeypatch.setattr("rkface.runtime.service.service_erasure.PATIENCE", 0.1)
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(service.appearances)
-        said = service.forget(service.gallery.people()[0].id)
+        wait_for(service.appearances.newest)
+        said = service.erasure.forget(service.gallery.people()[0].id)
         assert any(sentence.startswith("webhook: could not be told yet") for sentence in said.left), said
         assert not any("told to delete" in sentence for sentence in said.done)
 
@@ -546,8 +561,8 @@ def test_an_appearance_is_published_with_the_present_name(live, known):
 
 def test_no_byte_of_a_forgotten_person_stays_in_the_log(live, known):
     with live([scene((0, 3))], events=Events(stdout=False)) as service:
-        wait_for(service.appearances)
-        assert service.forget(service.gallery.people()[0].id).left == []
+        wait_for(service.appearances.newest)
+        assert service.erasure.forget(service.gallery.people()[0].id).left == []
     files = b"".join(path.read_bytes() for path in known.parent.glob("gallery.sqlite.appearances*"))
     assert b"Lovelace" not in files
 
@@ -562,7 +577,7 @@ def test_a_camera_may_return_with_another_resolution_during_a_visit(live):
         camera = service.cameras["door"]
         assert camera.connected and camera.reconnects == 1
         wait_for(lambda: service.cameras["door"].fps > 0)
-        assert [event.id for event in service.appearances()] == [service.appearances()[0].id], "one visit"
+        assert [event.id for event in service.appearances.newest()] == [service.appearances.newest()[0].id], "one visit"
 
 
 def test_a_missing_camera_is_a_problem_and_does_not_end_the_service(live):
@@ -576,20 +591,20 @@ def test_fifty_faces_in_a_frame_are_fifty_appearances(live):
     crowd = [(n % 2, n % 10, n // 10) for n in range(50)]
     with live([scene(*crowd)]) as service:
         wait_for(lambda: len(faces(service)) == 50)
-        wait_for(lambda: len(service.appearances(limit=100)) == 50)
-        assert service._visits.failed_frames == 0
+        wait_for(lambda: len(service.appearances.newest(limit=100)) == 50)
+        assert service._watch.visits.failed_frames == 0
 
 
 def test_a_full_disk_stops_neither_cameras_nor_events(live):
     pictures = [scene()]
     with live(pictures) as service, service.subscribe() as events:
-        pages = service._log._database.execute("PRAGMA page_count").fetchone()[0]
-        service._log._database.execute(f"PRAGMA max_page_count = {pages}")  # like a full disk for SQLite
+        pages = service._resources.log._database.execute("PRAGMA page_count").fetchone()[0]
+        service._resources.log._database.execute(f"PRAGMA max_page_count = {pages}")  # like a full disk for SQLite
         pictures.append(scene(*((0, n) for n in range(10))))
         for _ in range(10):
             assert events.get(timeout=WAIT).stage == "start"
         wait_for(lambda: any("full" in problem for problem in service.health().problems))
-        service._log._database.execute("PRAGMA max_page_count = 1000000")
+        service._resources.log._database.execute("PRAGMA max_page_count = 1000000")
         pictures.append(scene(*((0, n) for n in range(10)), (1, 5, 6)))
         wait_for(lambda: not any("full" in problem for problem in service.health().problems))
 
@@ -618,15 +633,15 @@ def test_a_stuck_service_sends_no_watchdog_messages(live, monkeypatch):
         hold.wait(WAIT)
         note(result, watcher)
 
-    monkeypatch.setattr("rkface.runtime.service.service.notify", lambda *words: said.extend(words))
-    monkeypatch.setattr("rkface.runtime.service.service.HOUSEKEEPING_INTERVAL", 0.02)
-    monkeypatch.setattr("rkface.runtime.service.service.STUCK_AFTER", 0.1)
+    monkeypatch.setattr("rkface.runtime.service.housekeeping.notify", lambda *words: said.extend(words))
+    monkeypatch.setattr("rkface.runtime.service.housekeeping.INTERVAL", 0.02)
+    monkeypatch.setattr("rkface.runtime.service.housekeeping.STUCK_AFTER", 0.1)
     with live([scene()]) as service:
         worker = service.workers["door"]
         monkeypatch.setattr(worker, "sample", lambda: rounds.append(1))
         monkeypatch.setattr(worker, "note_result", partial(note_slowly, note=worker.note_result))
         assert held.wait(WAIT)
-        wait_for(lambda: time.monotonic() - service._visits.last_result > 0.2)
+        wait_for(lambda: time.monotonic() - service._watch.visits.last_result > 0.2)
         rounds.clear()
         wait_for(lambda: len(rounds) > 2)  # one may have started before
         said.clear()
@@ -640,11 +655,11 @@ def test_an_unreachable_receiver_delays_nothing_and_loses_no_event(settings, rec
     made = settings(NOWHERE, door=record("door", *[scene((0, 3))] * 15))
     with Service(made) as service:
         service.run()
-        wait_for(lambda: service.sinks[0].state().error)
+        wait_for(lambda: service._resources.sinks[0].state().error)
         assert "webhook" in " ".join(service.health().problems)
         assert not service.health().ok and 'rkface_sink_connected{sink="webhook"} 0' in service.metrics()
     with live([scene()], events=NOWHERE) as service:
-        assert service.sinks[0].state().queued == 2, "its start and end wait for the next run"
+        assert service._resources.sinks[0].state().queued == 2, "its start and end wait for the next run"
 
 
 def test_the_metric_up_ignores_receivers(live):
@@ -652,7 +667,7 @@ def test_the_metric_up_ignores_receivers(live):
         return re.search(r"^rkface_up (\d)$", service.metrics(), re.MULTILINE)[1]
 
     with live([scene((0, 3))], events=NOWHERE) as service:
-        wait_for(lambda: service.sinks[0].state().error and service.health().cameras[0].connected)
+        wait_for(lambda: service._resources.sinks[0].state().error and service.health().cameras[0].connected)
         assert up(service) == "1"
         service.problems.note("appearances", "the disk is full")
         assert up(service) == "0"
@@ -693,10 +708,10 @@ def test_an_encrypted_gallery_needs_its_key_and_faces_in_the_log_are_encrypted(l
     with pytest.raises(InputError, match="is encrypted"), live([scene()]):
         pass
     with live([scene((0, 3), (1, 6))], key=key.path) as service:
-        wait_for(lambda: {bool(event.match) for event in service.appearances()} == {True, False})
-        (unknown,) = service.appearances(person="")
+        wait_for(lambda: {bool(event.match) for event in service.appearances.newest()} == {True, False})
+        (unknown,) = service.appearances.newest(person="")
     with live([scene()], key=key.path) as service:
-        picture = service.face(unknown.id)
+        picture = service.appearances.face(unknown.id)
         assert cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape == (112, 112, 3)
     files = b"".join(path.read_bytes() for path in known.parent.glob("gallery.sqlite.appearances*"))
     assert b"IHDR" in picture and b"IHDR" not in files
@@ -705,20 +720,20 @@ def test_an_encrypted_gallery_needs_its_key_and_faces_in_the_log_are_encrypted(l
 def test_the_next_start_encrypts_faces_from_before_the_encryption_of_the_gallery(live, known, tmp_path):
     pytest.importorskip("cryptography")
     with live([scene((1, 6))]) as service:
-        (unknown,) = wait_for(lambda: [event for event in service.appearances() if event.face])
+        (unknown,) = wait_for(lambda: [event for event in service.appearances.newest() if event.face])
     with Gallery(known) as gallery:
         encrypt_gallery(
             gallery, key := make_key(tmp_path / "key")
         )  # then the power failed before the log was encrypted
     with live([scene()], key=key.path) as service:
-        picture = service.face(unknown.id)
+        picture = service.appearances.face(unknown.id)
     assert b"IHDR" in picture and b"IHDR" not in (known.parent / "gallery.sqlite.appearances").read_bytes()
 
 
 def test_a_damaged_log_is_moved_aside(live, known):
     (known.parent / "gallery.sqlite.appearances").write_bytes(b"no database at all" * 500)
     with live([scene((0, 3))]) as service:
-        wait_for(service.appearances)
+        wait_for(service.appearances.newest)
     assert list(known.parent.glob("gallery.sqlite.appearances.damaged-*"))
 
 
@@ -761,7 +776,7 @@ def test_changed_settings_that_cannot_be_used_are_a_problem_until_the_next_chang
 def test_metrics_are_in_prometheus_format_and_contain_no_names_like_the_logs(live, caplog):
     caplog.set_level(logging.DEBUG, "rkface")
     with live([scene((0, 3))]) as service:
-        wait_for(service.appearances)
+        wait_for(service.appearances.newest)
         text = service.metrics()
     line = re.compile(r'(# (HELP|TYPE) rkface_\w+ .+|rkface_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? -?[\d.e+-]+)')
     assert all(line.fullmatch(each) for each in text.splitlines())
@@ -772,7 +787,7 @@ def test_metrics_are_in_prometheus_format_and_contain_no_names_like_the_logs(liv
 
 def test_only_the_owner_can_read_the_files_of_the_service(live, known):
     with live([scene((0, 3))]) as service:
-        wait_for(service.appearances)
+        wait_for(service.appearances.newest)
         modes = {path.name: path.stat().st_mode & 0o077 for path in known.parent.iterdir()}
     assert modes and not any(modes.values()), modes
 
@@ -780,12 +795,12 @@ def test_only_the_owner_can_read_the_files_of_the_service(live, known):
 def test_pictures_of_known_people_and_embeddings_are_stored_only_if_the_settings_say_so(live):
     pictures = [scene((0, 3)), *[scene((0, 3))] * 30, scene()]
     with live([*pictures], keep=Keep(unknown_faces=1)) as service:
-        (seen,) = wait_for(service.appearances)
-        assert seen.match and not seen.face and len(service._log.embeddings(service._identity)) == 0
+        (seen,) = wait_for(service.appearances.newest)
+        assert seen.match and not seen.face and len(service._resources.log.embeddings(service._watch.identity)) == 0
     with live(pictures, keep=Keep(known_faces=1, embeddings=1)) as service:
-        seen = wait_for(lambda: [one for one in service.appearances() if one.face])[0]
-        stored = service._log.embeddings(service._identity, seen.match.person)
-        assert service.face(seen.id).startswith(b"\x89PNG")
+        seen = wait_for(lambda: [one for one in service.appearances.newest() if one.face])[0]
+        stored = service._resources.log.embeddings(service._watch.identity, seen.match.person)
+        assert service.appearances.face(seen.id).startswith(b"\x89PNG")
         assert seen.id in stored.ids and service.gallery.search(stored.vectors)[0][0].cosine > 0.9
 
 
@@ -817,7 +832,7 @@ def test_a_stranger_who_is_ignored_in_the_console_leaves_the_strangers(live):
 
 def test_no_unknown_faces_are_stored_if_the_setting_is_zero(live):
     with live([scene((1, 5)), *[scene((1, 5))] * 30, scene()], keep=Keep(unknown_faces=0)) as service:
-        (seen,) = wait_for(service.appearances)
+        (seen,) = wait_for(service.appearances.newest)
         assert not seen.face
 
 
@@ -847,7 +862,7 @@ def test_a_camera_follows_its_schedule_and_what_somebody_switches(live, settings
         wait_for(lambda: not camera(service).on)
         wait_for(lambda: service.workers["door"].camera._stream is None)
         assert service.latest("door") is None and service.health().problems == ()
-        ended = wait_for(lambda: [one for one in service.appearances() if one.stage == "end"])
+        ended = wait_for(lambda: [one for one in service.appearances.newest() if one.stage == "end"])
         assert ended, "the visit ends with the pictures"
         service._switches.add("cellar", False)
         wait_for(lambda: "a command to switch camera cellar was ignored" in caplog.text)

@@ -171,7 +171,7 @@ def test_without_embeddings_the_list_says_which_setting_keeps_them(rkface, site)
     with AppearanceLog(log_path(site)) as log, log.writing() as database:
         database.execute("DELETE FROM embedding")
     code, out, err = rkface("list")
-    assert (code, out) == (0, "") and "`embeddings` in [keep]" in err
+    assert (code, out) == (0, "") and "embeddings in [keep]" in err
     log_path(site).unlink()
     code, _, err = rkface("list")
     assert code == 2 and "there is no appearance log" in err

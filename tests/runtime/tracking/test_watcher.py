@@ -594,31 +594,28 @@ def test_a_turned_or_resized_picture_has_the_same_zones():
     assert [one.zones for one in camera.told] == [("door",)] and set(camera.pipe.embedded) == {1}
 
 
-class Ignored:
-    """``Gallery.search`` and ``Gallery.anchor_cosines``: everyone on the list is nobody."""
+class IgnoringCamera(Camera):
+    """Its ``search`` and ``anchor_cosines`` are like those of a gallery: people on the list ``ignored`` are nobody."""
 
-    def __init__(self, camera, *people):
-        self.camera, self.people = camera, list(people)
+    def __init__(self):
+        self.ignored = []
+        super().__init__(anchor_cosines=self.anchor_cosines)
 
     def search(self, vectors, k):
-        found = self.camera.search(vectors, k)
+        found = super().search(vectors, k)
         cosines = self.anchor_cosines(vectors)
         return [
             [one for one in matches if one.cosine >= cosine] for matches, cosine in zip(found, cosines, strict=True)
         ]
 
     def anchor_cosines(self, vectors):
-        return (vectors @ PEOPLE[self.people].T).max(axis=1) if self.people else np.full(len(vectors), -1, np.float32)
+        return (vectors @ PEOPLE[self.ignored].T).max(axis=1) if self.ignored else np.full(len(vectors), -1, np.float32)
 
 
 @pytest.fixture
 def ignoring():
     """A camera that knows 0, 1 and 2; its list is empty."""
-    camera = Camera()
-    ignored = Ignored(camera)
-    camera.watcher._search, camera.watcher._anchor_cosines = ignored.search, ignored.anchor_cosines
-    camera.ignored = ignored.people
-    return camera
+    return IgnoringCamera()
 
 
 def test_of_an_ignored_face_nothing_is_reported(ignoring):

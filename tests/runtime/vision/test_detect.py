@@ -132,6 +132,23 @@ def test_pixels_are_those_of_bilinear_interpolation_however_the_frame_lies_in_me
     assert scale == 1 / by and not picture[36:].any()
 
 
+@pytest.mark.parametrize("shape", [(36, 64), (40, 30), (108, 192), (216, 384), (77, 91), (20, 90), (400, 20), (1, 1)])
+@pytest.mark.parametrize("change", [lambda image: image, lambda image: image[:, ::-1], np.asfortranarray])
+def test_a_backend_that_takes_pictures_sees_the_pixels_of_the_letterbox(shape, change):
+    """It gets them without black, so that they are neither copied nor swapped."""
+    seen = []
+    outputs = [np.zeros(output.shape, np.float32) for output in outputs_for(320, 320)]
+    backend = SimpleNamespace(name="seen", infer_picture=lambda picture: seen.append(picture.copy()) or outputs)
+    backend.infer = lambda images: pytest.fail("the frame was copied")
+    looking = Detector(backend, Input("input", 320, 320, (0.0,) * 3, (1.0,) * 3), outputs_for(320, 320))
+    frame = change(np.random.default_rng(0).integers(1, 256, (5 * shape[0], 5 * shape[1], 3), np.uint8))
+    looking.detect(frame)
+    rows, columns = seen[0].shape[:2]
+    expected = letterbox(frame, 320, 320).image
+    np.testing.assert_array_equal(seen[0][..., :3], expected[:rows, :columns])
+    assert not expected[rows:].any() and not expected[:, columns:].any()
+
+
 def test_the_letterbox_of_a_very_narrow_image_has_at_least_one_pixel():
     assert letterbox(np.full((2, 4000, 3), 255, np.uint8), 320, 320).image.any()
 
@@ -152,6 +169,7 @@ def test_suppression_equals_its_definition_for_crowds():
     random = np.random.default_rng(4)
     for count, iou, largest in (
         *((0, 0.4, 80), (1, 0.4, 80), (2, 0.4, 80), (200, 0.4, 80)),
+        *((16, 0.4, 900), (16, 0.1, 900), (17, 0.4, 900), (17, 0.4, 80)),  # twice as many: with and without a grid
         *((300, 0.4, 900), (300, 0.1, 80), (300, 0.9, 20), (200, 1.0, 80)),
     ):
         corners = random.uniform(-50, 900, (count, 2))

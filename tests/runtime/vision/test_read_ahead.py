@@ -8,7 +8,7 @@ import pytest
 
 from rkface.runtime.core.errors import DeviceError, InputError
 from rkface.runtime.vision import read_ahead
-from rkface.runtime.vision.image import read_image
+from rkface.runtime.vision.image import read_photo
 from rkface.runtime.vision.read_ahead import ReadAhead
 
 PATIENCE = 30  # seconds, after which a test has failed
@@ -26,8 +26,8 @@ def photos(tmp_path):
     return paths
 
 
-def content(path, image):
-    return path.name, image.tobytes()
+def content(photo):
+    return photo.path.name, photo.image.tobytes(), photo.sha256
 
 
 def outcome(read, path):
@@ -39,10 +39,10 @@ def outcome(read, path):
 
 @pytest.mark.parametrize("processes", [1, 4])
 @pytest.mark.parametrize("most_pixels", [1, 64_000_000])
-def test_photos_and_errors_are_those_of_read_image_in_order(photos, monkeypatch, processes, most_pixels):
+def test_photos_and_errors_are_those_of_read_photo_in_order(photos, monkeypatch, processes, most_pixels):
     monkeypatch.setattr(read_ahead, "PROCESSES", processes)
     monkeypatch.setattr(read_ahead, "MOST_PIXELS", most_pixels)
-    expected = [outcome(lambda path: content(path, read_image(path)), path) for path in photos]
+    expected = [outcome(lambda path: content(read_photo(path)), path) for path in photos]
     with ReadAhead(photos, content) as reader:
         assert [outcome(reader.take, path) for path in photos] == expected
 
@@ -50,7 +50,7 @@ def test_photos_and_errors_are_those_of_read_image_in_order(photos, monkeypatch,
 def test_photos_are_worked_on_at_once(photos, monkeypatch):
     monkeypatch.setattr(read_ahead, "PROCESSES", 2)
     together = threading.Barrier(2)
-    with ReadAhead(photos[:2], lambda path, image: together.wait(PATIENCE)) as reader:
+    with ReadAhead(photos[:2], lambda photo: together.wait(PATIENCE)) as reader:
         assert {reader.take(photos[0]), reader.take(photos[1])} == {0, 1}
 
 
@@ -60,13 +60,13 @@ def test_large_photos_are_worked_on_alone_and_small_ones_within_the_limit(photos
         monkeypatch.setattr(read_ahead, "MOST_PIXELS", most)
         lock, begun, most_begun = threading.Lock(), set(), []
 
-        def work(path, image, lock=lock, begun=begun, most_begun=most_begun):
+        def work(photo, lock=lock, begun=begun, most_begun=most_begun):
             with lock:
-                begun.add(path)
+                begun.add(photo.path)
                 most_begun.append(len(begun))
             cv2.blur(np.zeros((1000, 1000), np.uint8), (9, 9))
             with lock:
-                begun.remove(path)
+                begun.remove(photo.path)
 
         with ReadAhead(photos, work) as reader:
             for path in photos:
@@ -86,7 +86,7 @@ def test_few_photos_are_begun_before_the_first_is_taken(photos, monkeypatch):
 
 def test_some_photos_may_be_left_out_but_not_taken_later(photos):
     with ReadAhead(photos, content) as reader:
-        assert outcome(reader.take, photos[4]) == content(photos[4], read_image(photos[4]))
+        assert outcome(reader.take, photos[4]) == content(read_photo(photos[4]))
         with pytest.raises(ValueError, match="not among the photos"):
             reader.take(photos[1])
 
@@ -98,10 +98,10 @@ def test_a_photo_that_is_named_twice_is_read_twice(photos):
 
 
 def test_an_error_of_the_work_is_raised_for_its_photo_and_the_end_waits_for_nothing(photos):
-    def work(path, image):
-        if path == photos[0]:
+    def work(photo):
+        if photo.path == photos[0]:
             raise DeviceError("the NPU hangs")
-        return path
+        return photo.path
 
     with pytest.raises(DeviceError, match="hangs"), ReadAhead(photos, work) as reader:
         reader.take(photos[0])

@@ -21,9 +21,6 @@ class FakeService:
     def change_settings(self, values):
         self.changed.append(values)
 
-    def alert_picture(self, id, expires, signature):
-        return None
-
     def metrics(self):
         return "rkface_up 1\n"
 

@@ -4,6 +4,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from rkface.runtime.events import PictureLinks, PictureStore
+from rkface.runtime.service.appearance_log import AppearanceLog
+from rkface.runtime.service.appearance_requests import AppearanceRequests
 from rkface.runtime.web.access import Access
 from rkface.runtime.web.password import PasswordCheck, password_hasher
 from rkface.runtime.web.serve import create_app
@@ -14,42 +16,35 @@ from .fake_service import REMOTE, FakeService
 JPEG = b"\xff\xd8\xff\xe0 the face"
 
 
-class PictureService(FakeService):
-    """With the real store and the real links, as ``Service.alert_picture`` uses them."""
-
-    def __init__(self, store, links):
-        super().__init__()
-        self.store, self.links = store, links
-
-    def alert_picture(self, id, expires, signature):
-        return self.store.jpeg(id) if self.links.is_valid(id, expires, signature) else None
-
-
-@pytest.fixture
-def store(tmp_path):
-    with PictureStore(tmp_path / "g.alert-pictures") as store:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with PictureStore(tmp_path_factory.mktemp("links") / "g.alert-pictures") as store:
         yield store
 
 
-@pytest.fixture
-def now():
-    return [1_780_000_000.0]
+@pytest.fixture(scope="module")
+def clock():
+    return [0.0]
 
 
-@pytest.fixture
-def links(store, now):
-    return PictureLinks(store.link_key(), "http://board.local/", 3600.0, wall=lambda: now[0])
+@pytest.fixture(autouse=True)
+def now(clock):
+    clock[0] = 1_780_000_000.0
+    return clock
 
 
 @pytest.fixture(scope="module")
-def password():
-    return PasswordCheck(password_hasher().hash(PASSWORD))
+def links(store, clock):
+    return PictureLinks(store.link_key(), "http://board.local/", 3600.0, wall=lambda: clock[0])
 
 
-@pytest.fixture
-def client(store, links, password):
-    """Of a console with a password; nobody is signed in."""
-    return TestClient(create_app(PictureService(store, links), Access(password, secure=False)), **REMOTE)
+@pytest.fixture(scope="module")
+def client(store, links, tmp_path_factory):
+    """Of a console with a password; nobody is signed in. The first request to an application takes long."""
+    service, access = FakeService(), Access(PasswordCheck(password_hasher().hash(PASSWORD)), secure=False)
+    with AppearanceLog(tmp_path_factory.mktemp("links") / "log") as log:
+        service.appearances = AppearanceRequests(None, log, {}, crop=None, pictures=store, links=links)
+        yield TestClient(create_app(service, access), **REMOTE)
 
 
 @pytest.fixture

@@ -50,8 +50,10 @@ def forget(client, *names):
 @pytest.fixture
 def ada(client, portraits):
     """A person who is enrolled from two photos."""
-    assert {enroll(client, "Ada", photo)["status"] for photo in portraits[:2]} == {"enrolled"}
-    yield next(person for person in client.get("/v1/people").json()["items"] if person["name"] == "Ada")
+    verdicts = [enroll(client, "Ada", photo) for photo in portraits[:2]]
+    person = next(person for person in client.get("/v1/people").json()["items"] if person["name"] == "Ada")
+    assert {(one["status"], one["id"]) for one in verdicts} == {("enrolled", person["id"])}
+    yield person
     forget(client, "Ada", "Ada L.", "Eve")
 
 
@@ -72,7 +74,8 @@ def test_a_person_is_enrolled_changed_and_forgotten(client, ada, portraits):
     face = client.get(f"/v1/people/{ada['id']}/face", params={"sample": known["samples"][1]["id"]})
     assert face.headers["content-type"] == "image/png" and face.headers["cache-control"] == "no-store"
     assert cv2.imdecode(np.frombuffer(face.content, np.uint8), 1).shape == (112, 112, 3)
-    assert enroll(client, "Ada", portraits[0])["status"] == "known"
+    again = enroll(client, "Ada", portraits[0])
+    assert (again["status"], again["id"]) == ("known", ada["id"])
     second = f"/v1/people/{ada['id']}/samples/{known['samples'][1]['id']}"
     assert client.delete(second).json()["samples"] == 1
     assert client.delete(second).status_code == 404
@@ -318,7 +321,7 @@ def test_journeys_of_a_day_are_listed_in_pages(client, service, ada):
     times = [noon, noon + 100, noon + 7200]
     for number, (camera, started) in enumerate(zip(("door", "hall", "door"), times, strict=True)):
         last = started + 10 * (number < 2)
-        service._log.record(
+        service._resources.log.record(
             Appearance(f"past-{number}", camera, "end", match, 0.4, started, started, last, (0, 0, 1, 1), 0.9, 0.8, 9)
         )
 

@@ -132,7 +132,7 @@ def test_a_failed_handshake_is_one_line_in_the_log(certificate, caplog):
 # What `rkface run` has imported when its cameras run, and what a client hears who connected while the models loaded.
 STARTED = """
 import socket, sys, threading
-from rkface.runtime.cli import main, parser, run
+from rkface.runtime.cli.main import main
 from rkface.runtime.service.service import Service
 from rkface.runtime.web import entry
 
@@ -157,8 +157,7 @@ def answered(service):
 
 Service.__enter__ = entered
 entry.listen = listening_port
-parser.entry_points = lambda group: [type("E", (), {"name": "run", "load": lambda: run.run})]
-sys.exit(main.main(["run", *sys.argv[1:]]))
+sys.exit(main(["run", *sys.argv[1:]]))
 """
 
 

@@ -61,6 +61,9 @@ def enroll_by_photo(page, photos, shot):
     page.shows("2 samples", "a.person")  # also in the list of people
     page.shows("Not enrolled: not a JPEG, PNG, WebP or BMP image")
     shot("people-enrolled")
+    page.click("[aria-live] a", "Ada <b>Lovelace</b>: enrolled")
+    page.until("document.querySelector('main h1').innerText === 'Ada <b>Lovelace</b>'")
+    page.click("nav a", "People")
     page.click("a.person", "Ada <b>Lovelace</b>")
     page.fill("#renamed", "Ada")
     page.press("Enter")
@@ -128,7 +131,7 @@ def test_enroll_appear_forget(page, address, service, photos, shot):
     page.until("location.hash === '#/people'")
     page.until("document.querySelectorAll('a.person').length === 1")
     assert [person.name for person in service.gallery.people()] == ["Bela"]
-    assert service.appearances(200, person=ada.id) == []
+    assert service.appearances.newest(200, person=ada.id) == []
     assert page.problems == []  # no errors, and nothing that the content security policy forbids
 
 
@@ -142,7 +145,7 @@ ROWS = (
 
 def test_one_of_several_faces_in_a_photo_is_chosen(page, address, service, cast, tmp_path):
     for person in service.gallery.people():  # whom other tests have enrolled
-        service.forget(person.id)
+        service.erasure.forget(person.id)
     people = list(cast.cast)[:2]
     first, second = (cast.portraits(name, 1)[0] for name in people)
     assert cv2.imwrite(str(tmp_path / "both.png"), np.hstack([first, second]))
@@ -167,7 +170,7 @@ def test_one_of_several_faces_in_a_photo_is_chosen(page, address, service, cast,
     page.click("li button", "This is Chosen: enroll it anyway")
     page.until("document.querySelector('li').innerText.includes('Chosen: enrolled')")
     assert service.gallery.person("Chosen").samples == 2
-    service.forget(before.id)
+    service.erasure.forget(before.id)
 
 
 def test_the_people_in_front_of_the_camera_keep_their_rows(page, address):

@@ -33,7 +33,7 @@ def ada(service, portraits_of_two):
             service.enrollment.enroll_photo(name, image, f"photo {number}", force=True)
     yield service.gallery.person("Ada")
     for person in service.gallery.people():
-        service.forget(person.id)
+        service.erasure.forget(person.id)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_a_wrong_sample_is_moved_and_twins_get_a_threshold(page, address, servic
 
 
 def test_a_user_says_who_an_appearance_was(page, address, service, people, shot):
-    eventually(service.appearances, "somebody was seen")
+    eventually(service.appearances.newest, "somebody was seen")
     page.open(f"{address}/#/appearances")
     page.click("main li button", "Who was it?")
     page.shows("Nobody who is enrolled", "dialog")

@@ -21,13 +21,13 @@ ROWS = "document.querySelectorAll('main ul.rows > li').length"
 def people(service, portraits_of_two):
     """Ada and Bela, with two samples each."""
     for person in service.gallery.people():  # whom other tests have enrolled
-        service.forget(person.id)
+        service.erasure.forget(person.id)
     for name, images in zip(("Ada", "Bela"), portraits_of_two, strict=True):
         for number, image in enumerate(images):
             service.enrollment.enroll_photo(name, image, f"photo {number}", force=True)
     yield {person.name: person for person in service.gallery.people()}
     for person in service.gallery.people():
-        service.forget(person.id)
+        service.erasure.forget(person.id)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def past(service, people):
 
     def record(number, started, match=None, face=None):
         id = f"past-{number}"
-        service._log.record(
+        service._resources.log.record(
             Appearance(id, "door", "end", match, 0.4, started, started, started + 4, (0, 0, 1, 1), 0.9, 0.8, 9),
             Sighting(face),
         )
@@ -47,7 +47,7 @@ def past(service, people):
     ids += [record(number, NOON + number, face=pictures["Bela"]) for number in (58, 59)]
     ids.append(record(60, NOON + DAY, Match(people["Ada"].id, "Ada", 0.8), pictures["Ada"]))
     yield ids
-    service.delete_appearances(ids)
+    service.appearances.delete(ids)
 
 
 def test_the_address_has_every_filter_and_page_and_the_back_button_works(page, address, past, people):
@@ -81,7 +81,7 @@ def test_the_address_has_every_filter_and_page_and_the_back_button_works(page, a
     page.until(f"{ROWS} === 50 && document.getElementById('person').value === ''")
     page.open(f"{address}/#/appearances?from=nonsense&who=nobody&before=x%")
     page.until("document.querySelector('main .problem') !== null")
-    page.shows("use `next` of the page before", "main")
+    page.shows("use next of the page before", "main")
     page.problems.clear()  # the browser logs that this person does not exist
 
 
@@ -112,7 +112,7 @@ def test_several_appearances_are_enrolled_or_deleted_at_once(page, address, past
     page.click(".bar button", "Delete")
     page.click("dialog button", "Delete")
     page.until(f"{ROWS} === 10")
-    assert len(service.appearances(200, until=NOON + 2 * DAY)) == 11
+    assert len(service.appearances.newest(200, until=NOON + 2 * DAY)) == 11
     assert page.problems == []
 
 

@@ -48,4 +48,5 @@ def test_the_command_reads_a_password_from_a_pipe(tmp_path):
         check=True,
     )
     assert done.stdout == f"False False\n{tmp_path / 'password'}\n"  # --help does not import them
-    assert PasswordCheck(read_password(tmp_path / "password")).matches(PASSWORD)
+    line = read_password(tmp_path / "password")
+    assert "$m=19456,t=2,p=1$" in line and PasswordCheck(line).matches(PASSWORD)

@@ -33,18 +33,18 @@ def identify(client, photo, **query):
 
 def test_a_threshold_of_ones_own_is_honored_by_photos_and_cameras(client, service, ada, portraits):
     assert identify(client, portraits[1])["faces"][0]["person"]["name"] == "Ada"
-    eventually(lambda: service.appearances(person=ada.id), "the camera recognizes Ada")
+    eventually(lambda: service.appearances.newest(person=ada.id), "the camera recognizes Ada")
     set_to = client.put(f"/v1/people/{ada.id}/threshold", json={"threshold": 1.0})
     assert set_to.json()["threshold"] == 1.0
     found = identify(client, portraits[1], threshold=0.1)
     assert found["faces"][0]["person"] is None and found["faces"][0]["matches"][0]["threshold"] == 1.0
     assert "1.000 is needed" in found["reason"]
-    latest = max(one.started for one in service.appearances(1))
+    latest = max(one.started for one in service.appearances.newest(1))
     eventually(
-        lambda: any(one.started > latest and one.match is None for one in service.appearances(20, person="")),
+        lambda: any(one.started > latest and one.match is None for one in service.appearances.newest(20, person="")),
         "the camera does not recognize anybody any more",
     )
-    assert not [one for one in service.appearances(20, person=ada.id) if one.started > latest + 1]
+    assert not [one for one in service.appearances.newest(20, person=ada.id) if one.started > latest + 1]
     for wrong in (1.5, -0.1, "much"):
         assert client.put(f"/v1/people/{ada.id}/threshold", json={"threshold": wrong}).status_code == 422
     assert client.put("/v1/people/nobody/threshold", json={"threshold": 0.5}).status_code == 404
@@ -52,7 +52,7 @@ def test_a_threshold_of_ones_own_is_honored_by_photos_and_cameras(client, servic
 
 
 def test_a_review_is_stored_listed_counted_and_withdrawn(client, service, ada):
-    seen = eventually(lambda: service.appearances(person=ada.id), "the camera recognizes Ada")[0]
+    seen = eventually(lambda: service.appearances.newest(person=ada.id), "the camera recognizes Ada")[0]
     result = put_review(client, seen.id, None)
     assert result.json()["outcome"] == "false match" and result.json()["review"]["started_at"].endswith("Z")
     assert "vector" not in result.text and result.json()["review"]["embedding"] is False
@@ -69,7 +69,7 @@ def test_a_review_is_stored_listed_counted_and_withdrawn(client, service, ada):
 def test_a_reviewed_face_becomes_a_sample_or_is_ignored(client, service, ada):
     unknown = eventually(
         # One that goes on would be recorded again, over what this test records of it.
-        lambda: [one for one in service.appearances(50, person="") if one.face and one.stage == "end"],
+        lambda: [one for one in service.appearances.newest(50, person="") if one.face and one.stage == "end"],
         "the camera has seen a stranger",
     )[0]
     result = put_review(client, unknown.id, ada.id, add=True).json()
@@ -79,13 +79,13 @@ def test_a_reviewed_face_becomes_a_sample_or_is_ignored(client, service, ada):
     assert refused.status_code == 400 and "embedding" in refused.json()["detail"]
     vector = np.random.default_rng(0).standard_normal(len(service.gallery.samples(ada)[0].embedding))
     vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-    service._log.record(unknown, Sighting(None, vector, service.gallery.identity))
+    service._resources.log.record(unknown, Sighting(None, vector, service.gallery.identity))
     assert put_review(client, unknown.id, None, ignore=True).json()["ignored"] is True
     assert service.gallery.search(vector[None])[0] == []
 
 
 def test_wrong_reviews_are_refused(client, service, ada):
-    seen = eventually(service.appearances, "somebody is seen")[0]
+    seen = eventually(service.appearances.newest, "somebody is seen")[0]
     for appearance, body, status in (
         ("nothing", {"person": None}, 404),
         (seen.id, {"person": "nobody"}, 404),

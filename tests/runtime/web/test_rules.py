@@ -66,7 +66,7 @@ def test_any_rule_is_accepted_or_refused(client, rule):
 def test_a_rule_is_tried_on_the_appearances_of_the_last_days_without_being_stored(client, service):
     found = client.post("/v1/rules/dry-run", json={"rule": {"who": ["anybody"], "cooldown": 0}, "days": 1}).json()
     assert found["alerts"] == found["appearances"] and found["quiet"] == 0
-    assert found["appearances"] <= service._log.count()  # the camera goes on meanwhile
+    assert found["appearances"] <= service._resources.log.count()  # the camera goes on meanwhile
     starts = [one["started"] for one in found["newest"]]
     assert starts == sorted(starts, reverse=True)
     none = client.post("/v1/rules/dry-run", json={"rule": {"who": ["group:nobody"]}}).json()
@@ -87,7 +87,7 @@ def test_people_get_groups(client, service):
         assert client.put(f"/v1/people/{ada.id}/groups", json={"groups": []}).json()["groups"] == []
         assert client.get("/v1/groups").json()["items"] == []
     finally:
-        service.forget(ada.id)
+        service.erasure.forget(ada.id)
 
 
 def test_who_may_do_what():

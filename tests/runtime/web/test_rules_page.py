@@ -52,7 +52,7 @@ def test_a_rule_is_made_tried_switched_off_and_deleted(page, address, service, s
     page.click("dialog button", "Delete")
     page.shows("There are no rules yet")
     assert service.rules.list_rules() == [] and unexpected(page) == []
-    service.forget(ada.id)
+    service.erasure.forget(ada.id)
 
 
 def test_a_person_joins_and_leaves_a_group(page, address, service, shot):
@@ -67,4 +67,4 @@ def test_a_person_joins_and_leaves_a_group(page, address, service, shot):
     page.click("[aria-label=Groups] button", "Remove")
     page.until("!document.querySelector('[aria-label=Groups] li')")
     assert service.gallery.person(ada.id).groups == () and unexpected(page) == []
-    service.forget(ada.id)
+    service.erasure.forget(ada.id)

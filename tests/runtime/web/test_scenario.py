@@ -169,8 +169,8 @@ def correct_a_wrong_match(page, address, service, grace, postman):
     samples = service.gallery.samples(grace)
 
     def wrong():
-        for one in service.appearances(20, person=grace.id):
-            (face, _) = service._log.embedding(one.id)
+        for one in service.appearances.newest(20, person=grace.id):
+            (face, _) = service._resources.log.embedding(one.id)
             if "photo.jpg" in max(samples, key=lambda sample: sample.embedding @ face).source:
                 return one
         return None
@@ -197,10 +197,10 @@ def await_that_the_postman_is_nobody(service, grace, since):
     """Wait until Grace has come twice more: the postman comes between, and there is no appearance of him."""
 
     def visits():
-        return [one for one in service.appearances(50, person=grace, since=since) if one.stage == "end"]
+        return [one for one in service.appearances.newest(50, person=grace, since=since) if one.stage == "end"]
 
     eventually(lambda: len(visits()) >= 2, "Grace came twice more")
-    assert service.appearances(50, person="", since=since) == []
+    assert service.appearances.newest(50, person="", since=since) == []
 
 
 def do_it_as_a_program(program, ntfy, portraits):

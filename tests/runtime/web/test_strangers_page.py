@@ -27,7 +27,7 @@ def visits(service):
     """Somebody who came five times, with pictures, and somebody who came once. Nothing stays of them, and nobody is
     ignored: tests of other files share the service."""
     stop_ignoring_all(service.gallery)
-    log, identity = service._log, service._identity
+    log, identity = service._resources.log, service._watch.identity
     rng = np.random.default_rng(3)
     size = service.pipeline.manifest.recognizer.outputs[0].shape[-1]
     faces = unit(rng.normal(size=(2, size)).astype(np.float32))
@@ -44,7 +44,7 @@ def visits(service):
     log.delete([*IDS, "visitor"])
     for person in service.gallery.people():
         if person.id not in before:
-            service.forget(person.id)
+            service.erasure.forget(person.id)
     service.change_settings({"keep.embeddings": keep.embeddings, "keep.appearances": keep.appearances})
 
 
@@ -125,10 +125,10 @@ def test_the_page_enrolls_undoes_ignores_and_shows_again(page, address, service,
     page.fill("#name", "Pat")
     page.click("dialog button.main")
     page.until("!document.querySelector('dialog') && document.body.innerText.includes('Named afterwards')")
-    assert {one.match.name for one in service._log.newest() if one.id in IDS} == {"Pat"}
+    assert {one.match.name for one in service._resources.log.newest() if one.id in IDS} == {"Pat"}
     page.click("ul[aria-label='Named afterwards'] button", "Undo")
     page.until("document.body.innerText.includes('now recognized as Pat')")
-    service.forget(service.gallery.person("Pat").id)
+    service.erasure.forget(service.gallery.person("Pat").id)
 
 
 @pytest.mark.slow
