@@ -6,6 +6,7 @@ the libraries; if that gives no answer, in a process of its own."""
 import hashlib
 import io
 import pickle
+import resource
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,8 @@ CALLERS = (
 )  # fmt: skip
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload([*CALLERS, "onnxruntime", "onnxsim", "rkface.convert.tuning.tune"])
+TRY_SECONDS = 60  # calls with less time, or as much, are those of tests of failures
+forked_seconds = []  # of the CPU, of each call that a fork has answered: cpu_seconds.py adds them
 LARGEST = 10_000_000  # bytes of an answer that is kept
 ANSWER = "answer"  # its file, beside those that the function wrote
 
@@ -95,6 +98,8 @@ def call_in_fork(function, arguments, options):
     answer."""
     given = dict(options)
     progress, limits = given.pop("progress", None), given.pop("limits", ProcessLimits())
+    if limits.seconds is not None and limits.seconds <= TRY_SECONDS:
+        raise TimeoutError("a failure is likely, which would take as long again")
     ours, theirs = FORKS.Pipe()
     process = FORKS.Process(target=send_answer, args=(theirs, function, arguments, given, limits), daemon=True)
     process.start()
@@ -103,7 +108,9 @@ def call_in_fork(function, arguments, options):
         while ours.poll(limits.seconds):
             kind, value = ours.recv()
             if kind == "answer":
-                return value
+                answer, seconds = value
+                forked_seconds.append(seconds)
+                return answer
             if progress is not None:
                 progress(*value)
         raise TimeoutError(function.__name__)
@@ -117,7 +124,7 @@ def send_answer(channel, function, arguments, options, limits):
     """What the fork does."""
     subprocess_call._apply(limits)
     answer = function(*arguments, **options, progress=lambda *done: channel.send(("progress", done)))
-    channel.send(("answer", answer))
+    channel.send(("answer", (answer, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))))
 
 
 def store_answer(answer, entry, folder, files):
