@@ -6,14 +6,18 @@ restoring a backup does not bring back a deleted person.
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
+from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, write_error
 from ..core.errors import InputError, RkfaceError, WorkError
+from ..core.paths import require_folder
 from ..core.sqlite import DamagedError, connect, find_damage, open_read_only, remove_deleted_bytes, transaction
 from ..core.text import shell_quoted
 from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups, suggest_backup
@@ -42,22 +46,25 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     """Copy ``gallery`` to the new file ``to`` while other threads and programs use it. Returns the path of the copy.
 
     Without ``to`` the copy goes to the gallery's own folder for backups, where only the ``keep`` newest ones stay.
-    Raises InputError if ``to`` exists, WorkError if it cannot be written, DamagedError if the gallery is damaged.
+    Raises InputError if ``to`` exists or its folder does not, WorkError if it cannot be written, DamagedError if the
+    gallery is damaged.
     """
     own = to is None
     if own:
         folder = backup_folder(gallery.path)
         folder.mkdir(mode=0o700, exist_ok=True)
         copy_owner(folder, gallery.path)
-    elif to is not None and to.exists():
-        raise InputError(f"{to} exists: name a new file for the backup")
+    elif to is not None:
+        require_folder(to, str(to))
+        if to.exists():
+            raise InputError(f"{to} exists: name a new file for the backup")
     with gallery.transaction() as database:  # before the copy exists: a power cut must not leave an unknown copy
         number = count_backup(database, gallery.path)
         target = to or backup_folder(gallery.path) / backup_name(number, time.time())
         add_to_registry(database, gallery.path, target)
     try:
         with replace_atomically(target) as copy, closing(connect(copy)) as new, gallery_errors(gallery.path):
-            with gallery.lock:
+            with gallery.lock, _full_disk_is_that_of(target):
                 gallery.database.backup(new)
             new.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
             copy_owner(copy, gallery.path)
@@ -70,6 +77,17 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     if own:
         _delete_old_backups(gallery, target, keep)
     return target.resolve()
+
+
+@contextmanager
+def _full_disk_is_that_of(target: Path) -> Iterator[None]:
+    """The gallery is only read here, so what SQLite says about a full disk is about ``target``."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "full" not in str(error):
+            raise
+        raise write_error(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
 
 
 def _delete_old_backups(gallery: Gallery, newest: Path, keep: int) -> None:
