@@ -43,6 +43,15 @@ def quick_passwords():
         yield
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium for the pages of all tests."""
+    from .web import chromium
+
+    with chromium.started() as browser:
+        yield browser
+
+
 @pytest.fixture
 def apprise_at_once(monkeypatch):
     """Apprise waits for seconds between two messages to one service, so that it does not refuse them."""

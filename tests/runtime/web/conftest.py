@@ -29,8 +29,6 @@ from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.places import Workload
 from rkface.runtime.web.serve import serve
 
-from . import chromium
-
 FOLDER = Path(demo_camera.__file__).parent
 RATE = 5.0
 PASSWORD = "correct horse battery"
@@ -170,8 +168,8 @@ def workloads(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def page():
-    with chromium.browser() as page:
+def page(browser):
+    with browser.private_page() as page:
         page.look(1280, 800)
         yield page
 
