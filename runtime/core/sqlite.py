@@ -8,7 +8,6 @@ is always explicit, and threads can share them if the caller holds a lock.
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -188,7 +187,8 @@ def _is_full(path: Path) -> bool:
     """Whether the disk of ``path`` has no room for the file -shm, without which SQLite opens no database in WAL mode.
     SQLite calls that a "disk I/O error", as it does for a broken disk."""
     with suppress(OSError):
-        return shutil.disk_usage(path.parent).free < SHARED_MEMORY
+        status = os.statvfs(path.parent)
+        return status.f_bavail * status.f_frsize < SHARED_MEMORY
     return False
 
 
