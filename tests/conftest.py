@@ -83,23 +83,29 @@ def toolkit():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def native_calls_once():
-    """The same model goes through native code once in a process of tests."""
+def native_calls_once(shared_base):
+    """The same model goes through native code once, in all processes of `make test`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch_callers(patch)
+        patch_callers(patch, shared_base / "native-calls")
         yield
 
 
 @pytest.fixture(scope="session")
-def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+def shared_base(tmp_path_factory) -> Path:
+    """A temporary folder of all processes of `make test`."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_once(shared_base) -> Callable[[str, Callable[[Path], None]], Path]:
     """``make_once(name, make)``: a folder that ``make`` fills, which all processes of `make test` share. The first one
     that asks for it makes it, and the others wait. It is for reading only."""
-    own = tmp_path_factory.getbasetemp()
-    base = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     def once(name, make):
-        folder, done = base / "shared" / name, base / "shared" / f"{name}.done"
-        folder.parent.mkdir(exist_ok=True)
+        folder, done = shared_base / name, shared_base / f"{name}.done"
         with done.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
