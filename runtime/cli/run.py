@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 CONFIG = Path("/etc/rkface/rkface.toml")
 WEB_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart")  # of rkface[web]
 # Seconds after which a thread that runs Python lets another one run, while the service starts. With Python's default
-# of 0.005, a thread that processes a frame waits that long for the main thread, which imports without a pause, each time
-# it comes back from a library or a lock: after a picture is decoded, after an inference, for each result.
+# of 0.005, a thread that processes a frame waits that long for the main thread, which imports without a pause,
+# each time it comes back from a library or a lock: after a picture is decoded, after an inference, for each result.
 START_SWITCH_INTERVAL = 0.0005
 DEPLOYED = "rkface.toml"  # in a release, next to the bundle: the file of `rkface deploy --config`
 
