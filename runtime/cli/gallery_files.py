@@ -133,6 +133,8 @@ def _import(options: Namespace) -> int:
     if options.file.is_dir():
         raise InputError(f"{options.file} is a folder: name a file that `rkface gallery export` wrote, or a CSV file")
     if not options.file.is_file():
+        if options.file.exists():
+            raise InputError(f"{options.file} is not a regular file: name a file that `rkface gallery export` wrote")
         raise InputError(f"{options.file}: no such file; `rkface gallery export` writes one")
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend)) if options.bundle else None

@@ -6,16 +6,13 @@ restoring a backup does not bring back a deleted person.
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.atomic import copy_owner, remove_leftovers, replace_atomically, write_error
+from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.paths import require_folder
 from ..core.sqlite import DamagedError, connect, find_damage, open_read_only, remove_deleted_bytes, transaction
@@ -63,8 +60,9 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
         target = to or backup_folder(gallery.path) / backup_name(number, time.time())
         add_to_registry(database, gallery.path, target)
     try:
-        with replace_atomically(target) as copy, closing(connect(copy)) as new, gallery_errors(gallery.path):
-            with gallery.lock, _full_disk_is_that_of(target):
+        errors = gallery_errors(gallery.path, writing=target)
+        with replace_atomically(target) as copy, closing(connect(copy)) as new, errors:
+            with gallery.lock:
                 gallery.database.backup(new)
             new.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
             copy_owner(copy, gallery.path)
@@ -77,17 +75,6 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     if own:
         _delete_old_backups(gallery, target, keep)
     return target.resolve()
-
-
-@contextmanager
-def _full_disk_is_that_of(target: Path) -> Iterator[None]:
-    """The gallery is only read here, so what SQLite says about a full disk is about ``target``."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "full" not in str(error):
-            raise
-        raise write_error(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
 
 
 def _delete_old_backups(gallery: Gallery, newest: Path, keep: int) -> None:
@@ -177,7 +164,7 @@ def copy_backup(source: Path, target: Path) -> None:
     """Copy the backup ``source`` to ``target`` through SQLite, so that the copy is complete even if another program is
     writing. Raises InputError if ``source`` is not a backup of a gallery."""
     with (
-        gallery_errors(source),
+        gallery_errors(source, writing=target.parent),
         closing(open_read_only(source)) as old,
         closing(connect(target)) as new,
     ):

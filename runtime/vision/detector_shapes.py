@@ -90,6 +90,8 @@ class Detectors:
 
     def _shape(self, name: str) -> Detector:
         """The detector ``name``, opened if it is not yet. Raises UnopenedModelError if it does not open."""
+        if name in self._opened:
+            return self._opened[name]
         with self._opening:
             if name not in self._opened:
                 assert self._open is not None, "without it, there is one shape"

@@ -25,7 +25,7 @@ TINY = np.finfo(np.float32).tiny
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """``vectors`` (…×D float32) scaled to length 1. A vector of zeros stays zero."""
     # As np.linalg.norm computes it, whose checks take longer than that.
-    length = np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
+    length = np.sqrt(np.add.reduce(vectors * vectors, axis=-1, keepdims=True))
     return np.asarray(vectors / np.maximum(length, TINY), np.float32)
 
 

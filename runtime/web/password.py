@@ -17,7 +17,7 @@ from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
 from ..core.missing_package import import_error
 from ..core.private_file import read_private_file
-from ..core.text import shell_quoted
+from ..core.text import readable, shell_quoted
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -76,9 +76,11 @@ def write_password(path: Path, password: str) -> None:
 
 
 def hash_password(password: str) -> str:
-    """The Argon2id hash of ``password``. Raises InputError if it is too short or too long."""
+    """The Argon2id hash of ``password``. Raises InputError if it is too short, too long, or not text."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise InputError(f"a password must have {MIN_LENGTH} to {MAX_LENGTH} characters; this one has {len(password)}")
+    if readable(password) != password:
+        raise InputError("a password must be text in UTF-8: this one contains other bytes")
     return password_hasher().hash(password)
 
 

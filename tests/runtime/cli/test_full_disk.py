@@ -1,6 +1,9 @@
 """Files that cannot be written: the message names the file and what helps, and no part of a file is left."""
 
+import contextlib
 import os
+import re
+import shutil
 import subprocess
 
 import numpy as np
@@ -24,10 +27,10 @@ def full(tmp_path):
     """A folder on a disk that is full."""
     folder = tmp_path / "full"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", folder]
     if os.getuid() or subprocess.run(mount, check=False).returncode:
         pytest.skip("only root may mount a small tmpfs")
-    (folder / "fill").write_bytes(bytes(65536))
+    (folder / "fill").write_bytes(bytes(400 * 1024))
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
@@ -36,9 +39,30 @@ def full(tmp_path):
 def test_a_full_disk_is_said_of_the_file_on_it_and_nothing_is_left_there(gallery, full, capsys, action):
     assert main(["gallery", *action.split(), str(full / "new"), "--gallery", str(gallery)]) == 1
     out, err = capsys.readouterr()
-    assert f"{full / 'new'}: cannot be written: No space left on device: free some space or choose" in err and out == ""
+    assert re.search(rf"{full}/new: .*(disk is full|No space left on device).*: free some space", err) and out == ""
     assert [path.name for path in full.iterdir()] == ["fill"]
     assert main(["gallery", "list", "--gallery", str(gallery)]) == 0
+
+
+@pytest.mark.parametrize(
+    "action", ["rename Ada Grace", "list", "backup", "check", "forget --yes Ada", "restore BACKUP"]
+)
+def test_a_gallery_on_a_full_disk_is_not_called_damaged_and_is_kept(gallery, full, capsys, action):
+    (full / "fill").unlink()
+    shutil.copy(gallery, own := full / "gallery.sqlite")
+    content = own.read_bytes()
+    with (full / "fill").open("wb", buffering=0) as fill, contextlib.suppress(OSError):
+        while True:
+            fill.write(bytes(4096))
+    words = [str(gallery) if word == "BACKUP" else word for word in action.split()]
+    assert main(["gallery", *words, "--gallery", str(own)]) == 1
+    err = capsys.readouterr().err
+    assert (
+        re.search(rf"{full}[^:]*: the disk is full; nothing was changed: free some space", err) and "damaged" not in err
+    )
+    assert own.read_bytes() == content and not list(full.glob("*damaged*"))
+    (full / "fill").unlink()
+    assert main(["gallery", "check", "--gallery", str(own)]) == 0
 
 
 def test_a_service_on_a_full_disk_says_which_file_cannot_be_written(bundle, full, capsys):
@@ -78,5 +102,7 @@ def test_a_file_in_a_folder_that_does_not_exist_is_wrong_use(gallery, bundle, tm
 def test_a_folder_in_place_of_a_file_is_named(gallery, tmp_path, capsys):
     assert main(["gallery", "import", str(tmp_path), "--gallery", str(gallery)]) == 2
     assert f"{tmp_path} is a folder: name a file" in capsys.readouterr().err
+    assert main(["gallery", "import", os.devnull, "--gallery", str(gallery)]) == 2
+    assert f"{os.devnull} is not a regular file" in capsys.readouterr().err
     assert main(["doctor", "--report", str(tmp_path)]) == 2
     assert f"--report {tmp_path} is a folder" in capsys.readouterr().err

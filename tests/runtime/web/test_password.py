@@ -31,6 +31,8 @@ def test_the_password_is_stored_as_a_hash_that_only_the_owner_may_read(tmp_path)
         read_password(tmp_path / "absent")
     with pytest.raises(InputError, match="must have 12 to"):
         write_password(path, "short")
+    with pytest.raises(InputError, match="must be text in UTF-8"):
+        write_password(path, "a password with a byte \udcff")
     assert path.read_text() == "secret in plain text"  # the file is unchanged
 
 
