@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import os
 import random
 import resource
+import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -48,6 +51,13 @@ class Target:
 
 class FindingError(Exception):
     """An input takes too long or too much memory."""
+
+
+def temporary_folder() -> Path:
+    """An empty folder for a file of targets, deleted when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="rkface-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def load_targets(only: str = "") -> dict[str, Target]:

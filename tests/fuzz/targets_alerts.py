@@ -1,17 +1,16 @@
 """Readers of alerts: the file of their pictures, links to them, and URLs of Apprise."""
 
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from fuzz_target import Target
+from fuzz_target import Target, temporary_folder
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.events import PictureLinks, PictureStore
 from rkface.runtime.events.push import Push
 
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-alerts-"))
+FOLDER = temporary_folder()
 LINKS = PictureLinks(b"key of the gallery", "http://board:8080/", 3600.0)
 URLS = (
     b"ntfys://token@ntfy.example/topic", b"mailto://user:password@example.org?to=ada@example.org",

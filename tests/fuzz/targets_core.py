@@ -1,10 +1,9 @@
 """Readers of text: configurations, manifests, tables, names, addresses, and answers of boards."""
 
 import json
-import tempfile
 from pathlib import Path
 
-from fuzz_target import Target, from_file
+from fuzz_target import Target, from_file, temporary_folder
 
 from rkface.boards.board_answers import clean_report, clean_text, parse_facts
 from rkface.boards.deploy.board_status import parse_status
@@ -26,7 +25,7 @@ from rkface.runtime.gallery.people import clean_name
 from rkface.runtime.service.config import check_settings, hide_secrets
 from rkface.runtime.service.settings import named_cameras
 
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-core-"))
+FOLDER = temporary_folder()
 PROFILES = Path(read_chips.__code__.co_filename).parent
 CHIPS = read_chips(PROFILES / "chips.toml")
 

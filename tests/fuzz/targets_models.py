@@ -3,14 +3,13 @@
 import json
 import pickle
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from fuzz_target import Target, from_file
+from fuzz_target import Target, from_file, temporary_folder
 from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.check_graph import check_graph
@@ -23,7 +22,7 @@ from rkface.convert.npu_layers import find_layers
 from rkface.convert.packs.dlib_resnet import read_dlib_resnet
 from rkface.convert.simplify import fix_input, load_onnx
 
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-models-"))
+FOLDER = temporary_folder()
 
 
 def save(nodes: list[Any], constants: dict[str, Any], opset: int = 13) -> Any:

@@ -1,13 +1,12 @@
 """Readers of runtime/service and runtime/events."""
 
 import json
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fuzz_target import Target
+from fuzz_target import Target, temporary_folder
 
 from rkface.runtime.core.polygons import find_flaw
 from rkface.runtime.core.weekly import WeeklyHours
@@ -35,7 +34,7 @@ POLYGONS = (
     [[0.1, 0.1], [0.9, 0.1], [0.5, 0.5], [0.9, 0.9]],
 )
 SCHEDULED = CameraSettings("0", schedule={"night": WeeklyHours(hours=("22:00-06:00",), time_zone="UTC")})
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-service-"))
+FOLDER = temporary_folder()
 SEEN = Appearance(
     "a", "door", "start", Match("p", "Ada", 0.7), 0.4, 1.8e9, 1.8e9, 0.0, (0.0, 0.0, 1.0, 1.0), 0.9, 0.8, 5
 )

@@ -2,12 +2,11 @@
 
 import asyncio
 import functools
-import tempfile
 from pathlib import Path
 from urllib.parse import unquote
 
 import h11
-from fuzz_target import Target
+from fuzz_target import Target, temporary_folder
 
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.gallery.gallery import Gallery
@@ -18,7 +17,7 @@ from rkface.runtime.web.access import Access
 from rkface.runtime.web.password import PasswordCheck, read_password, read_token
 from rkface.runtime.web.serve import create_app
 
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-web-"))
+FOLDER = temporary_folder()
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
 
 
