@@ -1,7 +1,6 @@
 """Readers of alerts: the file of their pictures, links to them, and URLs of Apprise."""
 
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from fuzz_target import Target, temporary_folder

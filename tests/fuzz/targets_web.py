@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-from pathlib import Path
 from urllib.parse import unquote
 
 import h11
