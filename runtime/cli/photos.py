@@ -89,7 +89,7 @@ def expand_folders(paths: Iterable[Path]) -> list[Path]:
         unread = count_left_out(found.left_out)
         if not found.photos:
             raise InputError(
-                f"{path}: no photos in this folder (.jpg, .png, .webp or .bmp){f'; {unread}' if unread else ''}"
+                f"{path}: no photos in this folder (JPEG, PNG, WebP, BMP or HEIC){f'; {unread}' if unread else ''}"
             )
         if unread:
             print(f"rkface: {unread}", file=sys.stderr)

@@ -3,6 +3,8 @@
     make bench-shrink
     make bench-shrink OPTIONS='--rounds 10'      a quick look
 
+And ways to make floats of the 640×360 pixels, with the bits of (x − 127.5) / 128, which SCRFD takes.
+
 The center of each new pixel is the corner at which four old ones meet: it is their rounded average. Each way gets a new
 copy of the frame behind an inference of the detector, which fills the processor's caches, and then the same frame again
 at once. Ways alternate. Milliseconds of CPU time of one thread.
@@ -11,7 +13,7 @@ at once. Ways alternate. Milliseconds of CPU time of one thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from scenes import choose_material
 from rkface.runtime.vision.bare_onnx import open_detector
 
 BY, ROWS, COLUMNS = 6, 360, 640
-SHAPE = (ROWS * BY, COLUMNS * BY, 3)
+SHAPE, SMALL, PLANES = (ROWS * BY, COLUMNS * BY, 3), (ROWS, COLUMNS, 3), (3, ROWS, COLUMNS)
+MEAN, STD = np.float32(127.5), np.float32(128)
 BLOCK = 60  # new rows, for the ways that work in blocks: their bytes stay in a core's own cache
 
 Image = NDArray[np.uint8]
@@ -44,7 +47,7 @@ class Measured:
 
 
 def resize(how: int) -> Way:
-    small = np.empty((ROWS, COLUMNS, 3), np.uint8)
+    small = np.empty(SMALL, np.uint8)
 
     def shrink(frame: Image) -> Image:
         cv2.resize(frame, (COLUMNS, ROWS), dst=small, interpolation=how)
@@ -57,7 +60,7 @@ def remap() -> Way:
     """Fixed-point maps that are computed once."""
     x, y = ((np.arange(count, dtype=np.float32) + 0.5) * BY - 0.5 for count in (COLUMNS, ROWS))
     maps = cv2.convertMaps(*(one.astype(np.float32) for one in np.meshgrid(x, y)), cv2.CV_16SC2)
-    small = np.empty((ROWS, COLUMNS, 3), np.uint8)
+    small = np.empty(SMALL, np.uint8)
 
     def shrink(frame: Image) -> Image:
         cv2.remap(frame, *maps, cv2.INTER_LINEAR, dst=small)
@@ -68,7 +71,7 @@ def remap() -> Way:
 
 def warp() -> Way:
     matrix = np.array([[BY, 0, (BY - 1) / 2], [0, BY, (BY - 1) / 2]])
-    small = np.empty((ROWS, COLUMNS, 3), np.uint8)
+    small = np.empty(SMALL, np.uint8)
 
     def shrink(frame: Image) -> Image:
         cv2.warpAffine(frame, matrix, (COLUMNS, ROWS), dst=small, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -81,7 +84,7 @@ def average_pairs(block: int) -> Way:
     """The two pixels of each pair of columns as one pixel of six bytes (nearest neighbor); then 2×2 pixels averaged."""
     pairs = np.empty((block, 2 * COLUMNS, 3), np.uint16)  # two rows of pairs, one behind the other
     pixels = pairs.view(np.uint8).reshape(2 * block, 2 * COLUMNS, 3)
-    small = np.empty((ROWS, COLUMNS, 3), np.uint8)
+    small = np.empty(SMALL, np.uint8)
     middle = BY // 2 - 1
 
     def shrink(frame: Image) -> Image:
@@ -130,13 +133,67 @@ WAYS: dict[str, Way] = {
 }
 
 
-def shrink_and_convert(block: int) -> Callable[[Image], Floats]:
-    """Shrinking and conversion to planes of floats, ``block`` new rows at a time."""
-    table = (np.arange(256, dtype=np.float32) - np.float32(127.5)) / np.float32(128)
-    small, planes = np.empty((block, COLUMNS, 3), np.uint8), [np.empty((block, COLUMNS), np.uint8) for _ in range(3)]
-    floats = np.empty((3, ROWS, COLUMNS), np.float32)
+def convert_by_table(block: int) -> Callable[[Image], Floats]:
+    """Planes of bytes, ``block`` rows at a time, and a table of the 256 floats."""
+    table = (np.arange(256, dtype=np.float32) - MEAN) / STD
+    planes, floats = [np.empty((block, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
 
-    def fill(frame: Image) -> Floats:
+    def convert(small: Image) -> Floats:
+        for row in range(0, ROWS, block):
+            cv2.split(small[row : row + block], planes)
+            for plane, target in zip(planes, floats, strict=True):
+                cv2.LUT(plane, table, dst=target[row : row + block])
+        return floats
+
+    return convert
+
+
+def convert_by_weight() -> Callable[[Image], Floats]:
+    """Planes of bytes, and OpenCV's weighted sum with the mean. Exact only if the deviation is a power of two."""
+    planes, floats = [np.empty((ROWS, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
+
+    def convert(small: Image) -> Floats:
+        cv2.split(small, planes)
+        for plane, target in zip(planes, floats, strict=True):
+            cv2.addWeighted(plane, float(1 / STD), plane, 0, float(-MEAN / STD), dst=target, dtype=cv2.CV_32F)
+        return floats
+
+    return convert
+
+
+def convert_by_numpy() -> Callable[[Image], Floats]:
+    planes, floats = [np.empty((ROWS, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
+
+    def convert(small: Image) -> Floats:
+        cv2.split(small, planes)
+        for plane, target in zip(planes, floats, strict=True):
+            np.subtract(plane, MEAN, out=target)
+            np.divide(target, STD, out=target)
+        return floats
+
+    return convert
+
+
+def convert_by_blob(small: Image) -> Floats:
+    return np.asarray(cv2.dnn.blobFromImage(small, float(1 / STD), mean=(float(MEAN),) * 3)[0], np.float32)
+
+
+CONVERSIONS: dict[str, Callable[[Image], Floats]] = {
+    "planes, cv2.LUT (what rkface calls)": convert_by_table(ROWS),
+    "the same in blocks of 60 rows": convert_by_table(BLOCK),
+    "planes, cv2.addWeighted": convert_by_weight(),
+    "planes, NumPy's subtraction and division": convert_by_numpy(),
+    "cv2.dnn.blobFromImage": convert_by_blob,
+}
+
+
+def shrink_and_convert(block: int) -> Callable[[Image], Floats]:
+    """Both, ``block`` new rows at a time: the shrunk bytes stay in a core's own cache."""
+    small = np.empty((block, COLUMNS, 3), np.uint8)
+    table = (np.arange(256, dtype=np.float32) - MEAN) / STD
+    planes, floats = [np.empty((block, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
+
+    def both(frame: Image) -> Floats:
         for row in range(0, ROWS, block):
             cv2.resize(frame[row * BY : (row + block) * BY], (COLUMNS, block), dst=small)
             cv2.split(small, planes)
@@ -144,23 +201,25 @@ def shrink_and_convert(block: int) -> Callable[[Image], Floats]:
                 cv2.LUT(plane, table, dst=target[row : row + block])
         return floats
 
-    return fill
+    return both
 
 
-# Floats are read once more by the model, bytes only by the conversion: blocks keep the bytes in a core's own cache.
-CONVERSIONS: dict[str, Callable[[Image], Floats]] = {
-    "with the conversion to floats, all rows at once (what rkface does)": shrink_and_convert(ROWS),
-    **{f"with it, in blocks of {rows} rows": shrink_and_convert(rows) for rows in (30, 60, 180)},
+BOTH: dict[str, Callable[[Image], Floats]] = {
+    "all rows at once (what rkface does)": shrink_and_convert(ROWS),
+    **{f"in blocks of {rows} rows": shrink_and_convert(rows) for rows in (30, 60, 180)},
 }
 
 
-def measure(ways: dict[str, Callable[[Image], object]], infer: Callable[[], object], rounds: int) -> list[Measured]:
-    frame = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
+def measure(
+    ways: Mapping[str, Callable[[Image], object]], shape: tuple[int, ...], infer: Callable[[], object], rounds: int
+) -> list[Measured]:
+    """The time of each of ``ways`` for a picture of ``shape``."""
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     times: dict[str, list[tuple[int, int]]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name in list(ways)[:: 1 if number % 2 else -1]:
             infer()
-            fresh = frame.copy()
+            fresh = picture.copy()
             times[name].append((_time(ways[name], fresh), _time(ways[name], fresh)))
     medians = {name: np.median(taken[1:], axis=0) / 1e6 for name, taken in times.items()}  # the first allocates
     return [Measured(name, *(round(float(value), 3) for value in pair)) for name, pair in medians.items()]
@@ -172,9 +231,9 @@ def _time(way: Callable[[Image], object], frame: Image) -> int:
     return time.thread_time_ns() - started
 
 
-def to_markdown(results: Sequence[Measured]) -> str:
+def to_markdown(what: str, results: Sequence[Measured]) -> str:
     rows = [(one.name, f"{one.after_inference:.2f}", f"{one.again:.2f}") for one in results]
-    return "\n".join(format_table(["3840×2160 to 640×360, ms", "after an inference", "again"], rows)) + "\n"
+    return "\n".join(format_table([f"{what}, ms", "after an inference", "again"], rows)) + "\n"
 
 
 def main() -> int:
@@ -186,10 +245,19 @@ def main() -> int:
     backend, input, _ = open_detector(options.detector or choose_material().detector, threads=1)
     picture = np.zeros((input.height, input.width, 3), np.uint8)
     touch: dict[str, Callable[[Image], object]] = {
-        "touch each cache line that is needed (no way, but the least)": lambda one: touch_lines(one, ROWS)
+        "touch each cache line that is needed (no way, but the least)": lambda frame: touch_lines(frame, ROWS)
     }
-    results = measure(WAYS | touch | CONVERSIONS, lambda: backend.infer_picture(picture), options.rounds)
-    write_results(options.out, to_markdown(results), [asdict(one) for one in results])
+    tables: dict[str, tuple[Mapping[str, Callable[[Image], object]], tuple[int, ...]]] = {
+        "3840×2160 to 640×360": (WAYS | touch, SHAPE),
+        "640×360 to floats": (CONVERSIONS, SMALL),
+        "3840×2160 to floats": (BOTH, SHAPE),
+    }
+    results = {
+        what: measure(ways, shape, lambda: backend.infer_picture(picture), options.rounds)
+        for what, (ways, shape) in tables.items()
+    }
+    markdown = "\n".join(to_markdown(what, measured) for what, measured in results.items())
+    write_results(options.out, markdown, {what: list(map(asdict, one)) for what, one in results.items()})
     return 0
 
 
