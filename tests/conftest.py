@@ -28,11 +28,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # the conversion that others need, so the next ones here can do without it.
 SLOWEST_FIRST = (
     "convert/test_conversion.py", "twin/test_twin.py", "parity/test_parity.py", "boards/deploy/test_deploy.py",
-    "convert/test_liveness_model.py", "runtime/service/test_service.py", "examples/test_examples.py",
-    "runtime/web/test_page.py", "boards/deploy/test_deploy_service.py", "runtime/tracking/test_frame_rates.py",
-    "runtime/cli/test_enroll_camera.py", "calibration/test_commands.py", "convert/test_detector_families.py",
-    "convert/test_max_drop_command.py", "convert/demo/test_models.py", "convert/toolkit/test_quantize.py",
-    "parity/test_insightface.py", "convert/test_evaluate_command.py", "convert/test_cost.py", "twin/test_stdout.py",
+    "convert/test_measure_preprocessing.py", "runtime/hub/test_histories.py", "runtime/service/test_service.py",
+    "fuzz/test_corpus.py", "examples/test_examples.py", "runtime/web/test_page.py",
+    "boards/deploy/test_deploy_service.py", "runtime/tracking/test_frame_rates.py", "runtime/cli/test_enroll_camera.py",
+    "convert/test_simplify.py", "convert/test_center.py", "calibration/test_commands.py",
+    "convert/test_detector_families.py", "convert/test_max_drop_command.py", "convert/demo/test_models.py",
+    "convert/toolkit/test_quantize.py", "parity/test_insightface.py", "convert/test_liveness_model.py",
+    "convert/test_evaluate_command.py", "convert/test_cost.py", "twin/test_stdout.py",
 )  # fmt: skip
 
 

@@ -1,21 +1,31 @@
 """Native code reads models in processes of their own, which take a third of a second of CPU to start, and models are
 tuned in such processes, which takes seconds. In the tests, the same function is called once with the same models and
-images, and its answer is given again, in all processes of `make test`."""
+images, and its answer is given again, in all processes of `make test`. It runs in a fork of a process that has loaded
+the libraries; if that gives no answer, in a process of its own."""
 
 import hashlib
 import io
 import pickle
+import resource
 import shutil
 import sys
 import tempfile
 from contextlib import suppress
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
+
+from rkface.runtime.core import subprocess_call
+from rkface.runtime.core.subprocess_call import ProcessLimits
 
 CALLERS = (
     "rkface.convert.native_steps", "rkface.convert.run_recipe", "rkface.convert.same_outputs",
     "rkface.runtime.vision.bare_onnx",
 )  # fmt: skip
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload([*CALLERS, "onnxruntime", "onnxsim", "rkface.convert.tuning.tune"])
+TRY_SECONDS = 60  # calls with less time, or as much, are those of tests of failures
+forked_seconds = []  # of the CPU, of each call that a fork has answered: cpu_seconds.py adds them
 LARGEST = 10_000_000  # bytes of an answer that is kept
 ANSWER = "answer"  # its file, beside those that the function wrote
 
@@ -73,11 +83,48 @@ def remember(call, kept):
         entry = kept / hashlib.sha256(key.getvalue()).hexdigest()
         if entry.exists():
             return read_answer(entry, folder)
-        answer = call(function, *arguments, **options)
+        try:
+            answer = call_in_fork(function, arguments, options)
+        except Exception:  # also if it dies: a process of its own says what is wrong
+            answer = call(function, *arguments, **options)
         store_answer(answer, entry, folder, [file for path in written for file in folder.glob(f"{path.stem}*")])
         return answer
 
     return remembered
+
+
+def call_in_fork(function, arguments, options):
+    """``call_in_subprocess`` in a fork of a process that has loaded the libraries. Raises an error if there is no
+    answer."""
+    given = dict(options)
+    progress, limits = given.pop("progress", None), given.pop("limits", ProcessLimits())
+    if limits.seconds is not None and limits.seconds <= TRY_SECONDS:
+        raise TimeoutError("a failure is likely, which would take as long again")
+    ours, theirs = FORKS.Pipe()
+    process = FORKS.Process(target=send_answer, args=(theirs, function, arguments, given, limits), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        while ours.poll(limits.seconds):
+            kind, value = ours.recv()
+            if kind == "answer":
+                answer, seconds = value
+                forked_seconds.append(seconds)
+                return answer
+            if progress is not None:
+                progress(*value)
+        raise TimeoutError(function.__name__)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def send_answer(channel, function, arguments, options, limits):
+    """What the fork does."""
+    subprocess_call._apply(limits)
+    answer = function(*arguments, **options, progress=lambda *done: channel.send(("progress", done)))
+    channel.send(("answer", (answer, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))))
 
 
 def store_answer(answer, entry, folder, files):
