@@ -149,6 +149,8 @@ def _parse(data: bytes, name: str, most_pixels: int) -> Header:
         raise InputError(f"{name}: {error}") from None
     except ValueError as error:
         raise InputError(f"{name}: {error}: copy it again") from None
+    except MemoryError:
+        raise WorkError(f"{name}: there is not enough memory to read this image") from None
     width, height = header.width, header.height
     if width * height > most_pixels:
         raise InputError(

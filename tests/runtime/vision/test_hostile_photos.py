@@ -316,7 +316,7 @@ def test_a_fork_uses_a_process_of_its_own():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "says"),
-    [("resource.RLIMIT_AS, (400 << 20, 400 << 20)", "memory|does not start"),
+    [*((f"resource.RLIMIT_AS, ({size} << 20, {size} << 20)", "memory|does not start") for size in range(200, 500, 50)),
      ("resource.RLIMIT_NOFILE, (3, 3)", "too many files")],
 )  # fmt: skip
 def test_a_limit_of_the_user_is_named(tmp_path, limit, says):
