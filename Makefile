@@ -141,6 +141,9 @@ bench-layers: $(INSTALLED)  ## how far rounding alone moves inner tensors: the t
 bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
 	$(BIN)/python tests/bench/cpu_stages.py $(OPTIONS)
 
+bench-shrink: $(INSTALLED)  ## ways to shrink a 3840×2160 frame with the same bits, right after an inference (OPTIONS='--rounds 10')
+	$(BIN)/python tests/bench/shrink_ways.py $(OPTIONS)
+
 FAISS := build/faiss/faiss/__init__.py
 $(FAISS): $(INSTALLED)
 	@$(PIP) --upgrade --target build/faiss 'faiss-cpu==1.15.1'

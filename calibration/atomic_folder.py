@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rkface.runtime.core.atomic import sync_to_disk
+from rkface.runtime.core.atomic import sync_to_disk, write_error
 from rkface.runtime.core.errors import WorkError
 
 
@@ -26,13 +26,13 @@ def atomic_folder(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new-"))
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise write_error(out, error) from error
     try:
         yield new
         _sync(new)
         _replace(new, out)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise write_error(out, error) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -78,7 +78,3 @@ def _exchange(one: Path, other: Path) -> bool:
     """
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     return rename is not None and rename(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0
-
-
-def _unwritable(out: Path, error: OSError) -> WorkError:
-    return WorkError(f"{out}: cannot be written: {error.strerror or error}: free some space or choose another folder")

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rkface.runtime.core.atomic import write_error
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.files import append, parse_json
@@ -113,4 +114,4 @@ def _parse(line: bytes) -> tuple[str, KnownPhoto]:
 
 
 def _unwritable(path: Path, error: OSError) -> WorkError:
-    return WorkError(f"{path}: cannot be written: {error.strerror}: free some space, or leave out --resume")
+    return WorkError(f"{write_error(path, error)}, or leave out --resume")

@@ -28,11 +28,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # the conversion that others need, so the next ones here can do without it.
 SLOWEST_FIRST = (
     "convert/test_conversion.py", "twin/test_twin.py", "parity/test_parity.py", "boards/deploy/test_deploy.py",
-    "convert/test_liveness_model.py", "runtime/service/test_service.py", "examples/test_examples.py",
-    "runtime/web/test_page.py", "boards/deploy/test_deploy_service.py", "runtime/tracking/test_frame_rates.py",
-    "runtime/cli/test_enroll_camera.py", "calibration/test_commands.py", "convert/test_detector_families.py",
-    "convert/test_max_drop_command.py", "convert/demo/test_models.py", "convert/toolkit/test_quantize.py",
-    "parity/test_insightface.py", "convert/test_evaluate_command.py", "convert/test_cost.py", "twin/test_stdout.py",
+    "convert/test_measure_preprocessing.py", "runtime/hub/test_histories.py", "runtime/service/test_service.py",
+    "fuzz/test_corpus.py", "examples/test_examples.py", "runtime/web/test_page.py",
+    "boards/deploy/test_deploy_service.py", "runtime/tracking/test_frame_rates.py", "runtime/cli/test_enroll_camera.py",
+    "convert/test_simplify.py", "convert/test_center.py", "calibration/test_commands.py",
+    "convert/test_detector_families.py", "convert/test_max_drop_command.py", "convert/demo/test_models.py",
+    "convert/toolkit/test_quantize.py", "parity/test_insightface.py", "convert/test_liveness_model.py",
+    "convert/test_evaluate_command.py", "convert/test_cost.py", "twin/test_stdout.py",
 )  # fmt: skip
 
 
@@ -83,23 +85,29 @@ def toolkit():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def native_calls_once():
-    """The same model goes through native code once in a process of tests."""
+def native_calls_once(shared_base):
+    """The same model goes through native code once, in all processes of `make test`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch_callers(patch)
+        patch_callers(patch, shared_base / "native-calls")
         yield
 
 
 @pytest.fixture(scope="session")
-def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+def shared_base(tmp_path_factory) -> Path:
+    """A temporary folder of all processes of `make test`."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_once(shared_base) -> Callable[[str, Callable[[Path], None]], Path]:
     """``make_once(name, make)``: a folder that ``make`` fills, which all processes of `make test` share. The first one
     that asks for it makes it, and the others wait. It is for reading only."""
-    own = tmp_path_factory.getbasetemp()
-    base = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     def once(name, make):
-        folder, done = base / "shared" / name, base / "shared" / f"{name}.done"
-        folder.parent.mkdir(exist_ok=True)
+        folder, done = shared_base / name, shared_base / f"{name}.done"
         with done.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():

@@ -125,6 +125,7 @@ def test_mypy_sees_the_types_in_a_users_script(install, request, tmp_path):
     assert "Incompatible types in assignment" in said and said.count(" error: ") == 1, said
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_has_the_front_door_and_the_commands(installed, tmp_path):
     def run(*arguments):
         return subprocess.run([installed, *arguments], capture_output=True, text=True, env=environment_without_paths(),

@@ -19,6 +19,7 @@ from rkface.runtime.core.addresses import mask_secrets
 from rkface.runtime.core.atomic import write_atomically
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.installed import package_version
+from rkface.runtime.core.paths import require_folder
 
 from .report import DoctorReport, render_report
 
@@ -40,8 +41,9 @@ ROWS = (
 
 def check_place(path: Path) -> None:
     """Raise InputError if the file cannot be written at ``path``: before minutes of work, not after."""
-    if not path.parent.is_dir() or path.is_dir():
-        raise InputError(f"--report {path}: there is no folder {path.parent}, or this is a folder: choose another name")
+    require_folder(path, f"--report {path}")
+    if path.is_dir():
+        raise InputError(f"--report {path} is a folder: name a new file in it")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:

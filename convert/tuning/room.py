@@ -13,7 +13,7 @@ derivatives of the normalized embedding. One backward pass for a random vector e
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,23 @@ Range = tuple[float, float]
 class RoundedTensor:
     """A tensor that the NPU rounds.
 
-    names        of the tensor, and of all others with the same range
-    sensitivity  the error of the embedding for each unit of variance that rounding adds to the tensor's values
-    top          its values cannot be larger
+    names     of the tensor, and of all others with the same range
+    channels  for each channel, the error of the embedding for each unit of variance that rounding adds to its values
+    top       its values cannot be larger
     """
 
     names: tuple[str, ...]
-    sensitivity: float
+    channels: NDArray[np.float64]
     top: float
+
+    @property
+    def sensitivity(self) -> float:
+        """The error of the embedding for each unit of variance that rounding adds to the tensor's values."""
+        return float(self.channels.sum())
+
+    def scaled(self, factors: NDArray[np.float32]) -> RoundedTensor:
+        """The same in a model that computes each channel multiplied by one of ``factors``, and otherwise the same."""
+        return replace(self, channels=self.channels / np.square(factors, dtype=np.float64))
 
 
 def measure_sensitivity(proto: Any, input: Input, images: NDArray[np.uint8]) -> list[RoundedTensor]:
@@ -57,37 +66,41 @@ def measure_sensitivity(proto: Any, input: Input, images: NDArray[np.uint8]) -> 
     groups = {name: names for name, names in groups.items() if graph.output not in names}
     chosen = images[:: max(1, len(images) // FACES)][:FACES]
     random = torch.Generator().manual_seed(0)
-    sums = dict.fromkeys(groups, 0.0)
+    sums = {name: np.zeros(1) for name in groups}
     for image in chosen:
         for name, squares in _squared_derivatives(graph, to_tensor(image[None], input), random, groups).items():
-            sums[name] += squares / len(chosen)
+            sums[name] = sums[name] + squares / len(chosen)
     tops = {step.output: _top(graph, step.inputs) for step in graph.steps if step.operator == "Clip"}
     return [RoundedTensor(names, sums[name] / 2, tops.get(name, np.inf)) for name, names in groups.items()]
 
 
 def _squared_derivatives(
     graph: TorchGraph, image: Tensor, random: torch.Generator, names: Collection[str]
-) -> dict[str, float]:
-    """For each tensor of ``names``, the sum of the squared derivatives of the normalized embedding of ``image``
-    (1×3×H×W) by its values. A value of exactly 0 is not rounded."""
-    added: dict[str, Tensor] = {}
-    nonzero: dict[str, Tensor] = {}
+) -> dict[str, NDArray[np.float64]]:
+    """For each tensor of ``names``, and each of its channels, the sum of the squared derivatives of the normalized
+    embedding of ``image`` (1×3×H×W) by its values. A value of exactly 0 is not rounded."""
+    watched: dict[str, Tensor] = {}
 
     def watch(name: str, values: Tensor) -> Tensor:
         if name not in names:
             return values
-        added[name], nonzero[name] = torch.zeros_like(values, requires_grad=True), values.detach() != 0
-        return values + added[name]
+        # Nothing before the first of these tensors needs derivatives.
+        watched[name] = values if values.requires_grad else values.detach().requires_grad_()
+        return watched[name]
 
     embedding = torch.nn.functional.normalize(graph.run(image, graph.constants, watch)[graph.output].flatten(), dim=0)
-    found = dict.fromkeys(added, 0.0)
+    nonzero = {name: values.detach() != 0 for name, values in watched.items()}
+    found = {name: np.zeros(1) for name in watched}
     for left in reversed(range(VECTORS)):
         vector = torch.randn(embedding.shape, generator=random)
-        tensors = list(added.values())
+        tensors = list(watched.values())
         derivatives = torch.autograd.grad(vector @ embedding, tensors, retain_graph=left > 0, allow_unused=True)
-        for name, values in zip(added, derivatives, strict=True):
+        for name, values in zip(watched, derivatives, strict=True):
             if values is not None:  # the embedding depends on it
-                found[name] += float((values.square() * nonzero[name]).sum()) / VECTORS
+                channels = (values * nonzero[name]).reshape(values.shape[1], -1)
+                found[name] = (
+                    found[name] + np.square(torch.linalg.vector_norm(channels, dim=1).double().numpy()) / VECTORS
+                )
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -32,6 +32,9 @@ from .equalize import equalize
 from .observe import ObservedTensor, observe_tensors, watch_tensors
 from .ranges import MOVES, crowd_ranges, score_ranges, widest
 from .vary_faces import vary_faces
+
+if TYPE_CHECKING:
+    from .room import RoundedTensor
 
 Factors = dict[str, float]
 
@@ -109,6 +112,7 @@ def tune(
     scales = equalize(equal, seen)
     if not scales or max_difference(proto, equal, input, images[:2]) > SAME:
         equal, scales = proto, {}
+    sensitive = _measure_sensitivity(proto, input, photos) if faces else []
     inner = {name: one for name, one in seen.items() if name != input.name} if faces else {}
     shrinks = _shrinks(
         {name: one for name, one in inner.items() if name not in {output.name for output in proto.graph.output}},
@@ -122,7 +126,8 @@ def tune(
             needed = widest(needed, crowd_ranges(changed, input, images, scratch))
         scaled = seen | {name: seen[name].scaled(scale) for name, scale in scales.items()}
         observed = {name: scaled[name].range for name in inner}
-        clipped = _with_room(changed, input, photos, observed, shrinks) if faces else shrinks
+        rounded = [one.scaled(scales[one.names[0]]) if one.names[0] in scales else one for one in sensitive]
+        clipped = _with_room(rounded, observed, shrinks) if rounded else shrinks
         factors: dict[Ranges, Mapping[str, float]] = {"clip": clipped, "margin": _margins(changed)}
         corrected = correct_bias(changed, scaled)
         onnx.save(changed, str(path))
@@ -154,17 +159,20 @@ def _shrinks(
     return shrinks, kept | scaled.shrinks()
 
 
-def _with_room(
-    proto: Any, input: Input, faces: NDArray[np.uint8], observed: Mapping[str, tuple[float, float]], shrinks: Factors
-) -> Factors:
-    """The factors ``shrinks`` for the ranges ``observed`` of the model ``proto``, larger where that costs little
-    (room.py). They stay as they are if distillation does not support the model."""
-    from .room import find_room, measure_sensitivity  # imports torch, which the parent process does not need
+def _measure_sensitivity(proto: Any, input: Input, faces: NDArray[np.uint8]) -> list[RoundedTensor]:
+    """``measure_sensitivity`` of room.py; empty if distillation does not support the model."""
+    from .room import measure_sensitivity  # imports torch, which the parent process does not need
 
     try:
-        tensors = measure_sensitivity(proto, input, faces)
+        return measure_sensitivity(proto, input, faces)
     except WorkError:
-        return shrinks
+        return []
+
+
+def _with_room(tensors: list[RoundedTensor], observed: Mapping[str, tuple[float, float]], shrinks: Factors) -> Factors:
+    """The factors ``shrinks`` for the ranges ``observed`` of ``tensors``, larger where that costs little (room.py)."""
+    from .room import find_room  # imports torch
+
     clipped = {
         name: (low * shrinks.get(name, 1.0), high * shrinks.get(name, 1.0)) for name, (low, high) in observed.items()
     }

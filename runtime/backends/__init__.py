@@ -85,7 +85,7 @@ class PictureBackend(Protocol):
 
     def infer_picture(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Run one picture, at the top left of the model's input, on black: rows×columns×3 or ×4 uint8, blue, green, red
-        and a fourth byte that means nothing. Returns what ``Backend.infer`` returns for that input in RGB.
+        and a fourth byte that means nothing. Returns the outputs in the model's shapes, with or without a batch of 1.
 
         Raises the same errors as ``Backend.infer``.
         """

@@ -30,6 +30,9 @@ WEIGHTS_APART = {
 }
 PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
+# A plane of an image, the float32 of each of its values, and where the plane goes.
+Write = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
+
 
 class Tensor(threading.local):
     """The input tensor of a model, one for each thread, reused for the same reason as ``vision.letterbox.Canvas``."""
@@ -43,15 +46,17 @@ class Tensor(threading.local):
         self._channels = list(zip((2, 1, 0) if bgr else (0, 1, 2), tables, strict=True))
         self._bytes = np.empty((4, input.height * input.width), np.uint8)
         self._floats = np.empty((0, 3, input.height, input.width), np.float32)
-        self._shown = (0, 0)  # rows and columns of the picture at the top left, if the rest is black
+        self._shown: tuple[int, ...] = ()  # shape of the picture at the top left, if the rest is black
+        self._planes: list[NDArray[np.uint8]] = []  # for such pictures
+        self._writes: list[Write] = []
 
     def fill(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Like ``normalize``, but the result is valid only until the next call in this thread."""
         if len(images) > len(self._floats):
             self._floats = np.empty((len(images), *self._floats.shape[1:]), np.float32)
-        self._shown = (0, 0)
+        self._shown = ()
         for image, target in zip(images, self._floats, strict=False):
-            self._write(image, self._channels, target)
+            _write(image, *self._prepare(image.shape, self._channels, target))
         return self._floats[: len(images)]
 
     def fill_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -61,21 +66,29 @@ class Tensor(threading.local):
         """
         if not len(self._floats):
             self._floats = np.empty((1, *self._floats.shape[1:]), np.float32)
-        rows, columns, _ = picture.shape
-        if (rows, columns) != self._shown:
+        if picture.shape != self._shown:
             for place, table in self._channels:
                 self._floats[0, place] = table[0]
-            self._shown = (rows, columns)
-        self._write(picture, self._channels[::-1], self._floats[0])
+            self._planes, self._writes = self._prepare(picture.shape, self._channels[::-1], self._floats[0])
+            self._shown = picture.shape
+        _write(picture, self._planes, self._writes)
         return self._floats[:1]
 
-    def _write(self, image: NDArray[np.uint8], channels: list[tuple[int, Any]], target: NDArray[np.float32]) -> None:
-        """Write ``channels``, which ``image`` has in this order, to the top left of ``target``."""
-        rows, columns = image.shape[:2]
-        planes = [one[: rows * columns].reshape(rows, columns) for one in self._bytes[: image.shape[2]]]
-        cv2.split(image, planes)
-        for plane, (place, table) in zip(planes, channels, strict=False):
-            cv2.LUT(plane, table, dst=target[place, :rows, :columns])
+    def _prepare(
+        self, shape: tuple[int, ...], channels: list[tuple[int, NDArray[np.float32]]], target: NDArray[np.float32]
+    ) -> tuple[list[NDArray[np.uint8]], list[Write]]:
+        """What ``_write`` needs for an image of ``shape`` that has ``channels`` in this order, at the top left of
+        ``target``."""
+        rows, columns, count = shape
+        planes = [one[: rows * columns].reshape(rows, columns) for one in self._bytes[:count]]
+        writes = [(one, *numbers) for one, numbers in zip(planes, channels, strict=False)]
+        return planes, [(plane, table, target[place, :rows, :columns]) for plane, place, table in writes]
+
+
+def _write(image: NDArray[np.uint8], planes: list[NDArray[np.uint8]], writes: list[Write]) -> None:
+    cv2.split(image, planes)
+    for plane, table, target in writes:
+        cv2.LUT(plane, table, dst=target)
 
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
@@ -109,8 +122,7 @@ class ReferenceBackend:
 
     def infer_picture(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         check_picture(picture, self._input.height, self._input.width)
-        outputs = self._run(self._session, self._tensor.fill_picture(picture))
-        return outputs if self._batch != 1 else stack_runs([outputs])
+        return self._run(self._session, self._tensor.fill_picture(picture))
 
     def _run(self, session: Any, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         if session is None:

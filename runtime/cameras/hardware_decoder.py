@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -40,6 +39,8 @@ def find_hardware_decoder() -> HardwareDecoder:
     closed = [node for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
     if closed:
         return HardwareDecoder(problem=f"no permission to open {closed[0]}: `rkface doctor` prints what to do")
+    import shutil  # not at the start: few boards come this far
+
     for program in filter(None, map(shutil.which, PROGRAMS)):
         if codecs := find_mpp_codecs(_list(program, "-decoders"), _list(program, "-hwaccels")):
             return HardwareDecoder(program, codecs)

@@ -14,7 +14,6 @@ from ..core.text import in_a_line, readable
 from ..core.turns import TURNS, Turn
 from .camera import RETRIES, Camera
 from .hardware_decoder import check_decoder
-from .rtsp import RtspCamera
 from .source_names import FORMS, check_network_address, find_device, has_gstreamer, hint_for
 from .sources import JpegPipe, NetworkStream, PhotoFolder, VideoFile
 from .v4l2_device import CaptureFormat, V4l2Device
@@ -84,6 +83,8 @@ def open_camera(
         check_network_address(source)
     check_decoder(source, decoder)
     if re.match(r"(?i)rtsps?://", source):
+        from .rtsp import RtspCamera
+
         rtsp = RtspCamera(source, shown, decoder)
         return live(shown, lambda camera: rtsp.open(lambda: camera.wanted))
     if network or " ! " in source:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.atomic import write_atomically
-from ..core.errors import InputError, WorkError
+from ..core.errors import WorkError
+from ..core.paths import require_folder
 from .options import add_json
 from .selftest import add_measurement_options
 
@@ -47,10 +48,7 @@ def _run(options: Namespace) -> int:
     from .selftest import run_selftest
 
     json_path, table_path = (Path(f"{options.out}{suffix}") for suffix in (".json", ".md"))
-    if not json_path.parent.is_dir():
-        raise InputError(
-            f"--out {options.out}: there is no folder {json_path.parent}: create it, or choose another place"
-        )
+    require_folder(json_path, f"--out {options.out}")
     result = run_selftest(options.bundle, options.backend, options.runs)
     if result.problems:
         raise WorkError(f"nothing was measured, because this machine is not healthy: {result.problems[0]}")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ..core.atomic import sync_to_disk
-from ..core.errors import InputError, WorkError
+from ..core.atomic import sync_to_disk, write_error
+from ..core.errors import InputError
 from ..core.files import append
+from ..core.paths import require_folder
 
 MOST_LINE = 64 << 20  # bytes: a photo with 5,000 faces has less
 
@@ -32,7 +33,7 @@ class EmbeddingsFile:
             # Bytes of a file name that are not text (Python's \udcNN) are written as escapes.
             append(self.file, json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise write_error(f"--out {self.path}", error) from error
 
 
 @contextmanager
@@ -42,6 +43,7 @@ def open_embeddings_file(path: Path, model: str, *, resume: bool) -> Iterator[Em
     ``resume``: keep the complete lines of a file that exists. Raises InputError for a file that exists without it, that
     has embeddings of another model, or that is not such a file; WorkError if it cannot be written.
     """
+    require_folder(path, f"--out {path}")
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"--out {path} is not a regular file: choose another name")
@@ -49,16 +51,12 @@ def open_embeddings_file(path: Path, model: str, *, resume: bool) -> Iterator[Em
     except FileExistsError:
         raise InputError(f"--out {path} exists: use --resume to go on with it, or choose another name") from None
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise write_error(f"--out {path}", error) from error
     with os.fdopen(descriptor, "r+b") as file:
         photos, end = _read_lines(path, file, model)
         file.truncate(end)  # a line that the last run could not finish
         yield EmbeddingsFile(path, file, photos)
         sync_to_disk(path)
-
-
-def _unwritable(path: Path, error: OSError) -> WorkError:
-    return WorkError(f"--out {path}: cannot be written: {error.strerror}: free some space or choose another place")
 
 
 def _read_lines(path: Path, file: IO[bytes], model: str) -> tuple[frozenset[str], int]:

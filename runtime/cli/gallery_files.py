@@ -6,11 +6,13 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from ..core.atomic import create_atomically, write_error
 from ..core.errors import InputError, WorkError
+from ..core.paths import require_folder
 from ..core.progress import stage
 from .gallery_options import (
     add_enroll_rules,
@@ -102,22 +104,37 @@ def _export(options: Namespace) -> int:
                 options.crops.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"--crops {options.crops}: {error.strerror}: name a folder") from error
-        out = sys.stdout
-        if options.out:
-            try:
-                handle = os.open(options.out, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            except OSError as error:
-                raise InputError(f"--out {options.out}: {error.strerror}: name a new file") from error
-            out = opened.enter_context(os.fdopen(handle, "w", encoding="utf-8"))
+        out = opened.enter_context(_create_export(options.out)) if options.out else sys.stdout
         export_people(gallery, people, out, table=options.csv, embeddings=options.embeddings, crops=options.crops)
     return 0
+
+
+@contextmanager
+def _create_export(path: Path) -> Iterator[TextIO]:
+    """The new file ``path``, which only its owner can read; it is there when it is complete. Raises InputError if it
+    exists, and WorkError if it cannot be written."""
+    require_folder(path, f"--out {path}")
+    if os.path.lexists(path):
+        raise InputError(f"--out {path}: File exists: name a new file")
+    with create_atomically(path) as new:
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                yield file
+        except OSError as error:
+            if error.filename is not None:  # of another file
+                raise
+            raise write_error(f"--out {path}", error) from error
 
 
 def _import(options: Namespace) -> int:
     from ..enrollment.import_export import read_records
     from ..inference.open_bundle import open_bundle
 
+    if options.file.is_dir():
+        raise InputError(f"{options.file} is a folder: name a file that `rkface gallery export` wrote, or a CSV file")
     if not options.file.is_file():
+        if options.file.exists():
+            raise InputError(f"{options.file} is not a regular file: name a file that `rkface gallery export` wrote")
         raise InputError(f"{options.file}: no such file; `rkface gallery export` writes one")
     with ExitStack() as opened:
         pipeline = opened.enter_context(open_bundle(options.bundle, options.backend)) if options.bundle else None

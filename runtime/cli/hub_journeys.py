@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ..core.arguments import integer_from, number_in
+from ..core.errors import InputError
 from ..core.text import in_a_line
 from .hub_options import add_hub, open_hub
 from .options import add_json, counted, print_json
@@ -79,6 +80,8 @@ def _journeys(options: Namespace) -> int:
     from ..hub.journeys import read_journeys
     from ..hub.stored_stops import HubStops, reading
 
+    if options.since is not None and options.until is not None and options.until < options.since:
+        raise InputError("the end, --to, is before the start, --from: exchange them")
     left, before = options.limit, None
     with open_hub(options) as hub:
         selection = _select(hub, options)

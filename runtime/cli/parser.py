@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -243,6 +242,8 @@ def _add_detail(parser: CommandParser) -> None:
 
 def _by_task(summaries: Mapping[str, str]) -> str:
     """The commands with their summaries, grouped by task."""
+    import shutil  # only for the help
+
     width = min(shutil.get_terminal_size().columns - 2, 120)
     lines = []
     for task, names in TASKS.items():

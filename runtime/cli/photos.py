@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.arguments import fraction
 from ..core.errors import InputError, WorkError
+from ..core.paths import require_folder
 from ..core.progress import stage
 from .options import add_backend, add_bundle
 
@@ -88,7 +89,7 @@ def expand_folders(paths: Iterable[Path]) -> list[Path]:
         unread = count_left_out(found.left_out)
         if not found.photos:
             raise InputError(
-                f"{path}: no photos in this folder (.jpg, .png, .webp or .bmp){f'; {unread}' if unread else ''}"
+                f"{path}: no photos in this folder (JPEG, PNG, WebP, BMP or HEIC){f'; {unread}' if unread else ''}"
             )
         if unread:
             print(f"rkface: {unread}", file=sys.stderr)
@@ -123,8 +124,7 @@ def check_drawing(path: Path) -> Path:
     """``path``, if a drawing can be written there."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise InputError(f"--draw {path}: the name of a drawing must end in .jpg or .png")
-    if not path.parent.is_dir():
-        raise InputError(f"--draw {path}: there is no folder {path.parent}: create it, or choose another place")
+    require_folder(path, f"--draw {path}")
     return path
 
 
@@ -152,5 +152,4 @@ def _check_folder(folder: Path) -> None:
         return
     if folder.suffix.lower() in PICTURE_SUFFIXES or folder.exists():
         raise InputError(f"--draw {folder}: for several photos this must be a folder")
-    if not folder.parent.is_dir():
-        raise InputError(f"--draw {folder}: there is no folder {folder.parent}: create it, or choose another place")
+    require_folder(folder, f"--draw {folder}")

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 CONFIG = Path("/etc/rkface/rkface.toml")
 WEB_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart")  # of rkface[web]
+# Seconds after which a thread that runs Python lets another one run, while the service starts. With Python's default
+# of 0.005, a thread that processes a frame waits that long for the main thread, which imports without a pause,
+# each time it comes back from a library or a lock: after a picture is decoded, after an inference, for each result.
+START_SWITCH_INTERVAL = 0.0005
 DEPLOYED = "rkface.toml"  # in a release, next to the bundle: the file of `rkface deploy --config`
 
 
@@ -115,6 +119,8 @@ def _run(options: Namespace) -> int:
     from ..service.logging_setup import start_logs
 
     gc.disable()  # nothing of what is imported and opened now becomes garbage
+    usual_interval = sys.getswitchinterval()
+    sys.setswitchinterval(START_SWITCH_INTERVAL)
     reading = _read_in_background(settings.bundle)  # its checksums take as long as these imports
     from ..service.service import Service
     from ..service.startup import lock_gallery, open_service_scheduler
@@ -127,6 +133,7 @@ def _run(options: Namespace) -> int:
         signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
         opened.callback(gc.enable)
+        opened.callback(sys.setswitchinterval, usual_interval)
         with lock_gallery(settings.gallery):  # a second service would otherwise be told about the port
             entry = _open_entry(settings.web, opened)
         if entry is None and not settings.camera:
@@ -140,6 +147,7 @@ def _run(options: Namespace) -> int:
         log.info("watching %s; %d people are known", watched, service.gallery.state().people)
         if entry is not None:  # after the cameras: importing the web framework takes as long as starting them
             _show_console(service, entry, settings, opened)
+        sys.setswitchinterval(usual_interval)
         service.run()
     return 0
 

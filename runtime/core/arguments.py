@@ -9,6 +9,8 @@ from collections.abc import Callable
 from .crop_template import StatedCrop, read_stated_crop
 from .errors import InputError
 
+MOST_DIGITS = 18  # of a whole number
+
 
 def integer_from(lowest: int, highest: int | None = None) -> Callable[[str], int]:
     """A type for whole numbers of ``lowest`` (0 or greater) or greater, up to ``highest`` if there is a limit."""
@@ -16,7 +18,9 @@ def integer_from(lowest: int, highest: int | None = None) -> Callable[[str], int
 
     def whole_number(text: str) -> int:
         # int() refuses to convert thousands of digits, and no number that somebody means has more than 18.
-        number = int(text) if text.isdecimal() and len(text) <= 18 else -1
+        if text.isdecimal() and len(text) > MOST_DIGITS:
+            raise ArgumentTypeError(f"must have at most {MOST_DIGITS} digits, not {len(text)}")
+        number = int(text) if text.isdecimal() else -1
         if number < lowest or (highest is not None and number > highest):
             raise ArgumentTypeError(f"must be a whole number, {allowed}, not {text!r}")
         return number

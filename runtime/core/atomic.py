@@ -17,6 +17,8 @@ from .errors import WorkError
 # The files that SQLite keeps beside a database, then the database itself, in the order in which they are deleted.
 SQLITE_SUFFIXES = ("-wal", "-shm", "-journal", "")
 LONGEST_NAME = 230  # bytes of the target's name that a temporary file takes: Linux allows 255, and suffixes are added
+_SPACE, _FOLDER = "free some space or choose another place", "create its folder or choose another place"
+REMEDIES = {errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.ENOENT: _FOLDER, errno.ENOTDIR: _FOLDER}
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # FAT on a USB stick answers EPERM
 
 
@@ -40,7 +42,7 @@ def write_atomically(target: Path, content: bytes, *, mode: int = 0o600, overwri
         except FileExistsError:
             raise
         except OSError as error:
-            raise _write_error(target, error) from error
+            raise write_error(target, error) from error
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def replace_atomically(target: Path) -> Iterator[Path]:
         try:
             _move_into_place(path, target, overwrite=True)
         except OSError as error:
-            raise _write_error(target, error) from error
+            raise write_error(target, error) from error
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def create_atomically(target: Path) -> Iterator[Path]:
         except FileExistsError:
             raise
         except OSError as error:
-            raise _write_error(target, error) from error
+            raise write_error(target, error) from error
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def temporary_file(target: Path, *, mode: int = 0o600) -> Iterator[Path]:
     try:
         descriptor, path = _create(target, mode)
     except OSError as error:
-        raise _write_error(target, error) from error
+        raise write_error(target, error) from error
     try:
         yield path
     finally:
@@ -181,5 +183,7 @@ def _delete(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _write_error(target: Path, error: OSError) -> WorkError:
-    return WorkError(f"{target}: cannot be written: {error.strerror or error}: free some space or choose another place")
+def write_error(target: Path | str, error: OSError) -> WorkError:
+    """The error for ``target``, which cannot be written, with what helps against this cause."""
+    remedy = REMEDIES.get(error.errno or 0, "choose another place")
+    return WorkError(f"{target}: cannot be written: {error.strerror or error}: {remedy}")

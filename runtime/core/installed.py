@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # rknn-toolkit-lite2 searches these paths in this order and loads the first that exists; it ignores LD_LIBRARY_PATH.
@@ -17,6 +16,8 @@ LIBRARIES = ("/usr/lib64/librknn_runtime.so", "/usr/lib/librknn_runtime.so", "/u
 
 def package_version(names: Sequence[str]) -> str | None:
     """The version of the first installed package of ``names``; None if none of them is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # imports email and csv
+
     for name in names:
         try:
             return version(name)

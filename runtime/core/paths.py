@@ -20,6 +20,13 @@ def as_path(path: str | PathLike[str], what: str) -> Path:
     return Path(path)
 
 
+def require_folder(path: Path, shown: str) -> None:
+    """Raise InputError if there is no folder for the new file or folder ``path``, before minutes of work. The message
+    calls it ``shown``, such as "--out x/y"."""
+    if not path.parent.is_dir():
+        raise InputError(f"{shown}: there is no folder {path.parent}: create it, or choose another place")
+
+
 def cache_folder() -> Path:
     """The folder for what can be made or downloaded again: $RKFACE_CACHE, or else rkface's folder in the XDG cache."""
     own = os.environ.get("RKFACE_CACHE")

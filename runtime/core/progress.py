@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -111,6 +110,8 @@ class ProgressLine:
             return
         self._last = text
         if self._live:  # a text that wraps could not be overwritten
+            import shutil  # not at the start of every command
+
             text = text[: shutil.get_terminal_size().columns - 1]
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._stream.flush()

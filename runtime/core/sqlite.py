@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from .atomic import SQLITE_SUFFIXES, copy_owner
 from .errors import InputError, RkfaceError, WorkError
 
 HIGHEST_VERSION = 1000  # of a schema
+SHARED_MEMORY = 1 << 15  # bytes of the file -shm
 
 
 class DamagedError(WorkError):
@@ -152,7 +153,6 @@ _EXPLANATIONS = (
         DamagedError,
         DAMAGED,
     ),
-    _Explanation(("full",), WorkError, "{path}: the disk is full; nothing was changed: free some space and try again"),
     _Explanation(
         ("readonly", "unable to open"),
         InputError,
@@ -163,17 +163,33 @@ _EXPLANATIONS = (
 
 
 @contextmanager
-def readable_errors(path: Path, suggest_repair: Callable[[Path], str] | None = None) -> Iterator[None]:
+def readable_errors(
+    path: Path, suggest_repair: Callable[[Path], str] | None = None, *, writing: Path | None = None
+) -> Iterator[None]:
     """Turn errors of SQLite about the database at ``path`` into errors that say what to do.
 
-    ``suggest_repair`` returns what to do about a damaged file, such as "restore the backup FILE".
+    ``suggest_repair`` returns what to do about a damaged file, such as "restore the backup FILE". ``writing``: the
+    file or folder that is written, if it is not ``path``: it is named if its disk is full.
 
     Raises DamagedError, NotADatabaseError, InputError (closed, no permission) or WorkError (locked, disk full, others).
     """
     try:
         yield
     except sqlite3.Error as error:
+        if "full" in str(error) or ("I/O error" in str(error) and _is_full(writing or path)):
+            raise WorkError(
+                f"{writing or path}: the disk is full; nothing was changed: free some space and try again"
+            ) from error
         raise _explain(path, error, suggest_repair or _suggest_a_copy) from error
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk of ``path`` has no room for the file -shm, without which SQLite opens no database in WAL mode.
+    SQLite calls that a "disk I/O error", as it does for a broken disk."""
+    with suppress(OSError):
+        status = os.statvfs(path.parent)
+        return status.f_bavail * status.f_frsize < SHARED_MEMORY
+    return False
 
 
 def _explain(path: Path, error: sqlite3.Error, suggest_repair: Callable[[Path], str]) -> RkfaceError:

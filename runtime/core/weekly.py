@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 from typing import Annotated, Literal, get_args
-from zoneinfo import ZoneInfo, available_timezones
 
 from .errors import InputError
 from .text import nearest, show_value
@@ -113,6 +112,8 @@ def _zone(name: str) -> tzinfo | None:
     """The time zone with this name; None for the machine's."""
     if not name:
         return None
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
@@ -120,6 +121,8 @@ def _zone(name: str) -> tzinfo | None:
 
 
 def _suggest(name: str) -> str:
+    from zoneinfo import available_timezones
+
     known = available_timezones()
     if not known:
         return "it has no data about time zones: install them with `apt install tzdata`, or `pip install tzdata`"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.atomic import copy_owner, remove_leftovers, replace_atomically
 from ..core.errors import InputError, RkfaceError, WorkError
+from ..core.paths import require_folder
 from ..core.sqlite import DamagedError, connect, find_damage, open_read_only, remove_deleted_bytes, transaction
 from ..core.text import shell_quoted
 from .backup_files import APPLICATION, backup_folder, backup_name, is_made_here, list_backups, suggest_backup
@@ -42,21 +43,25 @@ def back_up(gallery: Gallery, to: Path | None = None, keep: int = KEEP) -> Path:
     """Copy ``gallery`` to the new file ``to`` while other threads and programs use it. Returns the path of the copy.
 
     Without ``to`` the copy goes to the gallery's own folder for backups, where only the ``keep`` newest ones stay.
-    Raises InputError if ``to`` exists, WorkError if it cannot be written, DamagedError if the gallery is damaged.
+    Raises InputError if ``to`` exists or its folder does not, WorkError if it cannot be written, DamagedError if the
+    gallery is damaged.
     """
     own = to is None
     if own:
         folder = backup_folder(gallery.path)
         folder.mkdir(mode=0o700, exist_ok=True)
         copy_owner(folder, gallery.path)
-    elif to is not None and to.exists():
-        raise InputError(f"{to} exists: name a new file for the backup")
+    elif to is not None:
+        require_folder(to, str(to))
+        if to.exists():
+            raise InputError(f"{to} exists: name a new file for the backup")
     with gallery.transaction() as database:  # before the copy exists: a power cut must not leave an unknown copy
         number = count_backup(database, gallery.path)
         target = to or backup_folder(gallery.path) / backup_name(number, time.time())
         add_to_registry(database, gallery.path, target)
     try:
-        with replace_atomically(target) as copy, closing(connect(copy)) as new, gallery_errors(gallery.path):
+        errors = gallery_errors(gallery.path, writing=target)
+        with replace_atomically(target) as copy, closing(connect(copy)) as new, errors:
             with gallery.lock:
                 gallery.database.backup(new)
             new.execute("PRAGMA journal_mode=DELETE")  # one file, without -wal and -shm
@@ -159,7 +164,7 @@ def copy_backup(source: Path, target: Path) -> None:
     """Copy the backup ``source`` to ``target`` through SQLite, so that the copy is complete even if another program is
     writing. Raises InputError if ``source`` is not a backup of a gallery."""
     with (
-        gallery_errors(source),
+        gallery_errors(source, writing=target.parent),
         closing(open_read_only(source)) as old,
         closing(connect(target)) as new,
     ):

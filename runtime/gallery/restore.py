@@ -49,7 +49,7 @@ def restore(path: Path, source: Path, key: Key | None = None) -> Path | None:
     try:
         with temporary_file(restoring_path(path)) as copy:
             copy_backup(source, copy)
-            with closing(open_gallery_database(copy)) as restored, gallery_errors(source):
+            with closing(open_gallery_database(copy)) as restored, gallery_errors(source, writing=path):
                 if (problem := find_damage(restored) or find_row_damage(restored)) is not None:
                     raise WorkError(f"{source} is damaged ({problem}). Nothing was changed. Use an older backup")
                 with transaction(restored):

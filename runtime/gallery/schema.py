@@ -228,7 +228,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def gallery_errors(path: Path) -> Iterator[None]:
+def gallery_errors(path: Path, writing: Path | None = None) -> Iterator[None]:
     """As ``readable_errors``. For a damaged gallery the error names its newest good backup."""
-    with readable_errors(path, suggest_backup):
+    with readable_errors(path, suggest_backup, writing=writing):
         yield

@@ -74,6 +74,10 @@ def read_golden(bundle: Bundle, name: str) -> Golden:
                 arrays[f"{name}/inputs"],
                 *([arrays[f"{name}/{source}/{output}"] for output in outputs] for source in ("reference", "simulator")),
             )
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path}: no such file, so there are no golden vectors of the {name}: convert again"
+        ) from None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: there are no golden vectors of the {name} ({error}): convert again") from error
 

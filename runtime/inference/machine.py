@@ -6,9 +6,9 @@ import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..core.installed import package_version
 from ..core.soc import read_soc
 
 PACKAGES = ("rkface", "rknn-toolkit-lite2", "onnxruntime", "numpy", "opencv-python", "opencv-python-headless")
@@ -52,11 +52,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     driver = re.search(r"\d+(\.\d+)+", _text(root / "sys/module/rknpu/version"))
     if driver:
         versions["rknpu"] = driver[0]
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    versions |= {name: number for name in PACKAGES if (number := package_version([name]))}
     model = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
     processor = model[1] if model else platform.machine()
     return Machine(_text(root / "proc/device-tree/model"), read_soc(root), processor, versions)

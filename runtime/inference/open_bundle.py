@@ -7,17 +7,18 @@ from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..backends import Backend
-from ..backends.npu import open_npu
-from ..backends.reference import open_reference
-from ..backends.shared_weights import SharedWeights
 from ..core.bundle import Bundle, read_bundle
 from ..core.errors import InputError
 from ..core.installed import LIBRARIES
 from ..core.soc import read_cores, read_soc
 from .pipeline import Pipeline
 from .scheduler import Scheduler, Work
+
+if TYPE_CHECKING:
+    from ..backends.shared_weights import SharedWeights
 
 BACKENDS = ("npu", "reference")
 
@@ -99,7 +100,7 @@ def open_scheduler(
     if liveness:
         bundle.model("liveness")
     available = read_cores() if soc else 1
-    weights = {name: SharedWeights() for name in bundle.manifest.models}
+    weights = _share_weights(bundle) if chosen == "npu" else {}
     return Scheduler(
         bundle.manifest,
         lambda name, core: open_model(
@@ -109,13 +110,19 @@ def open_scheduler(
             core=core if available > 1 else None,
             providers=providers,
             threads=threads,
-            weights=weights[name],
+            weights=weights.get(name),
         ),
         available if cores is None else cores,
         work,
         later=later,
         liveness=liveness,
     )
+
+
+def _share_weights(bundle: Bundle) -> dict[str, SharedWeights]:
+    from ..backends.shared_weights import SharedWeights
+
+    return {name: SharedWeights() for name in bundle.manifest.models}
 
 
 def choose_backend(name: str | None = None) -> str:
@@ -140,9 +147,13 @@ def open_model(
     weights: SharedWeights | None = None,
 ) -> Backend:
     """Load the model ``name`` of ``bundle``. ``core`` and ``weights`` are for the NPU, ``providers`` and ``threads``
-    for ONNX Runtime."""
+    for ONNX Runtime. Only the backend that is used is imported."""
     model = bundle.model(name)
     if backend == "npu":
+        from ..backends.npu import open_npu
+
         return open_npu(bundle.path(name), model, core=core, weights=weights)
+    from ..backends.reference import open_reference
+
     digest = bundle.reference_digest(name)
     return open_reference(bundle.reference(name), model.input, providers, threads, digest=digest)

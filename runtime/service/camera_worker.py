@@ -7,7 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from statistics import median
+
+import numpy as np
 
 from ..cameras.camera import Camera
 from ..cameras.frame_gate import MOTION, FrameGate, feed_frames
@@ -152,7 +153,7 @@ class CameraWorker:
             height=state.size[1] or None,
             fps=(last.processed - first.processed) / seconds,
             offered=(last.delivered - first.delivered) / seconds,
-            latency=1000 * median(self._latencies) if self._latencies else 0.0,
+            latency=1000 * float(np.median(self._latencies)) if self._latencies else 0.0,
             dropped=self.dropped,
             reconnects=state.reconnects,
             error=self._last_error.text or None,

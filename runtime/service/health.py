@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..backends.bindings import find_binding
 from ..core.installed import package_version
 from ..core.metrics import Metric, write_metrics_text
 from ..events import Delivery, SinkState
@@ -144,6 +143,8 @@ def _version() -> str:
 
 @cache
 def _binding() -> str:
+    from ..backends.bindings import find_binding
+
     return str(find_binding())
 
 

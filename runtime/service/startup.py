@@ -11,8 +11,9 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.atomic import write_error
 from ..core.bundle import Bundle, read_bundle
-from ..core.errors import InputError, WorkError
+from ..core.errors import InputError
 from ..core.installed import runtime_library
 from ..core.versions import older_library
 from ..events import Delivery, PictureLinks, PictureStore, SwitchRequests
@@ -106,7 +107,7 @@ def lock_gallery(gallery: Path) -> Iterator[None]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise WorkError(f"{path}: cannot be written ({error.strerror}): choose another place with --gallery") from error
+        raise write_error(path, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,8 +117,11 @@ def lock_gallery(gallery: Path) -> Iterator[None]:
                 f"{gallery} is in use by another rkface run (process {process or 'unknown'}): stop it, "
                 "or choose another gallery"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            raise write_error(path, error) from error
         yield
     finally:
         os.close(descriptor)

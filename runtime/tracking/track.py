@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -127,7 +126,7 @@ class Tracker:
         if self._time is not None:
             self._intervals.append(passed)
         self._time = time
-        interval = median(self._intervals) if self._intervals else 0.0
+        interval = float(np.median(self._intervals)) if self._intervals else 0.0
         slow = interval > SLOW
         if not len(self._ids) and not len(faces):  # most frames of most cameras: nobody is there
             return replace(NO_TRACKS, interval=interval)

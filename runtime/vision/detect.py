@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..core.manifest import Input, Output
 
 GRID = 32  # maximum number of columns and of rows of the grid into which suppression sorts boxes
+FEW = 32  # so many boxes are compared with all that are kept: that takes less time than to measure a grid
 
 
 def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
@@ -33,9 +35,12 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
     """
     if not len(boxes):
         return np.zeros(0, np.intp)
-    low = float(boxes.min())
-    # Cells are as large as the average box, but there are not many more than GRID² cells, even if most boxes are small.
-    cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
+    low, cell = 0.0, math.inf
+    if len(boxes) > FEW:
+        low = float(boxes.min())
+        # Cells are as large as the average box, but there are not many more than GRID² of them, even if most boxes are
+        # small.
+        cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
     reach = (1 - iou) / (2 * iou)
     near: dict[tuple[int, int], list[tuple[float, ...]]] = {}
     kept = []
@@ -107,13 +112,18 @@ class Detector:
         if not len(found):
             return found
         # Convert to pixels of the image before suppression, as InsightFace does: overlaps count whole pixels (+1).
-        boxes = (found.boxes / scale).astype(np.float32)
-        landmarks = (found.landmarks / scale).astype(np.float32)
-        candidates = Faces(boxes, found.scores, landmarks)
+        candidates = Faces(found.boxes / np.float32(scale), found.scores, found.landmarks / np.float32(scale))
+        arrays = candidates.boxes, candidates.landmarks, candidates.scores
         # FP16 can overflow: one face with infinite numbers must not affect the others.
-        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2)) & np.isfinite(found.scores)
-        if not finite.all():
-            candidates = candidates[finite]
+        if not all(np.isfinite(array).all() for array in arrays):
+            candidates = candidates[_are_finite(candidates)]
         kept = candidates[suppress(candidates.boxes, self.nms_iou)]
         # INT8 may round all offsets of a doubtful face to one value: landmarks that coincide cannot be aligned.
-        return kept[np.ptp(kept.landmarks, axis=1).any(axis=1)]
+        apart = [any(point != points[0] for point in points) for points in kept.landmarks.tolist()]
+        return kept if all(apart) else kept[np.array(apart)]
+
+
+def _are_finite(faces: Faces) -> NDArray[np.bool_]:
+    """N bool: which of ``faces`` have finite numbers only."""
+    points = np.isfinite(faces.landmarks).all(axis=(1, 2))
+    return np.asarray(np.isfinite(faces.boxes).all(axis=1) & points & np.isfinite(faces.scores), np.bool_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from logging import getLogger
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ..core.manifest import Manifest
 
 log = getLogger("rkface.detector")
+
+KEPT = 64  # sizes of pictures
 
 
 def find_fitting_size(sizes: Sequence[tuple[int, int]], width: int, height: int) -> int:
@@ -52,8 +55,10 @@ class Detectors:
         self._models = manifest.detectors if open_shape else {"detector": manifest.detector}
         for model in self._models.values():  # now, and not at the first image that needs it
             find_layout(model.outputs, model.input.width, model.input.height)
-        self._names = list(self._models)
-        self._sizes = [(model.input.width, model.input.height) for model in self._models.values()]
+        names = list(self._models)
+        sizes = [(model.input.width, model.input.height) for model in self._models.values()]
+        # A camera's frames all have one size. The names that fit the sizes of the last pictures are kept.
+        self._fitting = lru_cache(KEPT)(lambda width, height: names[find_fitting_size(sizes, width, height)])
         self._open = open_shape
         self._closing = ExitStack()
         self._opening = threading.Lock()
@@ -74,7 +79,8 @@ class Detectors:
 
     def _look(self, image: NDArray[np.uint8], look: Callable[[Detector], Faces]) -> Faces:
         """What ``look`` finds with the shape that fits ``image``."""
-        name = self._fitting(image)
+        check_image(image)
+        name = self._fitting(image.shape[1], image.shape[0])
         try:
             return look(self._shape(name))
         except UnopenedModelError as error:  # of a backend, or of NPU cores, which open it when they first run it
@@ -82,13 +88,10 @@ class Detectors:
         self._opened[name] = self._opened["detector"]
         return look(self._opened[name])
 
-    def _fitting(self, image: NDArray[np.uint8]) -> str:
-        """The name of the shape that fits ``image`` (H×W×3 uint8 BGR). Raises InputError for any other array."""
-        check_image(image)
-        return self._names[find_fitting_size(self._sizes, image.shape[1], image.shape[0])]
-
     def _shape(self, name: str) -> Detector:
         """The detector ``name``, opened if it is not yet. Raises UnopenedModelError if it does not open."""
+        if name in self._opened:
+            return self._opened[name]
         with self._opening:
             if name not in self._opened:
                 assert self._open is not None, "without it, there is one shape"

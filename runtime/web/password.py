@@ -17,7 +17,7 @@ from ..core.atomic import write_atomically
 from ..core.errors import InputError, WorkError
 from ..core.missing_package import import_error
 from ..core.private_file import read_private_file
-from ..core.text import shell_quoted
+from ..core.text import readable, shell_quoted
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -26,6 +26,9 @@ DEFAULT_FILE = Path("/var/lib/rkface/web-password")
 MIN_LENGTH = 12  # characters; NIST SP 800-63B-4, 3.1.1.2 asks for 15 for a password alone, and for no composition rules
 MAX_LENGTH = 1024
 MAX_FILE = 4096  # bytes of a file with a password's hash or a token
+# The first parameters of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane. The 64 MiB of RFC 9106
+# are too much for a board with 2 GB.
+PASSES, MEMORY, LANES = 2, 19 * 1024, 1  # MEMORY in KiB
 MAX_MEMORY = 256 * 1024  # KiB that comparing a password may take
 # A hash in PHC string format: algorithm, version, costs, salt and hash in base64 without padding.
 HASH = re.compile(r"\$argon2id\$v=\d{1,3}\$m=\d{1,7},t=\d{1,3},p=\d{1,2}\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,172}")
@@ -73,9 +76,11 @@ def write_password(path: Path, password: str) -> None:
 
 
 def hash_password(password: str) -> str:
-    """The Argon2id hash of ``password``. Raises InputError if it is too short or too long."""
+    """The Argon2id hash of ``password``. Raises InputError if it is too short, too long, or not text."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise InputError(f"a password must have {MIN_LENGTH} to {MAX_LENGTH} characters; this one has {len(password)}")
+    if readable(password) != password:
+        raise InputError("a password must be text in UTF-8: this one contains other bytes")
     return password_hasher().hash(password)
 
 
@@ -157,12 +162,9 @@ class PasswordCheck:
 
 
 def password_hasher() -> PasswordHasher:
-    """Argon2id with the first parameters of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
-
-    The 64 MiB of RFC 9106 are too much for a board with 2 GB. Raises InputError if argon2-cffi is not installed.
-    """
+    """Argon2id with PASSES, MEMORY and LANES. Raises InputError if argon2-cffi is not installed."""
     try:
         from argon2 import PasswordHasher
     except ImportError as error:
         raise import_error(error, "passwords need argon2-cffi", "pip install 'rkface[web]'") from error
-    return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)

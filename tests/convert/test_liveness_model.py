@@ -1,8 +1,11 @@
 """The conversion of a liveness model: its profile, the exact swap of color channels, and its required accuracy."""
 
+import io
 import json
 import re
 import shutil
+import subprocess
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +30,7 @@ from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.liveness import probabilities
 
-from .conftest import rkface
+from .conftest import ONE_SHAPE, OWN
 from .evaluate.test_parity import parity
 
 OWN_PROFILE = {"scale": 2.0, "live": 0, "bgr": True}
@@ -148,19 +151,16 @@ def test_a_liveness_model_below_the_bar_is_a_fault():
 
 
 @pytest.fixture(scope="module")
-def with_liveness(converted, tmp_path_factory):
-    """The demo pack converted again with a third model; the other two come from the cache."""
+def with_liveness(small_conversion, tmp_path_factory):
+    """The small conversion again with a third model; the other two come from the cache."""
     folder = tmp_path_factory.mktemp("liveness")
-    shutil.copytree(converted.work, folder / "out.work")
-    photos = folder / "out.work/photos"  # rendered by the first conversion
-    done = rkface(
-        "convert", "--size", "416x416",
-        "--liveness", classifier(folder / "2.7_80x80_MiniFASNetV2.onnx"), "--out", "out",
-        "--calibration", photos / "calibration", "--evaluation", photos / "evaluation", "--evaluate", "150",
-        "--pairs", photos / "evaluation/pairs.csv", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "out", done
+    shutil.copytree(small_conversion.work, folder / "out.work")
+    model = classifier(folder / "2.7_80x80_MiniFASNetV2.onnx")
+    command = ["convert", *OWN, *ONE_SHAPE, *small_conversion.photos, "--recipe", "fast", "--liveness", str(model)]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as error:
+        code = main([*command, "--out", str(folder / "out")])
+    assert code == 0, error.getvalue()
+    return folder / "out", subprocess.CompletedProcess(command, code, out.getvalue(), error.getvalue())
 
 
 def test_it_is_quantized_and_compared_like_the_others(with_liveness):
@@ -181,14 +181,14 @@ def test_it_is_quantized_and_compared_like_the_others(with_liveness):
     assert [facts["role"] for facts in figures["models"]] == ["detector", "recognizer", "liveness"]
 
 
-def test_the_bundle_gives_the_same_probabilities_as_the_original_model(with_liveness, capsys):
+def test_the_bundle_gives_the_same_probabilities_as_the_original_model(with_liveness, converted, capsys):
     """From photo to probability: box, crop, RGB, swapped weights; compared with the original model, fed with BGR."""
     import onnxruntime
 
     folder, _ = with_liveness
     original = onnxruntime.InferenceSession(folder.parent / "2.7_80x80_MiniFASNetV2.onnx")
     with open_bundle(folder, "reference") as pipeline:
-        image = read_image(sorted((folder.parent / "out.work/photos/evaluation").glob("*.jpg"))[0])
+        image = read_image(sorted((converted.work / "photos/evaluation").glob("*.jpg"))[0])
         crop = pipeline.liveness.crop(image, pipeline.detect(image).boxes[0])
         fed = [one.astype(np.float32).transpose(2, 0, 1)[None] for one in (crop, crop[..., ::-1])]
         right, swapped = (probabilities(original.run(None, {"x": one})[0], 1, logits=True)[0] for one in fed)
@@ -215,10 +215,9 @@ def test_wrong_options_are_refused(capsys, tmp_path, monkeypatch, arguments, say
     assert [path.name for path in tmp_path.iterdir()] == ["MODEL"]
 
 
-def test_a_finished_calibration_set_is_refused_because_it_has_no_surroundings(converted, tmp_path):
+def test_a_finished_calibration_set_is_refused_because_it_has_no_surroundings(converted, tmp_path, rkface_here):
     model, photos = classifier(tmp_path / "m.onnx"), converted.work / "photos/evaluation"
-    done = rkface("convert", "--size", "416x416", "--calibration", converted.work / "calibration",
-                  "--evaluation", photos,
-                  "--liveness", model, "--out", tmp_path / "out")  # fmt: skip
+    done = rkface_here("convert", *ONE_SHAPE, "--calibration", converted.work / "calibration", "--evaluation", photos,
+                       "--liveness", model, "--out", tmp_path / "out")  # fmt: skip
     assert done.returncode == 2 and "give the photos with --calibration" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -5,11 +5,10 @@ import shutil
 
 import pytest
 
-from rkface.convert.packs.pack import DEMO
 from rkface.runtime.cli.main import main
 from rkface.runtime.core.bundle import read_bundle
 
-OWN = ["--detector", str(DEMO / "detector.onnx"), "--recognizer", str(DEMO / "recognizer.onnx")]
+from .conftest import ONE_SHAPE, OWN, copy_photos
 
 
 @pytest.fixture
@@ -59,13 +58,11 @@ def by_figure(converted, tmp_path_factory):
         person = folder / "people" / photo.name[:11]
         person.mkdir(parents=True, exist_ok=True)
         shutil.copy(photo, person)
-    (folder / "photos").mkdir()
-    for photo in sorted((converted.work / "photos/calibration").glob("*.jpg"))[:30]:
-        shutil.copy(photo, folder / "photos")
-    done = main(["convert", "--size", "416x416", "--recipe", "fast", "--max-drop", "tar@1e-2=20,eer=5",
+    photos = copy_photos(converted.work / "photos/calibration", folder / "photos")
+    done = main(["convert", *ONE_SHAPE, "--recipe", "fast", "--max-drop", "tar@1e-2=20,eer=5",
                  "--out", str(folder / "bundle"),
                  "--work", str(folder / "work"), "--people", str(folder / "people"),
-                 "--calibration", str(folder / "photos")])  # fmt: skip
+                 "--calibration", str(photos)])  # fmt: skip
     assert done == 0
     return folder / "bundle"
 

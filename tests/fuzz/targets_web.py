@@ -32,7 +32,7 @@ class Service:
     def __init__(self) -> None:
         self.gallery = Gallery(FOLDER / "gallery.sqlite", "0" * 64, create=True)
         self.cameras: dict[str, object] = {}
-        self.enrollment = self
+        self.appearances = self.erasure = self.enrollment = self
         self._live = live_settings.load_changes(Settings(gallery=FOLDER / "gallery.sqlite"))
 
     def settings(self) -> object:
@@ -47,8 +47,10 @@ class Service:
     def metrics(self) -> str:
         return "rkface_up 1\n"
 
-    def appearances(self, *_: object, **__: object) -> list[object]:
+    def newest(self, *_: object, **__: object) -> list[object]:
         return []
+
+    stops = newest
 
     def face(self, *_: object) -> None:
         return None
@@ -61,7 +63,7 @@ class Service:
     def enroll_photo(self, *_: object, **__: object) -> None:
         raise InputError("not here")
 
-    enroll_appearance = forget = delete_appearances = enroll_photo
+    enroll_appearance = forget = delete = enroll_photo
 
 
 @functools.cache

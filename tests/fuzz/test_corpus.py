@@ -3,6 +3,7 @@
 `make fuzz` searches for inputs that break this. What it found is in tests/fuzz/corpus, and is read again here.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -11,18 +12,34 @@ from pathlib import Path
 import pytest
 
 REPLAY = Path(__file__).with_name("replay.py")
-# Reading the names does not import the targets: each is loaded in a process of its own.
-NAMES = sorted(
-    name
-    for path in Path(__file__).parent.glob("targets_*.py")
-    for name in re.findall(r'\bTarget\(\s*"([\w-]+)"', path.read_text())
-)
+# Reading the names does not import the targets: they are loaded in a process for each file.
+FILES = [
+    re.findall(r'\bTarget\(\s*"([\w-]+)"', path.read_text())
+    for path in sorted(Path(__file__).parent.glob("targets_*.py"))
+]
+NAMES = sorted(name for names in FILES for name in names)
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    """``outcome(name)``: the exit status and the report of a target. All of its file are read at once."""
+    known = {}
+
+    def read(name):
+        if name not in known:
+            names = next(names for names in FILES if name in names)
+            done = subprocess.run([sys.executable, str(REPLAY), "--each", *names], capture_output=True, check=False)
+            assert done.returncode == 0, done.stderr.decode()
+            known.update(json.loads(done.stdout))
+        return known[name]
+
+    return read
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_reader_survives_all_inputs(name):
-    done = subprocess.run([sys.executable, str(REPLAY), name], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}" or f"exit status {done.returncode}"
+def test_a_reader_survives_all_inputs(outcome, name):
+    status, report = outcome(name)
+    assert status == 0, report or f"exit status {status}"
 
 
 def test_every_target_is_found_by_its_name():

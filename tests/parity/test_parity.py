@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
+from rkface.convert import datasets
 from rkface.convert.acquire import own_sources, pack_sources
 from rkface.convert.compare_models import (
     ConversionContext,
@@ -83,14 +84,14 @@ class Comparison:
         return self.context.datasets.evaluation
 
 
-def with_photos(context, photos):
-    """``context`` with FP32's results on all of ``photos``, and not only on those that were held back."""
+def with_photos(context, photos, found):
+    """``context`` with FP32's results on all of ``photos``, in which ``found`` was found, and not only on those that
+    were held back."""
     models = {
         role: replace(model, backend=open_reference(model.simplified.path, model.input))
         for role, model in context.models.items()
     }
     finder = build_face_finder(models, context.sources)
-    found = find_faces(photos.calibration, finder, one_look=photos.one_look)
     datasets = Datasets(context.datasets.calibration, build_evaluation_set(photos, found, finder))
     reference = run_reference(models, finder.detector, datasets.evaluation)
     return ConversionContext(context.sources, models, finder.detector, datasets, reference)
@@ -103,9 +104,17 @@ def compare_pack(name, sources, photos, work, everything=None, *, plan, analyze)
     of each layer.
     """
     target = find_target("rk3588")
-    context = prepare_conversion(sources, photos, ConversionSettings((), work), work)
+    found = {}
+
+    def find_once(folder, *arguments, **options):
+        found[folder] = find_faces(folder, *arguments, **options)
+        return found[folder]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "find_faces", find_once)  # keeps what it finds
+        context = prepare_conversion(sources, photos, ConversionSettings((), work), work)
     if everything is not None:
-        context = with_photos(context, everything)
+        context = with_photos(context, everything, found[everything.calibration])
     runner = RecipeRunner(context.models, sources, work, work, analyze=analyze)
     quantized = quantize_models(context, runner.for_target(target), target=target, plan=plan, bar=AccuracyBar())
     return Comparison(name, context, quantized, measure_parity(context, quantized))

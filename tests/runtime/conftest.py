@@ -34,6 +34,24 @@ CELL = 32
 LANDMARKS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]], np.float32)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords():
+    """Hashing a password takes tens of milliseconds, so that guessing takes long: not in the tests' own process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rkface.runtime.web.password.PASSES", 1)
+        patch.setattr("rkface.runtime.web.password.MEMORY", 8)
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium for the pages of all tests."""
+    from .web import chromium
+
+    with chromium.started() as browser:
+        yield browser
+
+
 @pytest.fixture
 def apprise_at_once(monkeypatch):
     """Apprise waits for seconds between two messages to one service, so that it does not refuse them."""

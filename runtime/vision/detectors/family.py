@@ -23,6 +23,8 @@ SIZE_STEP = STRIDES[-1]  # both sides of the input are multiples of it
 # Of a box's side in strides or in sides of its anchor: larger boxes are no faces, and their squares are finite.
 LARGEST_LOG = 10.0
 
+NOBODY = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+
 Floats = NDArray[np.float32]
 Shape = tuple[int, int]  # of an output without its batch: rows (one for each anchor) × numbers per anchor
 
@@ -133,9 +135,9 @@ class Layout:
                 scores.append(score)
                 landmarks.append(points)
         if not scores:
-            return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+            return NOBODY
         score = np.concatenate(scores)
-        order = np.argsort(-score, kind="stable")
+        order = (-score).argsort(kind="stable")
         return Faces(np.concatenate(boxes)[order], score[order], np.concatenate(landmarks)[order])
 
 

@@ -44,7 +44,7 @@ def levels(places: Mapping[Shape, Sequence[int]], width: int, height: int) -> tu
 def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArray[np.intp], Floats]:
     (score,) = level.scores
     pairs = outputs[score.index].reshape(-1, 2)
-    anchors = np.flatnonzero((pairs >= threshold)[score.start : score.stop, FACE])
+    anchors = (pairs >= threshold)[score.start : score.stop, FACE].nonzero()[0]
     return anchors, pairs[anchors + score.start, FACE]
 
 

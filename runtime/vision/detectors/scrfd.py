@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...backends import Raw
 
 ANCHORS = 2  # per cell, at every stride
+TO_CORNERS = np.array([[-1], [1]], np.float32)  # the first two distances of a box go left and up
 
 
 def shapes(width: int, height: int) -> dict[Shape, int]:
@@ -34,17 +35,17 @@ def levels(places: Mapping[Shape, Sequence[int]], width: int, height: int) -> tu
 
 def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArray[np.intp], Floats]:
     score = outputs[level.scores[0].index].reshape(-1)
-    anchors = np.flatnonzero(score >= threshold)
+    anchors = (score >= threshold).nonzero()[0]
     return anchors, score[anchors]
 
 
 def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """A box is four distances from the anchor to its edges, a landmark an offset from it, both in strides."""
-    centers = level.centers[anchors]
-    distances = outputs[level.boxes.index].reshape(-1, 4)[anchors] * level.stride
-    offsets = outputs[level.landmarks.index].reshape(-1, 5, 2)[anchors] * level.stride
-    boxes = np.concatenate([centers - distances[:, :2], centers + distances[:, 2:]], axis=1)
-    return boxes, centers[:, None] + offsets
+    centers = level.centers[anchors][:, None]
+    distances = outputs[level.boxes.index].reshape(-1, 2, 2)[anchors]
+    offsets = outputs[level.landmarks.index].reshape(-1, 5, 2)[anchors]
+    corners = centers + distances * (TO_CORNERS * level.stride)
+    return corners.reshape(-1, 4), centers + offsets * level.stride
 
 
 # Preprocessing and defaults are InsightFace's (insightface/model_zoo/scrfd.py).

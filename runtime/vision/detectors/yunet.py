@@ -41,7 +41,7 @@ def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArra
     """The score is √(cls · obj), each clamped to 0..1, so that both must be at least the square of the threshold."""
     first, second = (outputs[score.index].reshape(-1) for score in level.scores)
     least = threshold * threshold * ROUNDING
-    anchors = np.flatnonzero((first >= least) & (second >= least))
+    anchors = ((first >= least) & (second >= least)).nonzero()[0]
     score = np.sqrt(np.clip(first[anchors], 0, 1) * np.clip(second[anchors], 0, 1))
     passed = score >= threshold
     return anchors[passed], score[passed]

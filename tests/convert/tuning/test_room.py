@@ -16,6 +16,10 @@ from rkface.runtime.core.manifest import Input
 INPUT = Input(name="input.1", height=112, width=112, mean=(127.5,) * 3, std=(127.5,) * 3, source_order="RGB")
 
 
+def rounded(*names, sensitivity, top=np.inf):
+    return RoundedTensor(names, np.array([sensitivity]), top)
+
+
 def cost(tensor, ranges, factor=1.0):
     low, high = ranges[tensor.names[0]]
     return tensor.sensitivity * (factor * (high - low) / 255) ** 2 / 12
@@ -23,7 +27,7 @@ def cost(tensor, ranges, factor=1.0):
 
 def test_the_room_goes_where_it_is_cheap_and_the_error_grows_by_the_budget_at_most():
     random = np.random.default_rng(0)
-    tensors = [RoundedTensor((f"t{at}", f"same{at}"), 10.0**-at, np.inf) for at in range(6)]
+    tensors = [rounded(f"t{at}", f"same{at}", sensitivity=10.0**-at) for at in range(6)]
     ranges = {f"t{at}": (-random.uniform(0, 1), random.uniform(2, 5)) for at in range(6)}
     room = find_room(tensors, ranges)
     assert all(1 < factor <= MOST for factor in room.values())
@@ -38,14 +42,14 @@ def test_the_room_goes_where_it_is_cheap_and_the_error_grows_by_the_budget_at_mo
 
 
 def test_no_range_reaches_beyond_the_limit_of_a_clip():
-    tensors = [RoundedTensor(("loud",), 1.0, np.inf), RoundedTensor(("quiet",), 1e-9, 6.0)]
+    tensors = [rounded("loud", sensitivity=1.0), rounded("quiet", sensitivity=1e-9, top=6.0)]
     assert find_room(tensors, {"loud": (0.0, 4.0), "quiet": (0.0, 5.0)})["quiet"] == pytest.approx(1.2)
     assert "quiet" not in find_room(tensors, {"loud": (0.0, 4.0), "quiet": (0.0, 6.0)})
 
 
 @pytest.mark.parametrize("sensitivity", [float("nan"), float("inf")])
 def test_without_a_finite_sensitivity_ranges_stay(sensitivity):
-    tensors = [RoundedTensor(("good",), 1.0, np.inf), RoundedTensor(("bad",), sensitivity, np.inf)]
+    tensors = [rounded("good", sensitivity=1.0), rounded("bad", sensitivity=sensitivity)]
     assert find_room(tensors, {"good": (0.0, 4.0), "bad": (0.0, 5.0)}) == {}
 
 

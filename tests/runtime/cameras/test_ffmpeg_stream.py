@@ -191,15 +191,16 @@ def test_an_ffmpeg_that_hangs_or_dies_is_replaced(board, clips, monkeypatch):
 
 
 def test_errors_say_what_is_wrong_and_contain_no_password(board, clips, monkeypatch):
-    monkeypatch.setattr(ffmpeg_stream, "FIRST_SECONDS", 3.0)
     with running(H264Camera(clips["small"], login=f"ada:{PASSWORD}")) as rtsp:
         errors = [read_error(open_camera(rtsp.address.replace("%21", ""), decoder="h264", retries=(60.0,)))]
         rtsp.no_key_pictures = True
-        errors.append(read_error(open_camera(rtsp.address, decoder="h264", retries=(60.0,))))
+        with monkeypatch.context() as patch:
+            patch.setattr(ffmpeg_stream, "FIRST_SECONDS", 1.0)
+            errors.append(read_error(open_camera(rtsp.address, decoder="h264", retries=(60.0,))))
         address = rtsp.address
     errors.append(read_error(open_camera(address, decoder="h264", retries=(60.0,))))
     assert "401 Unauthorized" in errors[0] and "check the user and the password" in errors[0]
-    assert "no picture that can be decoded came, for 3 s" in errors[1]
+    assert "no picture that can be decoded came, for 1 s" in errors[1]
     assert "Connection refused" in errors[2] and "check the address" in errors[2]
     assert "word" not in errors[0].replace("the password", "") and not children()
 

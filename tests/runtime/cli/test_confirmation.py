@@ -35,8 +35,12 @@ def typed(monkeypatch):
         os.write(outer, text.encode())
 
         def shown():
+            own[1].write("\0")  # the end: the terminal may pass on what was written in several pieces
             own[1].flush()
-            return os.read(outer, 4096).decode()
+            text = b""
+            while not text.endswith(b"\0"):
+                text += os.read(outer, 4096)
+            return text[:-1].decode()
 
         return shown
 

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,13 +213,30 @@ def here(tmp_path, monkeypatch):
 def folder(here):
     """Writes pictures into a folder, each ``times`` times, enough to be taken; returns the folder."""
 
-    def write(name, pictures, times=HOLD + 1):
-        (here / name).mkdir()
-        for number, picture in enumerate(picture for picture in pictures for _ in range(times)):
-            cv2.imwrite(str(here / name / f"{number:03}.png"), picture)
-        return here / name
+    return lambda name, pictures, times=HOLD + 1: write_pictures(here / name, pictures, times)
 
-    return write
+
+def write_pictures(folder, pictures, times=HOLD + 1):
+    folder.mkdir()
+    for number, picture in enumerate(picture for picture in pictures for _ in range(times)):
+        cv2.imwrite(str(folder / f"{number:03}.bmp"), picture)  # compressing noise would take longer than finding faces
+    return folder
+
+
+@pytest.fixture(scope="module")
+def enrolled(demo, poses, tmp_path_factory):
+    """A gallery in which Ada is enrolled from a camera."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    camera, gallery = write_pictures(folder / "camera", poses[0]), folder / "gallery.sqlite"
+    arguments = ["--bundle", demo, "--backend", "reference", "--gallery", gallery, "Ada", "--camera", camera]
+    assert main(["enroll", *map(str, arguments)]) == 0
+    return gallery
+
+
+@pytest.fixture
+def ada(enrolled, here):
+    """The gallery here is a copy of it."""
+    shutil.copy(enrolled, here)
 
 
 @pytest.fixture
@@ -306,9 +324,8 @@ def test_wrong_use_is_reported_before_any_work(enroll, here):
 
 
 @pytest.fixture
-def again(enroll, folder, poses):
+def again(ada, folder):
     """Ada is known; a camera that sees her again."""
-    assert enroll("Ada", "--camera", folder("first", poses[0]))[0] == 0
     return folder("again", [picture_of(0, degrees, seed=1) for degrees in TURN.values()])
 
 
@@ -323,8 +340,7 @@ def test_a_second_name_is_never_given_silently(enroll, again, here):
     assert known(here) == {"Ada": 6, "Augusta": 3}
 
 
-def test_another_face_under_a_known_name_is_refused_unless_forced(enroll, folder, here, poses):
-    enroll("Ada", "--camera", folder("first", poses[0]))
+def test_another_face_under_a_known_name_is_refused_unless_forced(enroll, ada, folder, here, poses):
     second = folder("second", poses[1])
     code, out, _ = enroll("Ada", "--camera", second)
     assert code == 1 and "unlike the other samples of 'Ada'" in out and known(here) == {"Ada": 3}
@@ -384,9 +400,8 @@ def test_a_similar_person_is_asked_about_on_a_terminal(demo, again, here, typed,
 
 @pytest.mark.parametrize(("typed", "after"), [("n\n", 3), ("y\n", 6)])
 def test_another_face_under_a_known_name_is_asked_about_on_a_terminal(  # noqa: PLR0917
-    enroll, demo, folder, here, poses, typed, after
+    ada, demo, folder, here, poses, typed, after
 ):
-    enroll("Ada", "--camera", folder("first", poses[0]))
     terminal = Terminal(
         ["enroll", "--bundle", demo, "--backend", "reference", "Ada", "--camera", folder("second", poses[1])]
     )

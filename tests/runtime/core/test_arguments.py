@@ -52,3 +52,9 @@ def test_other_values_are_refused_with_the_rule_and_the_text(kind, texts, says):
         with pytest.raises(ArgumentTypeError) as refused:
             kind(text)
         assert says in str(refused.value) and repr(text) in str(refused.value)
+
+
+def test_a_number_that_is_too_long_is_refused_for_its_length():
+    for text in ("9" * 19, "9" * 5000):
+        with pytest.raises(ArgumentTypeError, match=f"at most 18 digits, not {len(text)}"):
+            positive_integer(text)

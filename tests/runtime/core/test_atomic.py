@@ -107,7 +107,9 @@ def test_a_folder_that_has_no_name_is_failed_work(target):
 
 def test_a_folder_that_does_not_exist_is_failed_work(tmp_path):
     path = tmp_path / "missing" / "file"
-    with pytest.raises(WorkError, match=r"missing/file: cannot be written: No such file .*: free some space or choose"):
+    with pytest.raises(
+        WorkError, match=r"missing/file: cannot be written: No such file .*: create its folder or choose"
+    ):
         write_atomically(path, b"")
 
 

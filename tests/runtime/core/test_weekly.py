@@ -99,7 +99,7 @@ def test_wrong_hours_are_explained(hours, said):
 
 
 def test_a_machine_without_data_about_time_zones_is_told_what_to_install(monkeypatch):
-    monkeypatch.setattr("rkface.runtime.core.weekly.available_timezones", set)
+    monkeypatch.setattr("zoneinfo.available_timezones", set)
     with pytest.raises(InputError, match="apt install tzdata"):
         check_weekly_hours(WeeklyHours(time_zone="Europe/Nowhere"))
 

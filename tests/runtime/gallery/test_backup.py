@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -82,8 +83,10 @@ def test_a_merge_is_undone_by_restoring_an_older_backup(gallery, path):
 
 
 def test_a_failed_backup_is_not_registered(gallery, tmp_path):
-    with pytest.raises(WorkError, match="cannot be written"):
+    with pytest.raises(InputError, match="there is no folder"):
         back_up(gallery, tmp_path / "no folder" / "copy.sqlite")
+    with pytest.raises(WorkError, match="cannot be written"):
+        back_up(gallery, Path("/proc/copy.sqlite"))
     assert known_backups(gallery) == []
 
 

@@ -42,12 +42,12 @@ def save(page, name):
         page.screenshot(Path(folder) / f"{name}.png")
 
 
-def test_boards_appearances_and_people_are_shown_and_refresh_themselves(hub, database, board, tmp_path):
+def test_boards_appearances_and_people_are_shown_and_refresh_themselves(hub, database, board, tmp_path, browser):
     write_password(tmp_path / "password", PASSWORD)
     with (
         board("door-1", "east") as (own, gallery),
         open_hub_console(database, "127.0.0.1", 0, password_file=tmp_path / "password") as address,
-        chromium.browser() as page,
+        browser.private_page() as page,
     ):
         person = add_person(hub, "<b>Ada</b>", ["east"], [sample(1)], ONE)
         page.look(1280, 800)

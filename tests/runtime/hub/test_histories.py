@@ -4,9 +4,12 @@ import pytest
 
 from .histories import run_histories
 
-EACH = 10
+EACH, FIRST, ALL = 10, 20, 60  # the first ones are those of `make test-fast`
 
 
-@pytest.mark.parametrize("seed", range(0, 60, EACH))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(0, FIRST, EACH), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(FIRST, ALL, EACH))],
+)
 def test_whatever_happens_boards_agree_in_the_end_and_erased_people_are_gone(hub, database, seed):
     run_histories(database, range(seed, seed + EACH))

@@ -163,6 +163,7 @@ def test_the_command_lists_journeys(doors, database, capsys):
         (["--person", "Eve"], "nobody called 'Eve'"),
         (["--from", "yesterday"], "write a day such as"),
         (["--limit", "0"], "must be a whole number"),
+        (["--from", "2026-11-30", "--to", "2026-11-01"], "is before the start"),
     ):
         assert run(*wrong) == 2
         assert message in capsys.readouterr().err

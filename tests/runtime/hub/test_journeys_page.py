@@ -88,8 +88,8 @@ def test_wrong_requests_get_an_error_message(client, path, wrong, status):
 
 @pytest.mark.slow
 @pytest.mark.skipif(chromium.program() is None, reason="needs Chromium")
-def test_the_page_shows_journeys_and_their_filters(seen, database):
-    with open_hub_console(database, "127.0.0.1", 0) as address, chromium.browser() as page:
+def test_the_page_shows_journeys_and_their_filters(seen, database, browser):
+    with open_hub_console(database, "127.0.0.1", 0) as address, browser.private_page() as page:
         page.look(360, 800, phone=True)
         page.open(f"{address}/#/journeys")
         page.until("document.querySelectorAll('.stops').length === 3")

@@ -19,7 +19,7 @@ from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.detect import Detector, suppress
 from rkface.runtime.vision.detectors import STRIDES, find_layout
 from rkface.runtime.vision.detectors.scrfd import SCRFD
-from rkface.runtime.vision.embed import Embedder
+from rkface.runtime.vision.embed import Embedder, unit
 from rkface.runtime.vision.letterbox import Canvas
 
 SIDE = 640
@@ -122,6 +122,14 @@ def test_embedding_allocates_the_crops_once():
     embedder = Embedder(SimpleNamespace(infer=lambda images: [vectors]), ARCFACE_112, 512)
     crops = [np.zeros((112, 112, 3), np.uint8)] * 20
     assert peak(lambda: embedder.embed(crops)) < 1.5 * 20 * CROP
+
+
+@pytest.mark.parametrize("shape", [(1, 512), (20, 128), (3, 7), (512,)])
+def test_embeddings_are_scaled_to_the_bits_of_numpys_norm(shape):
+    vectors = np.random.default_rng(0).normal(0, 9, shape).astype(np.float32)
+    expected = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    np.testing.assert_array_equal(unit(vectors), expected)
+    assert not unit(np.zeros(shape, np.float32)).any()
 
 
 def crowd(faces):

@@ -241,5 +241,6 @@ def test_detect_stays_one_look_at_the_picture_as_it_is(real, portraits):
     """What rkface and InsightFace's code agree on (tests/parity) is ``detect``."""
     image = turn_image(portraits[0][0], 180)
     plain = real.detect(image)
-    direct = Detector.detect(real._detector._shape(real._detector._fitting(image)), image, real.thresholds.detection)
+    name = real._detector._fitting(image.shape[1], image.shape[0])
+    direct = Detector.detect(real._detector._shape(name), image, real.thresholds.detection)
     np.testing.assert_array_equal(plain.boxes, direct.boxes)

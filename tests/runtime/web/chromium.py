@@ -22,7 +22,14 @@ def program():
 
 @contextmanager
 def browser():
-    """A page of a new Chromium, with its own empty profile."""
+    """A page of a new Chromium."""
+    with started() as browser:
+        yield Page(browser)
+
+
+@contextmanager
+def started():
+    """A new Chromium with an empty profile, for many pages: starting it takes longer than most tests."""
     with tempfile.TemporaryDirectory(prefix="rkface-chromium-", ignore_cleanup_errors=True) as profile:
         root = ["--no-sandbox"] if os.getuid() == 0 else []
         process = subprocess.Popen(
@@ -32,8 +39,9 @@ def browser():
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            with sockets.connect(_address(Path(profile), process), max_size=None, proxy=None) as socket:
-                yield Page(socket)
+            address = _address(Path(profile), process)
+            with sockets.connect(address, max_size=None, proxy=None, ping_interval=None) as socket:
+                yield Browser(socket)
         finally:
             process.terminate()
             try:
@@ -53,31 +61,49 @@ def _address(profile, process):
     return f"ws://127.0.0.1:{port}{path}"
 
 
-class Page:
-    """One tab. ``problems``: what the browser logged: errors, and violations of the content security policy. Not a
-    photo that the service refuses, which is an error only for the browser."""
+class Browser:
+    """Its process, and the socket to it."""
 
     def __init__(self, socket):
-        self._socket, self._number, self._session = socket, 0, None
-        self.problems = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "DOM"):
-            self.call(f"{domain}.enable")
+        self._socket, self._number = socket, 0
 
-    def call(self, method, **parameters):
+    def call(self, method, page=None, session=None, **parameters):
+        """The result of a command to the browser, or to ``page``, which notes what its ``session`` reports."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
-        self._socket.send(json.dumps(message | ({"sessionId": self._session} if self._session else {})))
+        self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
         until = time.monotonic() + TIMEOUT  # in total: a page that logs without end must not keep us here
         while True:
             answer = json.loads(self._socket.recv(timeout=max(0.0, until - time.monotonic())))
-            self._note(answer)
+            if page and answer.get("sessionId") == session:
+                page.note(answer)
             if answer.get("id") == self._number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return answer["result"]
 
-    def _note(self, message):
+    @contextmanager
+    def private_page(self):
+        """A page with cookies and storage of its own, which are empty."""
+        context = self.call("Target.createBrowserContext")["browserContextId"]
+        yield Page(self, browserContextId=context)
+        self.call("Target.disposeBrowserContext", browserContextId=context)
+
+
+class Page:
+    """One tab. ``problems``: what the browser logged: errors, and violations of the content security policy. Not a
+    photo that the service refuses, which is an error only for the browser."""
+
+    def __init__(self, browser, **options):
+        self.problems, self._browser = [], browser
+        target = browser.call("Target.createTarget", url="about:blank", **options)["targetId"]
+        self._session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "DOM"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **parameters):
+        return self._browser.call(method, self, self._session, **parameters)
+
+    def note(self, message):
         if message.get("method") == "Runtime.exceptionThrown":
             details = message["params"]["exceptionDetails"]
             self.problems.append(details.get("exception", details).get("description", str(details)))

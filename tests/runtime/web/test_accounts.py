@@ -35,6 +35,18 @@ def app(accounts, owner_hash):
     return create_app(FakeService(), Access(PasswordCheck(owner_hash), secure=False, accounts=accounts))
 
 
+@pytest.fixture(scope="module")
+def shared_accounts(tmp_path_factory):
+    with Accounts(accounts_path(tmp_path_factory.mktemp("accounts") / "gallery.sqlite")) as accounts:
+        yield accounts
+
+
+@pytest.fixture(scope="module")
+def shared_app(shared_accounts, owner_hash):
+    """For requests whose answers do not depend on earlier ones: the first request to an application takes long."""
+    return create_app(FakeService(), Access(PasswordCheck(owner_hash), secure=False, accounts=shared_accounts))
+
+
 def program(app, secret):
     return TestClient(app, headers={"authorization": f"Bearer {secret}"}, **REMOTE)
 
@@ -112,11 +124,13 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("scope", "request_sent"), list(itertools.product(SCOPES, REQUESTS)))
-def test_a_token_may_do_what_its_scope_says_and_nothing_else(app, accounts, scope, request_sent):
+def test_a_token_may_do_what_its_scope_says_and_nothing_else(shared_app, shared_accounts, scope, request_sent):
     method, path, least = request_sent
-    _, secret = accounts.create_token("program", [scope])
+    _, secret = shared_accounts.create_token("program", [scope])
     includes = {"read": {"metrics", "read"}, "admin": set(SCOPES)}.get(scope, {scope})
-    with TestClient(app, raise_server_exceptions=False, headers={"authorization": f"Bearer {secret}"}, **REMOTE) as one:
+    with TestClient(
+        shared_app, raise_server_exceptions=False, headers={"authorization": f"Bearer {secret}"}, **REMOTE
+    ) as one:
         answer = one.request(method, path)
     allowed = least in includes
     assert (answer.status_code not in (401, 403)) == allowed, answer.text
@@ -126,9 +140,9 @@ def test_a_token_may_do_what_its_scope_says_and_nothing_else(app, accounts, scop
 
 @pytest.mark.parametrize("end", ["", "%0A", "%0a%0a", "/", "//", "%2F", "/%2e", "%20", "%00", ";x", "?x"])
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/users", "/v1/audit"])
-def test_no_spelling_of_a_path_shows_a_viewer_what_only_admins_may_see(app, accounts, path, end):
-    _, secret = accounts.create_token("program", ["read"])
-    assert program(app, secret).get(path + end).status_code in (403, 404)
+def test_no_spelling_of_a_path_shows_a_viewer_what_only_admins_may_see(shared_app, shared_accounts, path, end):
+    _, secret = shared_accounts.create_token("program", ["read"])
+    assert program(shared_app, secret).get(path + end).status_code in (403, 404)
 
 
 def test_every_route_has_the_scope_that_its_method_suggests(app):

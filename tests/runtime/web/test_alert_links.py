@@ -16,34 +16,35 @@ from .fake_service import REMOTE, FakeService
 JPEG = b"\xff\xd8\xff\xe0 the face"
 
 
-@pytest.fixture
-def store(tmp_path):
-    with PictureStore(tmp_path / "g.alert-pictures") as store:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with PictureStore(tmp_path_factory.mktemp("links") / "g.alert-pictures") as store:
         yield store
 
 
-@pytest.fixture
-def now():
-    return [1_780_000_000.0]
+@pytest.fixture(scope="module")
+def clock():
+    return [0.0]
 
 
-@pytest.fixture
-def links(store, now):
-    return PictureLinks(store.link_key(), "http://board.local/", 3600.0, wall=lambda: now[0])
+@pytest.fixture(autouse=True)
+def now(clock):
+    clock[0] = 1_780_000_000.0
+    return clock
 
 
 @pytest.fixture(scope="module")
-def password():
-    return PasswordCheck(password_hasher().hash(PASSWORD))
+def links(store, clock):
+    return PictureLinks(store.link_key(), "http://board.local/", 3600.0, wall=lambda: clock[0])
 
 
-@pytest.fixture
-def client(store, links, password, tmp_path):
-    """Of a console with a password; nobody is signed in."""
-    service = FakeService()
-    with AppearanceLog(tmp_path / "log") as log:
+@pytest.fixture(scope="module")
+def client(store, links, tmp_path_factory):
+    """Of a console with a password; nobody is signed in. The first request to an application takes long."""
+    service, access = FakeService(), Access(PasswordCheck(password_hasher().hash(PASSWORD)), secure=False)
+    with AppearanceLog(tmp_path_factory.mktemp("links") / "log") as log:
         service.appearances = AppearanceRequests(None, log, {}, crop=None, pictures=store, links=links)
-        yield TestClient(create_app(service, Access(password, secure=False)), **REMOTE)
+        yield TestClient(create_app(service, access), **REMOTE)
 
 
 @pytest.fixture

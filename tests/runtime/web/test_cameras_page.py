@@ -7,7 +7,7 @@ import pytest
 from .chromium import program
 from .conftest import eventually
 
-pytestmark = pytest.mark.skipif(program() is None, reason="no Chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(program() is None, reason="no Chromium")]
 
 DOOR = "/v1/cameras/door"
 STAGE = "document.querySelector('.stage').getBoundingClientRect()"

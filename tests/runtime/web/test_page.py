@@ -395,9 +395,16 @@ def test_the_page_tries_again_while_the_service_is_busy(page, service):
         page.shows("In front of the camera")
 
 
-def test_a_phone_can_install_the_page(page, address):
+@pytest.fixture
+def ordinary_page():
+    """A page that is not private: only there, a browser installs one."""
+    with chromium.browser() as page:
+        yield page
+
+
+def test_a_phone_can_install_the_page(ordinary_page, address):
+    page = ordinary_page
     page.open(address)
-    page.problems.clear()  # those of other tests: a wrong setting, a service that ended and closed its connections
     manifest = page.call("Page.getAppManifest")
     assert manifest["errors"] == [] and manifest["url"].endswith("/static/manifest.webmanifest")
     for icon in json.loads(manifest["data"])["icons"]:

@@ -31,6 +31,8 @@ def test_the_password_is_stored_as_a_hash_that_only_the_owner_may_read(tmp_path)
         read_password(tmp_path / "absent")
     with pytest.raises(InputError, match="must have 12 to"):
         write_password(path, "short")
+    with pytest.raises(InputError, match="must be text in UTF-8"):
+        write_password(path, "a password with a byte \udcff")
     assert path.read_text() == "secret in plain text"  # the file is unchanged
 
 
@@ -48,4 +50,5 @@ def test_the_command_reads_a_password_from_a_pipe(tmp_path):
         check=True,
     )
     assert done.stdout == f"False False\n{tmp_path / 'password'}\n"  # --help does not import them
-    assert PasswordCheck(read_password(tmp_path / "password")).matches(PASSWORD)
+    line = read_password(tmp_path / "password")
+    assert "$m=19456,t=2,p=1$" in line and PasswordCheck(line).matches(PASSWORD)
