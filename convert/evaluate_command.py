@@ -132,8 +132,8 @@ def _evaluate(options: Namespace) -> int:
 
     from .evaluate.evaluation import EvaluationRequest, evaluate_pairs
     from .evaluate.groups import group_of_faces, read_groups
-    from .evaluate.write_threshold import write_threshold
     from .report.evaluation_report import to_html, to_text, verdict
+    from .write_threshold import write_threshold
 
     out = _report_file(options.out, options.bundle)
     if options.photos is not None and options.pairs is None:

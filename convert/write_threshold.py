@@ -9,8 +9,8 @@ from typing import Any
 from rkface.runtime.core.bundle import Bundle
 from rkface.runtime.core.errors import InputError
 
-from ..bundle_writer import set_match_threshold
-from .evaluation import EvaluationResult
+from .bundle_writer import set_match_threshold
+from .evaluate.evaluation import EvaluationResult
 
 
 def write_threshold(bundle: Bundle, found: EvaluationResult, *, accept: bool) -> float:
