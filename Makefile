@@ -75,9 +75,10 @@ test test-fast test-slow test-durations: export PYTHONDONTWRITEBYTECODE :=
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests -n 2
 
-# Conversions, the twin and the browser are in other folders, or marked as slow.
-test-fast: $(INSTALLED)  ## the tests for a change in runtime/, in two and a half minutes (OPTIONS='-k gallery')
-	$(BIN)/python -m pytest tests/runtime tests/test_*.py -n 2 -m 'not slow' $(OPTIONS)
+# Conversions, the twin and the browser are in other folders, or marked as slow. Three processes, also on two cores: many
+# tests wait for a part of their time.
+test-fast: $(INSTALLED)  ## the tests for a change in runtime/, without conversion, twin and browser (OPTIONS='-k gallery')
+	$(BIN)/python -m pytest tests/runtime tests/test_*.py -n 3 -m 'not slow' $(OPTIONS)
 
 test-slow: $(INSTALLED)  ## all tests, with the variants that `make test` leaves out: half an hour and 100 MB of downloads
 	RKFACE_SLOW=1 $(BIN)/python -m pytest tests -n 2

@@ -74,7 +74,7 @@ def tables(server):
 @pytest.fixture(scope="session")
 def reused(server, tables):
     """``reused()``: the address of a database with the tables of a hub, which test after test uses, and
-    ``reused(changed=True)`` that of a new one: a copy takes forty times as long as deleting rows."""
+    ``reused(changed=True)`` that of a new one: a copy takes five times as long as deleting rows."""
     with ExitStack() as opened:
         address = opened.enter_context(made(server, tables))
 

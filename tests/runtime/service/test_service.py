@@ -410,6 +410,13 @@ def waiting(known):
     return lambda: b"".join(path.read_bytes() for path in known.parent.glob("gallery.sqlite.events-*/*"))
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits for long for a receiver that cannot be reached."""
+    monkeypatch.setattr("rkface.runtime.service.service_erasure.PATIENCE", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_two_services_in_one_folder_do_not_touch_the_people_and_events_of_each_other(live, known, models, waiting):
     other = known.with_name("other.sqlite")
     with Gallery(known) as first, Gallery(other, embedding_identity(models.manifest), create=True) as second:
@@ -430,6 +437,7 @@ def test_two_services_in_one_folder_do_not_touch_the_people_and_events_of_each_o
         assert b"Lovelace" in waiting() and b"Hopper" not in waiting()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_forgetting_returns_when_it_is_done_even_if_housekeeping_notices_first(live, monkeypatch):
     noticed, answered, order = threading.Event(), threading.Event(), []
 
