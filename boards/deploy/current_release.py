@@ -20,7 +20,7 @@ class CurrentRelease:
         self.unit = root / "etc/systemd/system" / UNIT
 
     def find(self) -> Path | None:
-        """The current release; None if there is none."""
+        """The current release, or None."""
         link = self.base / "current"
         return link.resolve() if link.exists() else None
 
