@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +15,8 @@ from rkface.runtime.core.errors import InputError
 from . import COUNT, MINIMUM
 
 if TYPE_CHECKING:
-    from rkface.runtime.core.crop_template import CropTemplate, StatedCrop
-    from rkface.runtime.core.manifest import Input
-    from rkface.runtime.vision.detect import Detector
-    from rkface.runtime.vision.embed import Embedder
-
-    from .collect import CandidateFace, Collection, Skipped
-    from .dataset import CalibrationSet
+    from .collect import Collection
+    from .models import CalibrationModels
     from .progress_file import ProgressFile
 
 
@@ -124,16 +116,24 @@ def _calibrate(options: Namespace) -> int:
     from rkface.runtime.core.progress import stage
 
     from .dataset import check_output_folder
+    from .models import open_models
 
     _check_separate(options.photos, options.out)
     check_output_folder(options.out)
     with stage("open the models"):
-        models = _open_models(options)
+        models = open_models(
+            options.bundle,
+            detector=options.detector,
+            size=options.size,
+            recognizer=options.recognizer,
+            stated=options.recognizer_crop,
+            provider=options.provider,
+        )
     with ExitStack() as opened:
         return _make_set(options, models, _open_progress(options, models, opened) if options.resume else None)
 
 
-def _open_progress(options: Namespace, models: _Models, opened: ExitStack) -> ProgressFile:
+def _open_progress(options: Namespace, models: CalibrationModels, opened: ExitStack) -> ProgressFile:
     """What an interrupted run has found, until ``opened`` is closed. Says how many photos these are."""
     from rkface.runtime.core.onnx_file import onnx_digest
 
@@ -150,13 +150,14 @@ def _open_progress(options: Namespace, models: _Models, opened: ExitStack) -> Pr
     return earlier
 
 
-def _make_set(options: Namespace, models: _Models, earlier: ProgressFile | None) -> int:
+def _make_set(options: Namespace, models: CalibrationModels, earlier: ProgressFile | None) -> int:
     from rkface.runtime.core.onnx_file import onnx_digest
     from rkface.runtime.core.progress import stage
 
     from .choose import choose_faces, choose_frames, require_enough_faces
     from .collect import collect_faces, embed_faces
     from .same_person import SamePerson, find_same_person
+    from .set_report import to_json, to_text
     from .write_set import Provenance, write_set
 
     with stage("find faces") as now:
@@ -199,13 +200,13 @@ def _make_set(options: Namespace, models: _Models, earlier: ProgressFile | None)
     if hint and not models.synthetic:
         print(f"rkface: most photos have no face: {hint}", file=sys.stderr)
     if options.json:
-        print(_to_json(written, faces, left_out))
+        print(to_json(written, faces, left_out))
     else:
-        print(_render(options.out, written, faces, left_out, found.notes))
+        print(to_text(written, faces, left_out, found.notes))
     return 0
 
 
-def _why_faceless(found: Collection, models: _Models, *, own: bool) -> str:
+def _why_faceless(found: Collection, models: CalibrationModels, *, own: bool) -> str:
     """What to do about the detector if it is probably the reason for photos without a face; "" if nothing is known.
     ``own``: the detector is the user's, not that of a bundle."""
     from .collect import NO_FACE
@@ -230,104 +231,3 @@ def _check_separate(photos: Path, out: Path) -> None:
         )
     if outer.is_relative_to(inner):
         raise InputError(f"--out {out} contains {photos}, which would be replaced: choose another folder")
-
-
-@dataclass(frozen=True)
-class _Models:
-    """``input`` and ``path`` belong to the detector; ``embedder`` is None if no model tells people apart. ``crop``: how
-    faces are aligned for the recognizer."""
-
-    detector: Detector
-    input: Input
-    path: Path
-    embedder: Embedder | None
-    crop: CropTemplate
-    synthetic: bool = False
-
-
-def _open_models(options: Namespace) -> _Models:
-    from rkface.runtime.backends.reference import open_reference
-    from rkface.runtime.core.bundle import read_bundle
-    from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
-    from rkface.runtime.vision.detect import Detector
-    from rkface.runtime.vision.embed import Embedder
-
-    providers, threads = (options.provider,), 1  # each core works on a photo of its own
-    stated, embedder = options.recognizer_crop, None
-    if options.recognizer is not None:
-        embedder = open_recognizer(options.recognizer, providers, threads, stated).embedder()
-    if options.detector is not None:
-        width, height = options.size or (None, None)
-        backend, input, outputs = open_detector(options.detector, width, height, providers, threads)
-        return _Models(Detector(backend, input, outputs), input, options.detector, embedder, _crop(embedder, stated))
-    if options.size is not None:
-        raise InputError("--size only works with --detector: the detector of a bundle has a fixed size")
-    if stated is not None and embedder is None:
-        raise InputError("--recognizer-crop describes a model of your own: the recognizer of a bundle has its crop")
-    if not options.bundle.is_dir():
-        raise InputError(f"{options.bundle}: this bundle does not exist: give a face detector with --detector")
-    bundle = read_bundle(options.bundle)
-    path, model, face = bundle.reference("detector"), bundle.manifest.detector, bundle.manifest.recognizer
-    detector = Detector(open_reference(path, model.input, providers, threads), model.input, model.outputs)
-    if embedder is None:
-        backend = open_reference(bundle.reference("recognizer"), face.input, providers, threads)
-        embedder = Embedder(backend, face.crop, face.outputs[0].shape[-1])
-    return _Models(detector, model.input, path, embedder, embedder.crop, bundle.manifest.synthetic)
-
-
-def _crop(embedder: Embedder | None, stated: StatedCrop | None) -> CropTemplate:
-    """The crop of the faces in the set: the recognizer's, or what the user says about the one that the set is for."""
-    from rkface.runtime.core.crop_template import ARCFACE_112, CropTemplate
-
-    if embedder is not None:
-        return embedder.crop
-    if stated is not None and not isinstance(stated, CropTemplate):
-        raise InputError("five points in --recognizer-crop need the size of the crop: also give --recognizer")
-    return stated or ARCFACE_112
-
-
-def _render(
-    out: Path,
-    written: CalibrationSet,
-    faces: tuple[CandidateFace, ...],
-    left_out: tuple[Skipped, ...],
-    notes: tuple[str, ...],
-) -> str:
-    from .dataset import CONTACT, SPREAD
-    from .write_set import count_reasons
-
-    photos = len({face.sha256 for face in faces})
-    scores = [face.quality.score for face in faces]
-    size = f"{written.width}×{written.height}"
-    next_command = ["rkface", "convert", "--calibration", str(out)]
-    return "\n".join(
-        [
-            f"{out}: {written.faces} faces from {photos} photos, {written.frames} frames of {size}",
-            *(f"  {note}" for note in notes),
-            f"  quality    {max(scores):.2f} to {min(scores):.2f}",
-            f"  left out   {', '.join(f'{n} × {reason}' for reason, n in count_reasons(left_out)) or 'nothing'}",
-            f"  check      {out / CONTACT}: these are faces of people, so protect the folder like the photos",
-            f"  check      {out / SPREAD}: pose, light, skin tone, size and quality, beside those of all usable faces",
-            f"next: {shlex.join(next_command)} --detector D.onnx --recognizer R.onnx",
-        ]
-    )
-
-
-def _to_json(written: CalibrationSet, faces: tuple[CandidateFace, ...], left_out: tuple[Skipped, ...]) -> str:
-    from .write_set import count_reasons
-
-    scores = [face.quality.score for face in faces]
-    report = {
-        "folder": str(written.folder),
-        "digest": written.digest,
-        "faces": written.faces,
-        "photos": len({face.sha256 for face in faces}),
-        "frames": written.frames,
-        "width": written.width,
-        "height": written.height,
-        "quality": {"highest": round(max(scores), 4), "lowest": round(min(scores), 4)},
-        "left_out": dict(count_reasons(left_out)),
-        "turned": len({face.sha256 for face in faces if face.turned}),
-        "second_look": len({face.sha256 for face in faces if face.again}),
-    }
-    return json.dumps(report, ensure_ascii=False)

@@ -26,8 +26,9 @@ from .catalog import LivenessProfile
 from .cost import ModelCost
 from .datasets import Datasets
 from .evaluate import parity
-from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes, output_errors
+from .evaluate.detector_errors import LOWEST, DetectorEvidence, compare_scenes
 from .evaluate.max_drop import LabeledPairs, MetricDrop, measure_drops
+from .evaluate.output_errors import output_errors
 from .evaluation_set import EvaluationSet
 from .image_lists import to_rgb
 from .metric_bar import MetricBar

@@ -8,11 +8,10 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rkface.runtime.cli.options import BUNDLE
 from rkface.runtime.core.arguments import number_in
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from rkface.calibration.dataset import CalibrationSet
     from rkface.runtime.core.bundle import Bundle
 
-    from .evaluate.evaluation import EvaluationResult
     from .evaluate.labeled_faces import LabeledFaces
 
 
@@ -135,6 +133,7 @@ def _evaluate(options: Namespace) -> int:
     from .evaluate.evaluation import EvaluationRequest, evaluate_pairs
     from .evaluate.groups import group_of_faces, read_groups
     from .report.evaluation_report import to_html, to_text, verdict
+    from .write_threshold import write_threshold
 
     out = _report_file(options.out, options.bundle)
     if options.photos is not None and options.pairs is None:
@@ -167,7 +166,12 @@ def _evaluate(options: Namespace) -> int:
     if out is not None:
         write_atomically(out, to_html(found, labeled.crops).encode(), mode=0o666 if options.no_pictures else 0o600)
     if options.write_threshold:
-        _write_threshold(options, bundle, found)
+        threshold = write_threshold(bundle, found, accept=options.accept)
+        print(
+            f"written: {bundle.folder} now has the match threshold {threshold:.4f} "
+            f"(before: {manifest.thresholds.match:.4f})",
+            file=sys.stderr if options.json else sys.stdout,
+        )
     if not options.json:
         if manifest.synthetic:
             print("synthetic: the demo models know only rendered faces; these figures say nothing about people")
@@ -264,42 +268,3 @@ def _cosines(
         f"{seen} of the photos are also in the calibration set, so {name} looks a little too good: evaluate on others"
     )
     return cosines, [note] if seen else []
-
-
-def _write_threshold(options: Namespace, bundle: Bundle, found: EvaluationResult) -> None:
-    """Write the threshold into the manifest. Raises InputError if there are too few pairs to trust it."""
-    from .bundle_writer import set_match_threshold
-
-    if found.few and not options.accept:
-        raise InputError(
-            f"the threshold was not written: {'; '.join(found.few)}. Add photos, request another --far, or write it "
-            "anyway "
-            "with --accept"
-        )
-    best = found.decisive
-    evidence: dict[str, Any] = {
-        "by": "rkface evaluate",
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "model": best.model,
-        "far": found.far,
-        "interval": [best.chosen.threshold.low, best.chosen.threshold.high],
-        "accepted": {"different": asdict(best.chosen.far), "same": asdict(best.chosen.tar)},
-        "data": {
-            "kind": found.kind,
-            "people": found.people,
-            "photos": found.photos,
-            "faces": found.faces,
-            "same": found.same,
-            "different": found.different,
-        },
-        "before": bundle.manifest.thresholds.match,
-    }
-    if found.few:
-        evidence["accepted_although"] = list(found.few)
-    threshold = round(best.chosen.threshold.value, 4)
-    set_match_threshold(bundle, threshold, evidence)
-    before = bundle.manifest.thresholds.match
-    print(
-        f"written: {bundle.folder} now has the match threshold {threshold:.4f} (before: {before:.4f})",
-        file=sys.stderr if options.json else sys.stdout,
-    )

@@ -29,20 +29,17 @@ from typing import Any, BinaryIO, Callable, Sequence  # noqa: UP035 (Python 3.8)
 from .agent_steps import (
     ANSWER,
     RELEASE_RECORD,
-    UNIT,
     StepError,
     check_service_command,
-    check_service_user,
     find_pythons,
     read_record,
     remove_release,
-    remove_service,
-    restart_service,
     run_or_fail,
     run_selftest,
     service_state,
     write_json,
 )
+from .current_release import CurrentRelease
 from .release_files import check_release
 
 SILENCE_SECONDS = 120  # without a line, the workstation counts as gone; it sends one every 20 s (session.py)
@@ -56,6 +53,7 @@ class DeployAgent:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.base = (root / "opt/rkface").resolve()  # /opt may be a link to a larger disk
+        self.current = CurrentRelease(root, self.base)
         self.lock: Any = None
         self.unfinished: Path | None = None
 
@@ -63,7 +61,7 @@ class DeployAgent:
 
     def describe(self) -> dict[str, Any]:
         """The user and the machine; changes nothing."""
-        current = self._current()
+        current = self.current.find()
         return {
             "user": pwd.getpwuid(os.geteuid()).pw_name,
             "machine": platform.machine(),
@@ -75,12 +73,11 @@ class DeployAgent:
 
     def status(self) -> dict[str, Any]:
         """The current release, its record, and the state of the service; changes nothing, and needs no lock."""
-        current = self._current()
-        unit = self.root / "etc/systemd/system" / UNIT
+        current = self.current.find()
         return {
             "release": current.name if current else None,
             "record": read_record(current) if current and (current / RELEASE_RECORD).is_file() else {},
-            "service": (service_state()[0] or "not active") if unit.is_file() else "",
+            "service": (service_state()[0] or "not active") if self.current.unit.is_file() else "",
         }
 
     def begin(self, name: str, folders: list[str], size: int, who: str) -> str:
@@ -119,7 +116,7 @@ class DeployAgent:
 
         If the release has no configuration, it gets that of the current release.
         """
-        release, current = self._release(), self._current()
+        release, current = self._release(), self.current.find()
         if current and (current / CONFIG).is_file() and not (release / CONFIG).is_file():
             shutil.copy2(str(current / CONFIG), str(release / CONFIG))
         run_or_fail([python, "-m", "venv", "--without-pip", str(release / "venv")], "creating the virtual environment")
@@ -148,21 +145,21 @@ class DeployAgent:
         ``service``: install the systemd unit. ``healthy``: seconds that the service must stay up. ``about`` is stored
         in release.json. Returns the name of the previous release.
         """
-        release, previous = self._release(), self._current()
+        release, previous = self._release(), self.current.find()
         signer = check_release(release, self.root, complete=False)  # nothing was changed since it was installed
         if service:
             check_service_command(release)
         record = {**about, "signer": signer, "previous": previous.name if previous else None}
         write_json(release / RELEASE_RECORD, record)
         os.sync()  # after a power cut, ``current`` must not point to a release of empty files
-        self._switch_and_restart(release, previous, service, healthy)
+        self.current.switch(release, service, healthy)
         self.unfinished = None
         return previous.name if previous else None
 
     def rollback(self, backend: str, healthy: int, who: str) -> dict[str, Any]:
         """Return to the release before the current one, if it is signed where it must be, and passes its selftest."""
         self._take_lock(who)
-        current = self._current()
+        current = self.current.find()
         name = read_record(current).get("previous") if current else None
         if not current or not name:
             raise StepError("there is no release to return to" + (f" before {current.name}" if current else ""))
@@ -171,13 +168,13 @@ class DeployAgent:
             raise StepError(f"the previous release, {name}, no longer exists")
         check_release(target, self.root, complete=False)
         selftest = run_selftest(target, backend)
-        self._switch_and_restart(target, current, False, healthy)
+        self.current.switch(target, False, healthy)
         return {"release": target.name, "from": current.name, "selftest": selftest}
 
     def prune(self, keep: int) -> list[str]:
         """Remove all releases but the current one and those before it, ``keep`` in all; returns the removed names."""
         kept: list[str] = []
-        release = self._current()
+        release = self.current.find()
         while release and len(kept) < keep and (release / RELEASE_RECORD).is_file() and release.name not in kept:
             kept.append(release.name)
             name = read_record(release).get("previous")
@@ -191,7 +188,7 @@ class DeployAgent:
 
     def end(self) -> None:
         """Remove an unfinished release, unless ``current`` points to it. The lock ends with this process."""
-        if self.unfinished and self.unfinished != self._current():
+        if self.unfinished and self.unfinished != self.current.find():
             remove_release(self.unfinished)
         self.unfinished = None
 
@@ -227,51 +224,6 @@ class DeployAgent:
         if self.unfinished is None:
             raise StepError("no release was begun")
         return self.unfinished
-
-    def _current(self) -> Path | None:
-        link = self.base / "current"
-        return link.resolve() if link.exists() else None
-
-    def _switch_and_restart(self, release: Path, previous: Path | None, service: bool, healthy: int) -> None:
-        """Point ``current`` to ``release`` and restart the service; point it to ``previous`` again if that fails."""
-        unit = self.root / "etc/systemd/system" / UNIT
-        installed = unit.is_file()
-        if service or installed:
-            check_service_user(release)
-        self._switch(release)
-        if not service and not installed:
-            return
-        try:
-            restart_service(unit, release / UNIT, healthy)
-        except BaseException as error:
-            outcome = self._switch_back(unit if installed else None, previous, healthy)
-            raise StepError(f"{error}; {outcome}") from error
-        finally:
-            if not installed and self._current() != release:
-                remove_service(unit)
-
-    def _switch_back(self, unit: Path | None, previous: Path | None, healthy: int) -> str:
-        """Make ``previous`` current again, and restart its service if there was a ``unit``; the outcome as text."""
-        if previous is None:
-            (self.base / "current").unlink()
-            return "there was no release before it, so no release is current"
-        self._switch(previous)
-        if unit is None:
-            return f"{previous.name} is current again"
-        try:
-            restart_service(unit, previous / UNIT, healthy)
-        except StepError as error:
-            return f"{previous.name} is current again, but its service does not start either: {error}"
-        return f"{previous.name} is running again"
-
-    def _switch(self, release: Path) -> None:
-        """Point ``current`` to ``release``, atomically: a new link is renamed over the old one (rename(2))."""
-        new = self.base / f".current.{os.getpid()}"
-        if new.is_symlink():
-            new.unlink()
-        new.symlink_to(Path("releases") / release.name)
-        os.replace(str(new), str(self.base / "current"))  # noqa: PTH105
-        os.sync()
 
 
 def answer_requests(agent: DeployAgent, requests: BinaryIO, answer: Callable[[str], None]) -> None:

@@ -31,6 +31,7 @@ ENTRY = "rkface.boards.deploy.agent"
 AGENT_MODULES = (
     "rkface.runtime.core.versions",
     "rkface.boards.deploy.agent_steps",
+    "rkface.boards.deploy.current_release",
     "rkface.boards.deploy.release_files",
     ENTRY,
 )

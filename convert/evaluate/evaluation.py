@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,69 +13,22 @@ from numpy.typing import NDArray
 
 from rkface.runtime.core.progress import stage
 
-from .bootstrap import Estimate, Figure, bootstrap_interval, equal_error_rate, resample_people, widen
+from .bootstrap import Estimate, bootstrap_interval, resample_people
 from .groups import GroupResult, evaluate_groups, group_notes
 from .labeled_faces import LabeledFaces
+from .model_figures import ModelFigures, model_figures, resampled_figures
 from .verification import (
     ERRORS_TO_BE_SURE,
-    FARS,
     FEW_PEOPLE,
     FEW_SAME,
-    FOLDS,
-    AcceptCounts,
-    Proportion,
-    RankedPairs,
-    TenFold,
-    accuracy_at,
     enough_pairs,
-    proportion,
     rank_pairs,
-    tar_at_fars,
-    ten_fold,
 )
 from .worst_pairs import WorstPair, find_worst_pairs
 
 BINS = 60  # of the histograms
-CURVE = 120  # points of the ROC
-RESAMPLED = 4  # resampled figures before TAR at each of FARS
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """FAR and TAR at a threshold."""
-
-    threshold: Estimate
-    far: Proportion
-    tar: Proportion
-
-
-@dataclass(frozen=True)
-class ModelFigures:
-    """The figures of one model.
-
-    eer             equal error rate
-    best_threshold  with the highest accuracy
-    accuracy        at ``best_threshold``
-    folds           accuracy in 10 folds; None with too few pairs
-    tar             by FAR, if there are enough pairs
-    chosen          at the lowest threshold with the requested FAR; with too few pairs, it accepts no pair of two people
-    current         at the threshold in the manifest
-    roc             (FAR, TAR), by rising FAR
-    histograms      number of pairs in each bin of cosines: pairs of one person, pairs of two people
-    """
-
-    model: str
-    eer: Estimate
-    best_threshold: Estimate
-    accuracy: Proportion
-    folds: TenFold | None
-    tar: dict[str, Proportion]
-    chosen: OperatingPoint
-    current: OperatingPoint
-    roc: tuple[tuple[float, float], ...]
-    histograms: tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -163,12 +115,12 @@ def evaluate_pairs(
     ranked = {name: rank_pairs(values, same) for name, values in cosines.items()}
     with stage("resample people") as shown:
         owners = labeled.people[labeled.first], labeled.people[labeled.second]
-        drawn = resample_people(list(ranked.values()), *owners, _resampled_figures(request.far), shown.advance)
+        drawn = resample_people(list(ranked.values()), *owners, resampled_figures(request.far), shown.advance)
         shown.note = f"{len(drawn)} times, {people} people"
     low, high = (float(limit(np.concatenate(list(cosines.values())))) for limit in (np.min, np.max))
     bins = np.linspace(low, max(high, low + 1e-3), BINS + 1)
     models = tuple(
-        _figures(
+        model_figures(
             name,
             one,
             cosines[name],
@@ -203,69 +155,6 @@ def evaluate_pairs(
         notes=(*labeled.notes, *notes, *_advise(models[-1], request), *group_remarks), groups=parts,
         worst_pairs=find_worst_pairs(labeled, cosines),
     )  # fmt: skip
-
-
-def _resampled_figures(far: float) -> list[Figure]:
-    """The figures of each resample: threshold at ``far``, best threshold, equal error rate, TAR at ``far``, and TAR at
-    each of ``FARS``."""
-    return [
-        lambda counts: float(counts.thresholds[counts.at_far(far)]),
-        lambda counts: float(counts.thresholds[counts.most_accurate()]),
-        AcceptCounts.eer,
-        *(partial(AcceptCounts.tar_at_far, far=one) for one in (far, *FARS)),
-    ]
-
-
-def _figures(
-    name: str,
-    ranked: RankedPairs,
-    cosines: Floats,
-    labeled: LabeledFaces,
-    *,
-    drawn: NDArray[Any],
-    far: float,
-    current: float,
-    bins: NDArray[Any],
-) -> ModelFigures:
-    counts, same = ranked.counts(), labeled.same
-    best = counts.most_accurate()
-    at = counts.at_far(far)
-    chosen = _operating(counts, at, bootstrap_interval(counts.thresholds[at], drawn[:, 0]))
-    order = np.arange(len(same)) if labeled.ordered else np.random.default_rng(0).permutation(len(same))
-    return ModelFigures(
-        model=name,
-        eer=equal_error_rate(counts, drawn[:, 2]),
-        best_threshold=bootstrap_interval(counts.thresholds[best], drawn[:, 1]),
-        accuracy=accuracy_at(counts, best),
-        folds=ten_fold(cosines[order], same[order]) if len(same) >= FOLDS else None,
-        tar={
-            f"{one:g}": widen(value, drawn[:, RESAMPLED + FARS.index(one)])
-            for one, value in tar_at_fars(counts).items()
-        },
-        chosen=replace(chosen, tar=widen(chosen.tar, drawn[:, 3])),
-        current=_operating(counts, ranked.at(current), Estimate(current, current, current)),
-        roc=_roc(counts),
-        histograms=(_histogram(cosines[same], bins), _histogram(cosines[~same], bins)),
-    )
-
-
-def _histogram(values: Floats, bins: NDArray[Any]) -> tuple[int, ...]:
-    return tuple(np.histogram(values, bins)[0].tolist())
-
-
-def _operating(counts: AcceptCounts, at: int, threshold: Estimate) -> OperatingPoint:
-    return OperatingPoint(
-        threshold, proportion(counts.different[at], counts.different[0]), proportion(counts.same[at], counts.same[0])
-    )
-
-
-def _roc(counts: AcceptCounts) -> tuple[tuple[float, float], ...]:
-    """Points at a FAR of 0, and from the FAR of one pair to 1, evenly spaced on a logarithmic axis."""
-    places = [counts.at_far(far) for far in (0, *np.geomspace(1 / counts.different[0], 1, CURVE))]
-    return tuple(
-        (float(counts.different[at] / counts.different[0]), float(counts.same[at] / counts.same[0]))
-        for at in dict.fromkeys(places)
-    )
 
 
 def _find_shortages(figures: ModelFigures, people: int, far: float) -> list[str]:

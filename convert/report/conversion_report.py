@@ -14,9 +14,10 @@ from rkface.runtime.core.manifest import Manifest
 from rkface.runtime.core.text import readable
 
 from ..cost import ASSUMPTIONS
-from ..evaluate.detector_errors import FACE_SCORE, MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
+from ..evaluate.detector_errors import MARGIN, NOTABLE_LOSS, SIZES, DetectorEvidence
 from ..evaluate.evaluation import without_nan
 from ..evaluate.grades import grade_liveness
+from ..evaluate.output_errors import FACE_SCORE
 from ..evaluate.parity import MIN_UNLIKE, REAL, Parity
 from ..pair_search import PairResult
 from ..preprocessing import describe_normalization

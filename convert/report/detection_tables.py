@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..evaluate.detector_errors import DetectorEvidence, have_separate_scales
+from ..evaluate.detector_errors import DetectorEvidence
+from ..evaluate.output_errors import have_separate_scales
 from ..evaluate.parity import DetectionParity
 from .model_facts import ShapeFacts
 from .page import Table

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluate.bootstrap import Estimate
-from ..evaluate.evaluation import EvaluationResult, ModelFigures, OperatingPoint
+from ..evaluate.evaluation import EvaluationResult
+from ..evaluate.model_figures import ModelFigures, OperatingPoint
 from ..evaluate.verification import Proportion
 from ..evaluate.worst_pairs import WorstPair
 from .curves import roc, scores

@@ -366,7 +366,7 @@ def test_the_current_release_is_never_removed(served):
     """Not even if switching back failed, so that the unfinished release is current."""
     one = DeployAgent(served.root)
     release = Path(one.begin("2-new", ["bundle"], 0, "me"))
-    one._switch(release)
+    one.current._point_to(release)
     one.end()
     assert served.current() == "2-new" and release.is_dir()
 

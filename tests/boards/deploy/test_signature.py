@@ -217,7 +217,7 @@ def test_a_rollback_to_a_release_that_is_not_signed_is_refused(board):
     agent.unfinished = board.release
     (earlier := board.release.with_name("20250101T000000Z-abc")).mkdir()
     (earlier / "release.json").write_text('{"previous": null}')
-    agent._switch(earlier)
+    agent.current.switch(earlier, service=False, healthy=1)
     assert agent.activate(service=False, healthy=1, about={}) == earlier.name
     with pytest.raises(StepError, match="only takes signed releases"):
         agent.rollback("", 1, "me")

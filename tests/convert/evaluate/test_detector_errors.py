@@ -12,9 +12,8 @@ from rkface.convert.evaluate.detector_errors import (
     DetectorEvidence,
     compare_scenes,
     detector_notes,
-    have_separate_scales,
-    output_errors,
 )
+from rkface.convert.evaluate.output_errors import have_separate_scales, output_errors
 from rkface.convert.mosaic import TILES, make_mosaics
 from rkface.runtime.core.manifest import Input, Output
 from rkface.runtime.vision.detect import Detector

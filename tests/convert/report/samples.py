@@ -5,13 +5,13 @@ import numpy as np
 from rkface.convert.cost import LayerCost, ModelCost
 from rkface.convert.evaluate.detector_errors import (
     DetectorEvidence,
-    OutputError,
     SceneErrors,
     SizeErrors,
     ThresholdErrors,
 )
 from rkface.convert.evaluate.evaluation import EvaluationRequest
 from rkface.convert.evaluate.labeled_faces import LabeledFaces, all_pairs
+from rkface.convert.evaluate.output_errors import OutputError
 from rkface.convert.evaluate.parity import DetectionParity, GroupParity, PairParity, Parity, compare_embeddings
 from rkface.convert.pair_search import CostedRecipe, PairGrade, PairResult
 from rkface.convert.recipe import NORMAL, TUNED, AccuracyBar

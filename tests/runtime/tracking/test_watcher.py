@@ -587,6 +587,15 @@ def test_faces_in_masks_and_small_faces_are_neither_tracked_nor_embedded():
     assert set(camera.pipe.embedded) == {0, 1}
 
 
+def test_the_first_news_of_who_takes_a_persons_place_has_the_zone():
+    camera = Camera(area=WatchedArea({"door": LEFT}), rules=RecognitionRules(MATCH, enough=1))
+    camera.see((0, 400, 300), seconds=6)
+    camera.see(seconds=0.2)
+    camera.see((1, 405, 300), seconds=1)
+    assert camera.watcher.state.slips == 1
+    assert [one.zones for one in camera.told if one.stage == "start"] == [("door",), ("door",)]
+
+
 def test_a_turned_or_resized_picture_has_the_same_zones():
     camera = Camera(area=WatchedArea({"door": LEFT}, masks=[RIGHT]))
     camera.size = (640, 360)
