@@ -11,7 +11,7 @@ from rkface.convert.demo.render import render_crop
 from rkface.convert.diagnose import diagnose
 from rkface.convert.packs.pack import DEMO
 from rkface.convert.toolkit.quantize import QuantizeJob, quantize
-from rkface.runtime.backends.reference import open_reference
+from rkface.runtime.backends.reference import open_reference, open_session
 
 from .conftest import calibration
 
@@ -35,8 +35,10 @@ def test_double_normalization_is_found(crops):
     # Like a runtime that feeds (x − 127.5) / 127.5 to a model that normalizes again.
     once = (crops.astype(np.float32) - 127.5) / 127.5
     twice = (once - 127.5) / 127.5
-    backend = open_reference(MODEL, INPUT)
-    outputs = [backend._run(np.ascontiguousarray(one.transpose(2, 0, 1)[None]))[0][0] for one in twice]
+    session = open_session(MODEL, ["cpu"], 1)
+    outputs = [
+        session.run(None, {INPUT.name: np.ascontiguousarray(one.transpose(2, 0, 1)[None])})[0][0] for one in twice
+    ]
     assert "twice" in diagnose(MODEL, INPUT, crops, np.stack(outputs), None)
 
 
