@@ -69,6 +69,7 @@ deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST
 	@test -n '$(HOST)' || { echo "name a host: make deploy BOARD=rock-5b HOST=user@board" >&2; exit 2; }
 	@$(BIN)/rkface deploy $(if $(BOARD),--board '$(BOARD)') $(OPTIONS) $(HOST)
 
+# Three processes on two cores, because many tests wait for a browser, a camera or a conversion of another process.
 # Compiling rkface and the tests takes 10 s in each process of pytest, and a part of each start of the command.
 test test-fast test-slow test-durations: export PYTHONDONTWRITEBYTECODE :=
 

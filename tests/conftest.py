@@ -24,17 +24,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # it starts, most of the time is spent on waiting for one another.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 
-# The slowest files first: if one of them starts last, one process of `make test` waits for the other. The first makes
-# the conversion that others need, so the next ones here can do without it.
+# The slowest files first: if one of them starts last, the other processes of `make test` wait for it. The first one makes
+# the conversion that others need. Those that follow it do without, because they would only wait.
 SLOWEST_FIRST = (
-    "convert/test_conversion.py", "twin/test_twin.py", "parity/test_parity.py", "boards/deploy/test_deploy.py",
-    "convert/test_measure_preprocessing.py", "runtime/hub/test_histories.py", "runtime/service/test_service.py",
-    "fuzz/test_corpus.py", "examples/test_examples.py", "runtime/web/test_page.py",
-    "boards/deploy/test_deploy_service.py", "runtime/tracking/test_frame_rates.py", "runtime/cli/test_enroll_camera.py",
-    "convert/test_simplify.py", "convert/test_center.py", "calibration/test_commands.py",
-    "convert/test_detector_families.py", "convert/test_max_drop_command.py", "convert/demo/test_models.py",
-    "convert/toolkit/test_quantize.py", "parity/test_insightface.py", "convert/test_liveness_model.py",
-    "convert/test_evaluate_command.py", "convert/test_cost.py", "twin/test_stdout.py",
+    "convert/test_conversion.py", "runtime/web/test_page.py", "convert/test_measure_preprocessing.py",
+    "boards/deploy/test_deploy_service.py", "fuzz/test_corpus.py", "runtime/tracking/test_frame_rates.py",
+    "runtime/cli/test_enroll_camera.py", "convert/demo/test_models.py", "convert/test_simplify.py",
+    "runtime/service/test_service.py", "runtime/hub/test_histories.py",
+    "parity/test_parity.py", "twin/test_twin.py", "boards/deploy/test_deploy.py", "examples/test_examples.py",
+    "convert/test_center.py", "calibration/test_commands.py", "convert/test_detector_families.py",
+    "convert/test_max_drop_command.py", "convert/toolkit/test_quantize.py", "parity/test_insightface.py",
+    "convert/test_liveness_model.py", "convert/test_evaluate_command.py", "convert/test_cost.py", "twin/test_stdout.py",
 )  # fmt: skip
 
 
