@@ -24,8 +24,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # it starts, most of the time is spent on waiting for one another.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 
-# The slowest files first: if one of them starts last, the other processes of `make test` wait for it. The first one makes
-# the conversion that others need. Those that follow it do without, because they would only wait.
+# The slowest files first: if one of them starts last, the other processes of `make test` wait for it. The first one
+# makes the conversion that others need. Those that follow it do without, because they would only wait.
 SLOWEST_FIRST = (
     "convert/test_conversion.py", "runtime/web/test_page.py", "convert/test_measure_preprocessing.py",
     "boards/deploy/test_deploy_service.py", "fuzz/test_corpus.py", "runtime/tracking/test_frame_rates.py",
