@@ -74,7 +74,7 @@ deploy: $(INSTALLED)  ## install a bundle on boards over ssh: BOARD=rock-5b HOST
 test test-fast test-slow test-durations: export PYTHONDONTWRITEBYTECODE :=
 
 test: lint types $(INSTALLED)  ## lint, types and tests
-	$(BIN)/python -m pytest tests -n 2
+	$(BIN)/python -m pytest tests -n 3
 
 # Conversions, the twin and the browser are in other folders, or marked as slow. Three processes, also on two cores: many
 # tests wait for a part of their time.
@@ -85,7 +85,7 @@ test-slow: $(INSTALLED)  ## all tests, with the variants that `make test` leaves
 	RKFACE_SLOW=1 $(BIN)/python -m pytest tests -n 2
 
 test-durations: $(INSTALLED)  ## the tests with the most CPU seconds, their fixtures and programs included (OPTIONS=tests/convert)
-	RKFACE_CPU_SECONDS=40 $(BIN)/python -m pytest $(or $(OPTIONS),tests) -n 2
+	RKFACE_CPU_SECONDS=40 $(BIN)/python -m pytest $(or $(OPTIONS),tests) -n 3
 
 twin: $(INSTALLED)  ## build an emulated board: the real rknn-toolkit-lite2 over our own librknnrt (says nothing about speed)
 	@$(BIN)/rkface twin run $(if $(wildcard build/$(TARGET)/manifest.json),--bundle build/$(TARGET))
