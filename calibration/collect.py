@@ -193,7 +193,7 @@ class _PhotoSearch:
 
     def examine(self, photo: ReadPhoto) -> _Examined:
         """Find and measure the faces in ``photo``. Threads call this."""
-        path, image, digest = photo
+        path, image, digest = photo.path, photo.image, photo.sha256
         name = path.relative_to(self.folder).as_posix()
         look = self._look(digest, image)
         faces = look.faces

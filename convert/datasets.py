@@ -186,7 +186,8 @@ def faces_of_set(calibration: CalibrationSet, finder: FaceFinder) -> CalibratedF
     placed = Faces(box, np.ones(1, np.float32), points[None])
     faces = []
     for path in read_image_list(calibration.recognizer):
-        _, crop, digest = read_photo(path)
+        photo = read_photo(path)
+        crop, digest = photo.image, photo.sha256
         shown = standard(crop, points, crop, template)
         name = path.relative_to(calibration.folder).as_posix()
         quality, appearance = measure(shown, points, 1.0), measure_appearance(shown, points)

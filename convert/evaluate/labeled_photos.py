@@ -59,15 +59,15 @@ def find_labeled_faces(photos: Sequence[Path], finder: LabeledFaceFinder) -> Fou
         for index, photo in enumerate(photos):
             shown.advance(index, len(photos))
             try:
-                _, image, digest = read_photo(photo)
+                read = read_photo(photo)
             except (InputError, OSError):
                 counts["unreadable"] += 1
                 continue
-            earlier = digests.setdefault(digest, index)
+            earlier = digests.setdefault(read.sha256, index)
             if earlier != index:
                 copies[index] = earlier
                 continue
-            look = look_at_photo(finder.detector, image, finder.threshold, one_look=finder.one_look)
+            look = look_at_photo(finder.detector, read.image, finder.threshold, one_look=finder.one_look)
             face = find_labeled_face(look.faces)
             if not len(look.faces):
                 counts["faceless"] += 1

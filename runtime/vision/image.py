@@ -47,16 +47,21 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 
 class ReadPhoto(NamedTuple):
-    """The content of a photo's file, which was read once: ``image`` (H×W×3 uint8 BGR) and ``sha256`` (64 hexadecimal
-    digits) belong together, although the file may be replaced at any time."""
+    """A photo's file, which was read once: its ``content``, and the ``image`` in it (H×W×3 uint8 BGR). They and the
+    digest belong together, although the file may be replaced at any time."""
 
     path: Path
     image: NDArray[np.uint8]
-    sha256: str
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the file, as 64 hexadecimal digits."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 def read_photo(path: str | Path) -> ReadPhoto:
-    """As ``read_image``, with the digest of the file."""
+    """As ``read_image``, with what was in the file."""
     return decode_photo(open_photo(path))
 
 
@@ -66,11 +71,11 @@ def decode_image(data: bytes, name: str, most_pixels: int = MAX_PIXELS) -> NDArr
 
 
 class OpenedPhoto(NamedTuple):
-    """A photo that was read but not decoded, and the SHA-256 of its file (64 hexadecimal digits)."""
+    """A photo whose file was read, and its ``content``, but not decoded."""
 
     path: Path
     header: Header
-    sha256: str
+    content: bytes
 
     @property
     def pixels(self) -> int:
@@ -80,13 +85,13 @@ class OpenedPhoto(NamedTuple):
 def open_photo(path: str | Path) -> OpenedPhoto:
     """Read the file of a photo and check its header: the first half of ``read_photo``, which raises the same."""
     path = as_path(path, "a photo's path")
-    data = read_image_file(path)
-    return OpenedPhoto(path, _parse(data, str(path), MAX_PIXELS), hashlib.sha256(data).hexdigest())
+    content = read_image_file(path)
+    return OpenedPhoto(path, _parse(content, str(path), MAX_PIXELS), content)
 
 
 def decode_photo(photo: OpenedPhoto) -> ReadPhoto:
     """Decode a photo: the second half of ``read_photo``. Threads may call this."""
-    return ReadPhoto(photo.path, _decode(photo.header, str(photo.path)), photo.sha256)
+    return ReadPhoto(photo.path, _decode(photo.header, str(photo.path)), photo.content)
 
 
 def _decode(header: Header, name: str) -> NDArray[np.uint8]:

@@ -24,8 +24,8 @@ AHEAD = 4
 
 class ReadAhead(Generic[T]):
     """Reads ``paths``, and calls ``work`` for each with what ``read_photo`` returns, in as many threads as the machine
-    has cores, at most four. The caller takes the results in this order, and may
-    leave some out. A context manager: its end waits for the photos that are being worked on.
+    has cores, at most four. The caller takes the results in this order, and may leave some out. A context manager: its
+    end waits for the photos that are being worked on.
 
     The photos that are worked on at once have ``MOST_PIXELS`` or less together, so that a folder of huge photos needs
     little more memory than one of them. Results wait for the caller: they should not hold the image.
