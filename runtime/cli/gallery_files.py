@@ -114,16 +114,18 @@ def _create_export(path: Path) -> Iterator[TextIO]:
     """The new file ``path``, which only its owner can read; it is there when it is complete. Raises InputError if it
     exists, and WorkError if it cannot be written."""
     require_folder(path, f"--out {path}")
+    exists = InputError(f"--out {path}: File exists: name a new file")
     if os.path.lexists(path):
-        raise InputError(f"--out {path}: File exists: name a new file")
-    with create_atomically(path) as new:
-        try:
-            with new.open("w", encoding="utf-8") as file:
-                yield file
-        except OSError as error:
-            if error.filename is not None:  # of another file
-                raise
-            raise write_error(f"--out {path}", error) from error
+        raise exists
+    try:
+        with create_atomically(path) as new, new.open("w", encoding="utf-8") as file:
+            yield file
+    except FileExistsError as error:  # another program has made it meanwhile
+        raise exists from error
+    except OSError as error:
+        if error.filename is not None:  # of another file
+            raise
+        raise write_error(f"--out {path}", error) from error
 
 
 def _import(options: Namespace) -> int:

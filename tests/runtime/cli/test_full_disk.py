@@ -80,6 +80,19 @@ def test_an_export_that_is_interrupted_leaves_no_file(gallery, tmp_path, monkeyp
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
+def test_an_export_replaces_no_file_that_another_program_makes_meanwhile(gallery, tmp_path, monkeypatch, capsys):
+    out, samples = tmp_path / "out", Gallery.samples
+
+    def make_file(*arguments):
+        out.write_text("of another program")
+        return samples(*arguments)
+
+    monkeypatch.setattr(Gallery, "samples", make_file)
+    assert main(["gallery", "export", "--out", str(out), "--gallery", str(gallery)]) == 2
+    assert "File exists: name a new file" in capsys.readouterr().err and out.read_text() == "of another program"
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out"]
+
+
 @pytest.mark.parametrize(
     "command",
     [
