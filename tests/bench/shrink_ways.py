@@ -30,11 +30,13 @@ from rkface.runtime.vision.bare_onnx import open_detector
 BY, ROWS, COLUMNS = 6, 360, 640
 SHAPE, SMALL, PLANES = (ROWS * BY, COLUMNS * BY, 3), (ROWS, COLUMNS, 3), (3, ROWS, COLUMNS)
 MEAN, STD = np.float32(127.5), np.float32(128)
+TABLE = (np.arange(256, dtype=np.float32) - MEAN) / STD
 BLOCK = 60  # new rows, for the ways that work in blocks: their bytes stay in a core's own cache
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Way = Callable[[Image], Image]
+WritePlane = Callable[[Image, Floats], None]  # a plane of bytes, and where its floats go
 
 
 @dataclass(frozen=True)
@@ -133,45 +135,42 @@ WAYS: dict[str, Way] = {
 }
 
 
-def convert_by_table(block: int) -> Callable[[Image], Floats]:
-    """Planes of bytes, ``block`` rows at a time, and a table of the 256 floats."""
-    table = (np.arange(256, dtype=np.float32) - MEAN) / STD
-    planes, floats = [np.empty((block, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
+def new_planes(rows: int) -> list[Image]:
+    return [np.empty((rows, COLUMNS), np.uint8) for _ in range(3)]
 
-    def convert(small: Image) -> Floats:
+
+def write_planes(small: Image, planes: Sequence[Image], floats: Floats, write: WritePlane) -> None:
+    """Split ``small`` into ``planes``, and ``write`` each of them as floats."""
+    cv2.split(small, planes)
+    for plane, target in zip(planes, floats, strict=True):
+        write(plane, target)
+
+
+def by_table(plane: Image, target: Floats) -> None:
+    """A table of the 256 floats."""
+    cv2.LUT(plane, TABLE, dst=target)
+
+
+def by_weight(plane: Image, target: Floats) -> None:
+    """OpenCV's weighted sum with the mean. Exact only if the deviation is a power of two."""
+    cv2.addWeighted(plane, float(1 / STD), plane, 0, float(-MEAN / STD), dst=target, dtype=cv2.CV_32F)
+
+
+def by_numpy(plane: Image, target: Floats) -> None:
+    np.subtract(plane, MEAN, out=target)
+    np.divide(target, STD, out=target)
+
+
+def convert(write: WritePlane, block: int = ROWS) -> Callable[[Image], Floats]:
+    """Planes of bytes, ``block`` rows at a time, and ``write`` for each of them."""
+    planes, floats = new_planes(block), np.empty(PLANES, np.float32)
+
+    def converted(small: Image) -> Floats:
         for row in range(0, ROWS, block):
-            cv2.split(small[row : row + block], planes)
-            for plane, target in zip(planes, floats, strict=True):
-                cv2.LUT(plane, table, dst=target[row : row + block])
+            write_planes(small[row : row + block], planes, floats[:, row : row + block], write)
         return floats
 
-    return convert
-
-
-def convert_by_weight() -> Callable[[Image], Floats]:
-    """Planes of bytes, and OpenCV's weighted sum with the mean. Exact only if the deviation is a power of two."""
-    planes, floats = [np.empty((ROWS, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
-
-    def convert(small: Image) -> Floats:
-        cv2.split(small, planes)
-        for plane, target in zip(planes, floats, strict=True):
-            cv2.addWeighted(plane, float(1 / STD), plane, 0, float(-MEAN / STD), dst=target, dtype=cv2.CV_32F)
-        return floats
-
-    return convert
-
-
-def convert_by_numpy() -> Callable[[Image], Floats]:
-    planes, floats = [np.empty((ROWS, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
-
-    def convert(small: Image) -> Floats:
-        cv2.split(small, planes)
-        for plane, target in zip(planes, floats, strict=True):
-            np.subtract(plane, MEAN, out=target)
-            np.divide(target, STD, out=target)
-        return floats
-
-    return convert
+    return converted
 
 
 def convert_by_blob(small: Image) -> Floats:
@@ -179,10 +178,10 @@ def convert_by_blob(small: Image) -> Floats:
 
 
 CONVERSIONS: dict[str, Callable[[Image], Floats]] = {
-    "planes, cv2.LUT (what rkface calls)": convert_by_table(ROWS),
-    "the same in blocks of 60 rows": convert_by_table(BLOCK),
-    "planes, cv2.addWeighted": convert_by_weight(),
-    "planes, NumPy's subtraction and division": convert_by_numpy(),
+    "planes, cv2.LUT (what rkface calls)": convert(by_table),
+    "the same in blocks of 60 rows": convert(by_table, BLOCK),
+    "planes, cv2.addWeighted": convert(by_weight),
+    "planes, NumPy's subtraction and division": convert(by_numpy),
     "cv2.dnn.blobFromImage": convert_by_blob,
 }
 
@@ -190,15 +189,12 @@ CONVERSIONS: dict[str, Callable[[Image], Floats]] = {
 def shrink_and_convert(block: int) -> Callable[[Image], Floats]:
     """Both, ``block`` new rows at a time: the shrunk bytes stay in a core's own cache."""
     small = np.empty((block, COLUMNS, 3), np.uint8)
-    table = (np.arange(256, dtype=np.float32) - MEAN) / STD
-    planes, floats = [np.empty((block, COLUMNS), np.uint8) for _ in range(3)], np.empty(PLANES, np.float32)
+    planes, floats = new_planes(block), np.empty(PLANES, np.float32)
 
     def both(frame: Image) -> Floats:
         for row in range(0, ROWS, block):
             cv2.resize(frame[row * BY : (row + block) * BY], (COLUMNS, block), dst=small)
-            cv2.split(small, planes)
-            for plane, target in zip(planes, floats, strict=True):
-                cv2.LUT(plane, table, dst=target[row : row + block])
+            write_planes(small, planes, floats[:, row : row + block], by_table)
         return floats
 
     return both
