@@ -1,9 +1,9 @@
 """Several faces at the same time in ONNX Runtime: each of them on one thread.
 
-ONNX Runtime spreads the layers of one image over its threads. A small model gains little by that: on two threads,
-MobileFaceNet takes 0.69 of its time on one, because the threads wait for each other after each layer. Two faces on one
-thread each take 0.52 (`make bench-faces`). So full rounds of faces, as many as there are threads, run like this. What
-is left of the faces runs one after another on all threads.
+ONNX Runtime spreads the layers of one image over its threads. A small model gains little by that, because the threads
+wait for each other after each layer: two faces take less time at once, on one thread each, than one after another on
+both (`make bench-faces`; docs/benchmark.md has figures). So full rounds of faces, as many as there are threads, run at
+once. What is left of the faces runs one after another on all threads.
 """
 
 from __future__ import annotations

@@ -158,10 +158,10 @@ def open_reference(
     for batch in map(fixed_size, session.get_inputs()[0].shape[:1]):
         if batch not in (None, 1):
             raise ModelError(f"{path}: the model takes {batch} images at once: export it with batch 1")
-    return ReferenceBackend(session, input, parallel_runs=parallel_runs(path, providers, threads, digest=digest))
+    return ReferenceBackend(session, input, parallel_runs=plan_parallel_runs(path, providers, threads, digest=digest))
 
 
-def parallel_runs(
+def plan_parallel_runs(
     path: Path, providers: Sequence[str], threads: int | None, *, digest: str | None = None
 ) -> ParallelRuns | None:
     """How several faces run at once in the model at ``path``. None if it has one thread, or is not on the CPU."""

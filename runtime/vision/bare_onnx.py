@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.reference import ReferenceBackend, fixed_size, open_session, parallel_runs
+from ..backends.reference import ReferenceBackend, fixed_size, open_session, plan_parallel_runs
 from ..core.crop_template import ARCFACE_112, CropTemplate, StatedCrop, choose_crop
 from ..core.errors import InputError, ModelError
 from ..core.manifest import Input, Output
@@ -98,7 +98,7 @@ def open_recognizer(
     name, shape = _image_input(path, session, "a recognizer")
     crop = choose_crop(path, fixed_size(shape[3]), fixed_size(shape[2]), crop)
     input = Input(name, crop.height, crop.width, RECOGNIZER_MEAN, RECOGNIZER_STD)
-    backend = ReferenceBackend(session, input, parallel_runs=parallel_runs(path, providers, threads))
+    backend = ReferenceBackend(session, input, parallel_runs=plan_parallel_runs(path, providers, threads))
     shapes = [array.shape for array in _run_on_black(path, backend, input)]
     if len(shapes) != 1 or shapes[0] != (1, shapes[0][-1]):
         found = "; ".join("×".join(map(str, one)) for one in shapes)
