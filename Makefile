@@ -76,8 +76,7 @@ test test-fast test-slow test-durations: export PYTHONDONTWRITEBYTECODE :=
 test: lint types $(INSTALLED)  ## lint, types and tests
 	$(BIN)/python -m pytest tests -n 3
 
-# Conversions, the twin and the browser are in other folders, or marked as slow. Three processes, also on two cores: many
-# tests wait for a part of their time.
+# Conversions, the twin and the browser are in other folders, or marked as slow.
 test-fast: $(INSTALLED)  ## the tests for a change in runtime/, without conversion, twin and browser (OPTIONS='-k gallery')
 	$(BIN)/python -m pytest tests/runtime tests/test_*.py -n 3 -m 'not slow' $(OPTIONS)
 
