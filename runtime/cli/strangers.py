@@ -37,7 +37,7 @@ def strangers(parser: ArgumentParser) -> None:
     """List people without a name who came to cameras, enroll them, ignore them for good, and name past appearances.
 
     Appearances of one stranger are found by their embeddings. A service keeps these only with the setting embeddings
-    in [keep], and pictures to enroll from with unknown_faces; both are days (docs/gallery.md).
+    in [keep], and pictures to enroll from with the setting unknown_faces; both are days (docs/gallery.md).
 
     examples:
       rkface strangers list --least 3
@@ -210,7 +210,7 @@ def _list(options: Namespace) -> int:
             print(_line(stranger, time.time()))
     print(counted(len(found), "stranger"), file=sys.stderr)
     if not found:
-        print("rkface: embeddings are kept only with embeddings in [keep], in days", file=sys.stderr)
+        print("rkface: embeddings are kept only with the setting embeddings in [keep] (days)", file=sys.stderr)
     return 0
 
 

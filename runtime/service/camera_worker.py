@@ -188,7 +188,7 @@ class CameraWorker:
         if health.fps >= enough:
             return ""
         if self._pace == "busy" and wanted < FEW_LOOKS:
-            why = "set its looks to 3 or more"
+            why = "set its setting looks to 3 or more"
         elif health.offered < enough:
             why = f"it delivers {health.offered:.1f} frames a second. Raise its frame rate, or check its network"
         else:

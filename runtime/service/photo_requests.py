@@ -216,7 +216,7 @@ def _look(pipeline: Pipeline, image: NDArray[np.uint8], aligned: bool) -> PhotoF
     if (width, height) != (crop.width, crop.height):
         raise InputError(
             f"an aligned face for this recognizer has {crop.width}×{crop.height} pixels, not {width}×{height}: "
-            "align it with the landmarks of /v1/detect, or send the photo without aligned"
+            "align it with the landmarks of /v1/detect, or send the photo without the field aligned"
         )
     box = np.array([[0, 0, width, height]], np.float32)
     return PhotoFaces(image, Faces(box, np.ones(1, np.float32), np.array([crop.points], np.float32)))

@@ -42,7 +42,7 @@ class Polygon:
     points: Annotated[
         tuple[tuple[Share, ...], ...],
         "corners in order, such as [[0, 0], [0.5, 0], [0.5, 1]]: fractions of the picture's width and height, as it is "
-        "after rotate",
+        "after the setting rotate",
     ]
 
 
@@ -61,7 +61,7 @@ class CameraSettings:
         float, Range(0.1, 1000), "frames per second; a V4L2 camera delivers the nearest rate; for a folder: see hold"
     ] = 15.0
     hold: Annotated[
-        float, Range(0, 60), "seconds to show each photo of a folder; 0: show them as a video with rate per second"
+        float, Range(0, 60), "seconds to show each photo of a folder; 0: show them as a video, as the setting rate says"
     ] = 2.0
     format: Annotated[Literal["MJPG", "YUYV", "NV12"], "pixel format of a V4L2 camera: MJPG, YUYV or NV12"] = "MJPG"
     decoder: Annotated[

@@ -153,7 +153,7 @@ def read_cursor(cursor: str | None) -> list[Any] | None:
 
 
 def _wrong_cursor() -> HTTPException:
-    return HTTPException(422, "cursor: use next of the page before, unchanged")
+    return HTTPException(422, "cursor: use the field next of the page before, unchanged")
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:

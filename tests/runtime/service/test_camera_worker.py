@@ -70,7 +70,7 @@ def test_enough_looks_are_no_problem():
         ({"power": 0.5}, "only 0.5 times a second"),
         ({"power": 2.5}, "smaller detector size"),
         ({"offered": 1.0}, "it delivers 1.0 frames a second. Raise its frame rate"),
-        ({"looks": 1.0}, "set its looks to 3 or more"),
+        ({"looks": 1.0}, "set its setting looks to 3 or more"),
     ],
 )
 def test_fewer_than_three_looks_a_second_are_a_problem_with_advice(options, advice):

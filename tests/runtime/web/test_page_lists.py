@@ -81,7 +81,7 @@ def test_the_address_has_every_filter_and_page_and_the_back_button_works(page, a
     page.until(f"{ROWS} === 50 && document.getElementById('person').value === ''")
     page.open(f"{address}/#/appearances?from=nonsense&who=nobody&before=x%")
     page.until("document.querySelector('main .problem') !== null")
-    page.shows("use next of the page before", "main")
+    page.shows("use the field next of the page before", "main")
     page.problems.clear()  # the browser logs that this person does not exist
 
 
