@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import logging
 import os
 import shutil
 import subprocess
@@ -63,6 +64,15 @@ def pytest_collection_finish():
     """Six thousand tests and their modules stay: the garbage collector need not look at them again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def own_logs():
+    """A command that a test calls sets up the logs of rkface, for that test only."""
+    logger = logging.getLogger("rkface")
+    kept = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = kept
 
 
 def pytest_xdist_make_scheduler(config, log):

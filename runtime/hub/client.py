@@ -78,6 +78,7 @@ class HubClient:
         self._before_erasing, self._on_erased, self._describe = before_erasing, on_erased, describe
         self._key = key
         self._backoff = Backoff()
+        self._failures = 0  # attempts in a row without a sync
         self._state = HubState()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
@@ -97,7 +98,6 @@ class HubClient:
         return replace(self._state, left=self._gallery.lease.left(), revision=self._gallery.lease.revision)
 
     def _run(self) -> None:
-        failures = 0
         while not self._stopping.is_set():
             try:
                 with connect(self._address) as hub:
@@ -105,20 +105,18 @@ class HubClient:
                     embeddings = open_embeddings(hub, self._key)
                     with hub_errors():
                         hub.execute("LISTEN rkface")
-                    if failures:
-                        log.info("the hub: connected again")
                     self._follow(hub, embeddings)
             except RkfaceError as error:
-                self._note_failure(error, failures)
+                self._note_failure(error)
             except Exception as error:  # a bug must not end the thread: the lease would end, and with it all names
                 log.error("the hub: unexpected error", exc_info=error)
-                self._note_failure(error, failures)
-            failures += 1
-            self._stopping.wait(self._backoff.seconds(failures))
+                self._note_failure(error)
+            self._stopping.wait(self._backoff.seconds(self._failures))
 
-    def _note_failure(self, error: Exception, failures: int) -> None:
-        if not failures:
+    def _note_failure(self, error: Exception) -> None:
+        if not self._failures:
             log.warning("%s; trying again", error)
+        self._failures += 1
         self._state = replace(self._state, connected=False, error=str(error) or type(error).__name__)
 
     def _follow(self, hub: Hub, embeddings: PlainEmbeddings) -> None:
@@ -137,6 +135,9 @@ class HubClient:
             if is_due:
                 said = self._sync(hub, embeddings, compare=first).get("ok")
                 first, beat = False, time.monotonic()
+                if self._failures:
+                    log.info("the hub: connected again")
+                    self._failures = 0
 
     def _sync(self, hub: Hub, embeddings: PlainEmbeddings, *, compare: bool) -> Mapping[str, Any]:
         """Tell the hub what was changed here, get what was changed there, and send a heartbeat, which is returned.

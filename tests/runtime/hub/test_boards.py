@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rkface.runtime.events import pending
+from rkface.runtime.events.backoff import Backoff
 from rkface.runtime.events.outbox import Outbox
 from rkface.runtime.gallery.companions import Companion, companion_path
 from rkface.runtime.hub.boards import add_board
@@ -62,9 +63,10 @@ def test_who_is_enrolled_at_one_door_is_recognized_and_forgotten_at_the_other(hu
         assert one.enrollment.enroll_photo("Ada", scene((0, 3)), "photo.png").status == "enrolled"
         wait_for(lambda: two.gallery.has_person("Ada"))
         assert wait_for(lambda: who(two)) == "Ada"
-        state = "SELECT state FROM rkface.heartbeat WHERE board = 'two' AND state ? 'running'"
+        # In the first heartbeat, a board may say that it has run for 0.0 s.
+        state = "SELECT state FROM rkface.heartbeat WHERE board = 'two' AND (state ->> 'running')::float > 0"
         (told,) = wait_for(lambda: hub.execute(state).fetchone())
-        assert told["running"] > 0 and told["lost"] == 0 and told["blind"] == []
+        assert told["lost"] == 0 and told["blind"] == []
         two.erasure.forget("Ada")
         wait_for(lambda: not one.gallery.people())
         wait_for(lambda: list_erased(hub) and not list_erased(hub)[0].missing)
@@ -84,6 +86,19 @@ def test_a_board_without_its_hub_says_so_and_names_nobody_when_the_lease_has_end
         one.gallery.lease._terms = replace(one.gallery.lease._terms, seconds=0.0)  # the lease has ended
         assert who(one) is None
         assert "Nobody is named" in "".join(one.health().problems)
+
+
+def test_each_lost_connection_is_logged_and_replaced_as_soon_as_the_first_one(hub, door, monkeypatch, caplog):
+    pauses = []
+    monkeypatch.setattr(Backoff, "seconds", lambda backoff, failures: pauses.append(failures) or 0.01)
+    caplog.set_level("INFO", "rkface.hub")
+    with Service(door("one")) as one:
+        wait_for(lambda: one.hub.state().connected)
+        for number in (1, 2, 3):
+            hub.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rkface_board_one'")
+            wait_for(lambda number=number: caplog.text.count("connected again") == number)
+        assert caplog.text.count("trying again") == 3
+        assert pauses == [1, 1, 1]
 
 
 def test_a_board_tells_the_hub_its_release_and_a_problem_at_once(hub, door):
