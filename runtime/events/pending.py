@@ -55,6 +55,7 @@ class PendingEvents:
         self._moving = 0  # events that were taken from memory and are not on disk yet
         self._direct = outbox is None  # events are delivered from memory
         self._held: OutgoingEvent | None = None  # taken from memory and not delivered yet
+        self._unwanted = False  # the receiver is gone, and nothing is kept for the next start
         self._unreadable = False  # the disk refused to read stored events
         self._woken = True  # the connection needs attention, even if no event waits
         self._lost = 0
@@ -78,6 +79,8 @@ class PendingEvents:
     def add(self, body: bytes) -> None:
         """Put an event into memory. After ``close_after`` it is counted as dropped."""
         with self.changed:
+            if self._unwanted:
+                return
             if self.closing_at is not None:
                 self._lost += 1
                 return
@@ -89,6 +92,14 @@ class PendingEvents:
         """An event could not even be put into memory."""
         with self.changed:
             self._lost += 1
+
+    def stop_memory(self) -> None:
+        """Keep no more events in memory for a receiver without an outbox that wants none: they are not lost."""
+        with self.changed:
+            if self._outbox is None:
+                self._unwanted, self._held = True, None
+                self._memory.clear()
+                self.changed.notify_all()
 
     def forget(self, people: Mapping[str, float]) -> bool:
         """Remove ``people`` from everything that waits, and prepare a notice for each. Returns whether any is new."""
@@ -202,6 +213,8 @@ class PendingEvents:
                     left = []
             except OSError as error:
                 log.error("%s: events cannot be written to the disk: %s", self._name, error.strerror)
+            if waiting := self._outbox.queued:
+                log.warning("%s: %d events wait on disk: they are sent when rkface runs again", self._name, waiting)
             self._outbox.close()
         if left:
             self._lost += len(left)
