@@ -59,6 +59,7 @@ class PendingEvents:
         self._unreadable = False  # the disk refused to read stored events
         self._woken = True  # the connection needs attention, even if no event waits
         self._lost = 0
+        self._surplus = 0  # of these, those dropped since memory was empty: each outage is logged
 
     @property
     def queued(self) -> int:
@@ -176,6 +177,7 @@ class PendingEvents:
             with self.changed:
                 if self._direct and self._memory:
                     self._held = OutgoingEvent(self._memory.popleft())
+                    self._surplus = self._surplus if self._memory else 0
                     return self._held
                 if self._woken or now >= started + patience or self._is_finished():
                     self._woken = False
@@ -236,6 +238,8 @@ class PendingEvents:
             self._drop_surplus()
             if not self._direct:
                 log.error("%s: %s; events wait in memory until the disk accepts them", self._name, problem)
+        else:
+            self._surplus = 0
         self.error = problem or self.error
         self._direct = bool(problem)
         self.changed.notify_all()
@@ -276,14 +280,15 @@ class PendingEvents:
         return self._outbox is not None and self._outbox.queued > 0 and not self._unreadable
 
     def _drop_surplus(self) -> None:
-        before = self._lost
+        before = self._surplus
         while len(self._memory) > self._capacity:
             self._memory.popleft()
             self._lost += 1
-        if before.bit_length() < self._lost.bit_length():  # the first one, and whenever the number has doubled
+            self._surplus += 1
+        if before.bit_length() < self._surplus.bit_length():  # the first one, and whenever the number has doubled
             log.error(
                 "%s: too many events wait in memory, %d dropped: %s",
                 self._name,
-                self._lost,
+                self._surplus,
                 self.error or "the receiver is slower than the camera",
             )
