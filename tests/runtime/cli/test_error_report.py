@@ -66,7 +66,7 @@ def test_a_command_without_memory_says_so():
 
 
 HOSTILE = "a\nrkface: forged\x1b[2J\rz"  # a file name
-LONG_WORK = ("convert", "twin", "deploy")  # or a password is asked for
+LONG_WORK = ("convert", "twin", "deploy")  # not only an error
 
 
 def commands_with_a_path():
