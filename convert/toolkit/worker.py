@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
+import signal
+import socket
 import sys
 import time
 import traceback
@@ -26,53 +27,57 @@ from rkface.runtime.backends import stack_runs
 from rkface.runtime.core.child_process import die_with_parent
 
 from ..image_lists import read_image_list
-from .quantize import ANALYSIS, ANSWERED, ENDED
+from .quantize import ANALYSIS, ANSWERED, ENDED, REQUEST_BYTES
 from .simulator_socket import SimulatorSocket
 
 # The files that step 1 of the toolkit's hybrid quantization writes; it puts the name of the model instead of "step1".
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
 SAME_BIAS = 1e-3  # largest difference between equal biases, as a share of a layer's largest bias
-PROGRESS_EVERY = 20  # simulated images between two progress messages
+PROGRESS_EVERY = 20  # at most so many simulated images between two progress messages
+MOST_FORKS = 8  # that simulate at the same time: each needs the memory of the model's activations
+LEAST_IMAGES = 4  # for each of them
 
 
 class _ToolkitError(Exception):
     """A call of the toolkit failed. The message is in the log."""
 
 
-def serve(channel: int, parent: int) -> None:
-    """Run the jobs that arrive on stdin, a line of JSON each, and write their progress to the pipe ``channel``."""
-    die_with_parent(parent)
+def serve(channel: int) -> None:
+    """Run the jobs that arrive at the socket ``channel``, each as soon as it comes, until the other end is closed. A
+    job is a message of JSON, with the pipe for the job's messages."""
     import rknn.api  # noqa: F401
 
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux need not keep the exit status of forks
     here = os.getpid()
-    for line in sys.stdin:
-        request = json.loads(line)
-        done, finished = os.pipe()
-        fork = os.fork()
-        if fork == 0:
-            os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), channel, here, finished))
-        os.close(finished)
-        os.write(channel, f"{ENDED} {_await_job(fork, done)}\n".encode())
-        os.close(done)
+    with socket.socket(fileno=channel) as jobs:
+        while True:
+            text, pipes, _, _ = socket.recv_fds(jobs, REQUEST_BYTES, 1)
+            if not text:
+                return
+            (messages,) = pipes
+            if os.fork() == 0:
+                os._exit(_run_and_report(json.loads(text), messages, here))
+            os.close(messages)
 
 
-def _await_job(fork: int, done: int) -> int:
-    """Wait until the process ``fork`` ends, and return its exit status; or 0 if it writes to the pipe ``done`` that its
-    job is done and that it now answers images."""
-    ended = os.pidfd_open(fork)
-    select.select([done, ended], [], [])
-    os.close(ended)
-    os.set_blocking(done, False)
-    with suppress(BlockingIOError):
-        if os.read(done, 1):
-            return 0
-    return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+def _run_and_report(request: Mapping[str, str], messages: int, parent: int) -> int:
+    """Run the job of ``request`` in a fork, and write its exit status to the pipe ``messages``."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    here = os.getpid()
+    job = os.fork()
+    if job == 0:
+        os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), messages, here))
+    status = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
+    with suppress(BrokenPipeError):  # after a job that answered images
+        os.write(messages, f"{ENDED} {status}\n".encode())
+    return 0
 
 
-def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: int) -> int:
+def _run_job_in(folder: Path, log: Path, messages: int, parent: int) -> int:
     """Run the job in ``folder`` with all output in ``log``; returns the exit status.
 
-    With QuantizeJob.serve, it writes a byte to the pipe ``finished`` instead, and then answers images without end.
+    With QuantizeJob.serve, it writes that the job has ended, and then answers images without end.
     """
     try:
         die_with_parent(parent)
@@ -81,13 +86,13 @@ def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: in
             for stream in (sys.stdout, sys.stderr):
                 os.dup2(sink.fileno(), stream.fileno())
         job = json.loads(Path("job.json").read_text(encoding="utf-8"))
-        rknn = run_job(job, channel)
+        rknn = run_job(job, messages)
         if job["serve"]:
             size = job["input"]
             listening = SimulatorSocket(
                 Path(job["serve"]), size["height"], size["width"], lambda one: _infer(rknn, one)
             )
-            os.write(finished, b"1")
+            os.write(messages, f"{ENDED} 0\n".encode())
             listening.serve_forever()
     except BaseException:
         traceback.print_exc()
@@ -98,7 +103,7 @@ def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: in
     return 0
 
 
-def run_job(raw: dict[str, Any], channel: int) -> Any:
+def run_job(raw: dict[str, Any], messages: int) -> Any:
     """Convert and simulate as the QuantizeJob ``raw`` says; results are written to the current folder.
 
     Returns the toolkit's object, whose simulator has started if the job has images for it.
@@ -116,7 +121,7 @@ def run_job(raw: dict[str, Any], channel: int) -> Any:
         return result
 
     def report(name: str) -> None:
-        os.write(channel, f"{name} {seconds.get(name, 0):.3f}\n".encode())
+        os.write(messages, f"{name} {seconds.get(name, 0):.3f}\n".encode())
 
     report("start")
     rknn = RKNN(verbose=False)
@@ -149,7 +154,7 @@ def run_job(raw: dict[str, Any], channel: int) -> Any:
     report("build")
     stage("export", lambda: rknn.export_rknn(raw["output"]))
     report("export")
-    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], channel)) if raw["evaluate"] else []
+    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], messages)) if raw["evaluate"] else []
     report("simulate")
     if raw["analyze"]:
         image = str(read_image_list(Path(raw["dataset"]))[0])
@@ -247,15 +252,59 @@ def _replaced_bias(
     return moved
 
 
-def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32]]:
+def _simulate(rknn: Any, evaluate: str, messages: int) -> list[NDArray[np.float32]]:
+    """The simulator's outputs for the images of the file ``evaluate``, N first. It uses one core, so forks share the
+    images: fork k of n runs the images k, k + n, ... and writes its outputs to "part-k.npz"."""
     if rknn.init_runtime() != 0:
         raise _ToolkitError("the simulator did not start")
-    runs = []
-    for image in np.load(evaluate, mmap_mode="r"):
-        runs.append(_infer(rknn, image))
-        if len(runs) % PROGRESS_EVERY == 0:
-            os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
-    return stack_runs(runs)
+    images = np.load(evaluate, mmap_mode="r")
+    forks = max(1, min(len(os.sched_getaffinity(0)), MOST_FORKS, len(images) // LEAST_IMAGES))
+    answered, answer = os.pipe()
+    running, here = [], os.getpid()
+    for first in range(forks):
+        if (fork := os.fork()) == 0:
+            die_with_parent(here)
+            os._exit(_simulate_part(rknn, images[first::forks], f"part-{first}.npz", answer))
+        running.append(fork)
+    os.close(answer)
+    done = 0
+    while count := len(os.read(answered, PROGRESS_EVERY)):
+        done += count
+        os.write(messages, f"{ANSWERED} {done}\n".encode())
+    os.close(answered)
+    statuses = [os.waitpid(fork, 0)[1] for fork in running]
+    if any(statuses):
+        raise _ToolkitError("the simulator failed")
+    return _join_parts([np.load(f"part-{first}.npz") for first in range(forks)], len(images))
+
+
+def _simulate_part(rknn: Any, images: NDArray[np.uint8], path: str, answer: int) -> int:
+    """Write the outputs for ``images`` to the file ``path``, and a byte to the pipe ``answer`` for each image."""
+    try:
+        runs = []
+        for image in images:
+            runs.append(_infer(rknn, image))
+            os.write(answer, b".")
+        np.savez(path, **{f"{index}": array for index, array in enumerate(stack_runs(runs))})
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _join_parts(parts: Sequence[Any], count: int) -> list[NDArray[np.float32]]:
+    """The outputs for all ``count`` images: ``parts[k]`` has those for the images k, k + n, ..., if there are n."""
+    outputs = []
+    for name in parts[0].files:
+        arrays = [part[name] for part in parts]
+        whole = np.empty((count, *arrays[0].shape[1:]), np.float32)
+        for first, array in enumerate(arrays):
+            whole[first :: len(parts)] = array
+        outputs.append(whole)
+    return outputs
 
 
 def _infer(rknn: Any, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
@@ -277,4 +326,4 @@ def _write_result(seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]))
+    serve(int(sys.argv[1]))
