@@ -113,7 +113,7 @@ class QuantizedModel:
     rknn         its file
     outputs      of the simulator for ``QuantizeJob.evaluate``: float32, N first, in the model's order
     seconds      by stage of the toolkit
-    peak_rss_mb  of the process
+    peak_rss_mb  of the process with the largest
     toolkit      version of rknn-toolkit2
     warnings     of the toolkit, for people
     layers       the error of each layer, in order of execution, if ``QuantizeJob.analyze``

@@ -23,23 +23,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkface.runtime.backends import stack_runs
 from rkface.runtime.core.child_process import die_with_parent
 
 from ..image_lists import read_image_list
-from .quantize import ANALYSIS, ANSWERED, ENDED, REQUEST_BYTES
+from .quantize import ANALYSIS, ENDED, REQUEST_BYTES
+from .simulate import ToolkitError, infer, simulate
 from .simulator_socket import SimulatorSocket
 
 # The files that step 1 of the toolkit's hybrid quantization writes; it puts the name of the model instead of "step1".
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
 SAME_BIAS = 1e-3  # largest difference between equal biases, as a share of a layer's largest bias
-PROGRESS_EVERY = 20  # at most so many simulated images between two progress messages
-MOST_FORKS = 8  # that simulate at the same time: each needs the memory of the model's activations
-LEAST_IMAGES = 4  # for each of them
-
-
-class _ToolkitError(Exception):
-    """A call of the toolkit failed. The message is in the log."""
 
 
 def serve(channel: int) -> None:
@@ -89,9 +82,7 @@ def _run_job_in(folder: Path, log: Path, messages: int, parent: int) -> int:
         rknn = run_job(job, messages)
         if job["serve"]:
             size = job["input"]
-            listening = SimulatorSocket(
-                Path(job["serve"]), size["height"], size["width"], lambda one: _infer(rknn, one)
-            )
+            listening = SimulatorSocket(Path(job["serve"]), size["height"], size["width"], lambda one: infer(rknn, one))
             os.write(messages, f"{ENDED} 0\n".encode())
             listening.serve_forever()
     except BaseException:
@@ -116,7 +107,7 @@ def run_job(raw: dict[str, Any], messages: int) -> Any:
         start = time.perf_counter()
         result = call()
         if isinstance(result, int) and result != 0:
-            raise _ToolkitError(f"{name} returned {result}")
+            raise ToolkitError(f"{name} returned {result}")
         seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
         return result
 
@@ -154,7 +145,7 @@ def run_job(raw: dict[str, Any], messages: int) -> Any:
     report("build")
     stage("export", lambda: rknn.export_rknn(raw["output"]))
     report("export")
-    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], messages)) if raw["evaluate"] else []
+    outputs = stage("simulate", lambda: simulate(rknn, raw["evaluate"], messages)) if raw["evaluate"] else []
     report("simulate")
     if raw["analyze"]:
         image = str(read_image_list(Path(raw["dataset"]))[0])
@@ -184,7 +175,7 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
     tensors, fp16 = configuration["quantize_parameters"], raw["fp16"]
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
-        raise _ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
+        raise ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
     for name, (low, high) in raw["observed"].items():
         for tensor in (name, f"{name}_int8"):
             _widen(tensors, tensor, low, high)
@@ -252,75 +243,12 @@ def _replaced_bias(
     return moved
 
 
-def _simulate(rknn: Any, evaluate: str, messages: int) -> list[NDArray[np.float32]]:
-    """The simulator's outputs for the images of the file ``evaluate``, N first. It uses one core, so forks share the
-    images: fork k of n runs the images k, k + n, ... and writes its outputs to "part-k.npz"."""
-    if rknn.init_runtime() != 0:
-        raise _ToolkitError("the simulator did not start")
-    images = np.load(evaluate, mmap_mode="r")
-    forks = max(1, min(len(os.sched_getaffinity(0)), MOST_FORKS, len(images) // LEAST_IMAGES))
-    answered, answer = os.pipe()
-    running, here = [], os.getpid()
-    for first in range(forks):
-        if (fork := os.fork()) == 0:
-            die_with_parent(here)
-            os._exit(_simulate_part(rknn, images[first::forks], f"part-{first}.npz", answer))
-        running.append(fork)
-    os.close(answer)
-    done = 0
-    while count := len(os.read(answered, PROGRESS_EVERY)):
-        done += count
-        os.write(messages, f"{ANSWERED} {done}\n".encode())
-    os.close(answered)
-    statuses = [os.waitpid(fork, 0)[1] for fork in running]
-    if any(statuses):
-        raise _ToolkitError("the simulator failed")
-    return _join_parts([np.load(f"part-{first}.npz") for first in range(forks)], len(images))
-
-
-def _simulate_part(rknn: Any, images: NDArray[np.uint8], path: str, answer: int) -> int:
-    """Write the outputs for ``images`` to the file ``path``, and a byte to the pipe ``answer`` for each image."""
-    try:
-        runs = []
-        for image in images:
-            runs.append(_infer(rknn, image))
-            os.write(answer, b".")
-        np.savez(path, **{f"{index}": array for index, array in enumerate(stack_runs(runs))})
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
-
-
-def _join_parts(parts: Sequence[Any], count: int) -> list[NDArray[np.float32]]:
-    """The outputs for all ``count`` images: ``parts[k]`` has those for the images k, k + n, ..., if there are n."""
-    outputs = []
-    for name in parts[0].files:
-        arrays = [part[name] for part in parts]
-        whole = np.empty((count, *arrays[0].shape[1:]), np.float32)
-        for first, array in enumerate(arrays):
-            whole[first :: len(parts)] = array
-        outputs.append(whole)
-    return outputs
-
-
-def _infer(rknn: Any, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """The simulator's outputs for an H×W×3 RGB ``image``."""
-    # uint8 NHWC: the toolkit applies mean and std itself, exactly as on a board.
-    outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
-    if outputs is None:
-        raise _ToolkitError("the simulator returned nothing")
-    return [np.asarray(array, np.float32) for array in outputs]
-
-
 def _write_result(seconds: dict[str, float]) -> None:
     import resource
     from importlib.metadata import version
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
+    used = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    peak = max(used) / 1024  # Linux counts KiB
     result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
     Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 
