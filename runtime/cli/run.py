@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.arguments import integer_from
-from ..core.errors import InputError, RkfaceError
+from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.missing_package import import_error
 from .options import add_camera_position
 
@@ -150,6 +150,8 @@ def _run(options: Namespace) -> int:
             _show_console(service, entry, settings, opened)
         sys.setswitchinterval(usual_interval)
         service.run()
+    if lost := service.losses():
+        raise WorkError(f"the recordings have ended, but {'; '.join(lost)}")
     return 0
 
 
