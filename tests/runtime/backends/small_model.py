@@ -10,8 +10,8 @@ INPUT = Input("x", 8, 8, (0.0,) * 3, (1.0,) * 3)
 
 
 def save_model(path, multiply="MatMul"):
-    """A convolution, whose weights ONNX Runtime reorders, with a bias that is not raw data, and a large matrix, by which
-    the operator ``multiply`` multiplies."""
+    """A convolution, whose weights ONNX Runtime reorders, with a bias that is not raw data, and a large matrix for the
+    operator ``multiply``."""
     random = np.random.default_rng(0)
     make = onnx.numpy_helper.from_array
     weights = [
