@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rkface.runtime.core.errors import BundleError, InputError
 from rkface.runtime.core.stdout import stdout_columns
+from rkface.runtime.core.text import in_a_line
 
 from .report import FAIL, CheckResult
 
@@ -78,7 +79,7 @@ def _run(options: Namespace) -> int:
         _print(report, options.host)
     if options.report:
         _write_report(options, report)
-        print(f"written: {options.report}", file=sys.stderr if options.json else sys.stdout)
+        print(in_a_line(f"written: {options.report}"), file=sys.stderr if options.json else sys.stdout)
     if options.fix and not report.fixes:
         print("--fix has nothing to change: it fixes governors, groups and udev rules only")
     elif options.fix and apply_fixes(report.fixes, ssh_command(options.host, "-t") if options.host else []):

@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace, opened: ExitStack) -> None:
     ended.wait()
     for one, process in zip(boards, running, strict=True):
         if process.poll() is not None:
-            raise WorkError(f"{one.name} ended with status {process.returncode}:\n{_last_lines(one.folder)}")
+            raise WorkError(f"{one.name} ended with status {process.returncode}:\n  {_last_lines(one.folder)}")
 
 
 def _add_boards(address: str, ports: Sequence[int], folder: Path) -> list[DemoBoard]:
@@ -197,7 +197,7 @@ def _delete(folder: Path) -> None:
 
 def _last_lines(folder: Path) -> str:
     lines = (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-LOG_LINES:])
+    return "\n  ".join(lines[-LOG_LINES:])
 
 
 def _stop(_: int, __: FrameType | None) -> None:

@@ -141,7 +141,8 @@ class PhotoFolder:
         for path in self._paths:
             try:
                 image = read_image(path)
-            except InputError:
+            except InputError as error:
+                log.warning("%s; the photo is skipped", error)
                 yield moment, None
                 moment += 1 / self.rate
                 continue

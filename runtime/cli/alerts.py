@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.errors import InputError, RkfaceError
+from ..core.messages import show_message
 from .options import add_json, print_json
 from .parser import add_actions
 from .run import CONFIG
@@ -67,7 +68,7 @@ def _test(options: Namespace) -> int:
         if options.json:
             print_json({"receiver": name, "delivered": problem is None, "problem": problem})
         elif problem:
-            print(f"rkface: {problem}", file=sys.stderr)
+            show_message(problem)
         else:
             print(f"{name}: has the test message")
     return code

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.atomic import write_atomically
 from ..core.errors import WorkError
 from ..core.paths import require_folder
+from ..core.text import in_a_line
 from .options import add_json
 from .selftest import add_measurement_options
 
@@ -58,7 +59,7 @@ def _run(options: Namespace) -> int:
     write_atomically(json_path, document.encode(), mode=0o666)
     write_atomically(table_path, table.encode(), mode=0o666)
     print(document if options.json else f"{table}\n", end="", flush=True)
-    print(f"written: {json_path}, {table_path}", file=sys.stderr if options.json else sys.stdout)
+    print(in_a_line(f"written: {json_path}, {table_path}"), file=sys.stderr if options.json else sys.stdout)
     return 0
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.manifest import UNMEASURED
-from ..core.text import in_a_line
+from ..core.messages import show_message
 from .options import add_json, print_json
 from .photos import add_photo_options, check_drawing, check_not_a_photo, open_pipeline
 
@@ -54,7 +53,7 @@ def _compare(options: Namespace) -> int:
             if len(faces) > 1:
                 notes += (f"{len(faces)} faces: the largest is compared",)
             if notes:
-                print(f"rkface: {in_a_line(str(photo))}: {'; '.join(notes)}", file=sys.stderr)
+                show_message(f"{photo}: {'; '.join(notes)}")
             index = faces.largest()
             images.append(look.image)
             largest.append(faces[index : index + 1])

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.addresses import mask_secrets
 from ..core.arguments import number_in
 from ..core.errors import InputError
-from ..core.text import in_a_line, in_lines
+from ..core.messages import safe_message, show_message
+from ..core.text import in_a_line
 from .config_rules import explain_rules
 from .config_secrets import find_secret_problems
 from .options import add_json, counted, print_json
@@ -102,10 +102,10 @@ def _check(options: Namespace) -> int:
         else:
             notes += lacking
     rules = [] if settings is None else explain_rules(settings, options.days)
-    problems = [in_lines(mask_secrets(problem)) for problem in found]
+    problems = [safe_message(problem) for problem in found]
     cameras = 0 if settings is None else len(settings.camera)
     for problem in problems:
-        print(f"rkface: {problem}", file=sys.stderr)
+        show_message(problem)
     if options.json:
         result = {"file": options.file, "valid": settings is not None, "problems": problems}
         print_json({**result, "notes": notes, "cameras": cameras, "rules": [rule.as_json() for rule in rules]})
@@ -176,7 +176,7 @@ def _show(options: Namespace) -> int:
     )
     sources = _find_sources(live, options.file) if options.file else {}
     for problem in live.problems:
-        print(f"rkface: {problem}", file=sys.stderr)
+        show_message(problem)
     shown = live.current if options.with_secrets else hide_secrets(live.current)
     if shown != live.current:
         print('rkface: secrets in addresses are shown as "…": --with-secrets prints them', file=sys.stderr)

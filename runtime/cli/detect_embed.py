@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, WorkError
+from ..core.messages import show_message
 from ..core.text import in_a_line
 from .embeddings_file import EmbeddingsFile, open_embeddings_file
-from .error_report import safe_message
 from .options import add_json, counted, print_json
 from .photos import (
     add_photo_options,
@@ -126,7 +126,7 @@ def _process_photos(options: Namespace, *, embed: bool) -> int:
             try:
                 _show(options, reader.take(photo), more, file, embed=embed)
             except InputError as error:
-                print(f"rkface: {safe_message(error)}", file=sys.stderr)
+                show_message(error)
                 failed += 1
     if not failed:
         return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core.arguments import key_value, positive_integer, positive_number
 from ..core.errors import InputError
-from .error_report import safe_message
+from ..core.messages import show_message
 from .gallery_options import (
     add_enroll_rules,
     add_gallery,
@@ -218,7 +217,7 @@ def _draw_choice(drawing: Path, photo: Path, verdict: Verdict) -> None:
     try:
         image = read_image(photo)
     except InputError as error:
-        print(f"rkface: not drawn: {safe_message(error)}", file=sys.stderr)
+        show_message(f"not drawn: {error}")
         return
     boxes = {str(face.number): face.box for face in verdict.faces}
     write_image(drawing, draw_boxes(turn_image(image, verdict.turned), boxes))
@@ -285,4 +284,4 @@ def _print_unread(photos: Sequence[PersonPhoto]) -> None:
     from ..vision.photo_files import LeftOut, count_left_out
 
     if sentence := count_left_out([LeftOut(photo.path, photo.problem) for photo in photos if photo.problem]):
-        print(f"rkface: {sentence}", file=sys.stderr)
+        show_message(sentence)

@@ -7,9 +7,8 @@ import os
 import sys
 import traceback
 
-from ..core.addresses import mask_secrets
 from ..core.errors import RkfaceError
-from ..core.text import in_lines
+from ..core.messages import safe_message, show_message
 
 LONGEST = 200  # characters of a path in a message
 # The state of the machine, not a bug in rkface, with what helps.
@@ -31,7 +30,7 @@ def report_error(error: BaseException, *, verbose: bool) -> int | None:
     ``verbose``: also print what caused the error.
     """
     if isinstance(error, RkfaceError):
-        print(f"rkface: {safe_message(error)}", file=sys.stderr)
+        show_message(error)
         if verbose:
             _print_causes(error)
         return error.exit_code
@@ -46,16 +45,10 @@ def report_error(error: BaseException, *, verbose: bool) -> int | None:
         return None
     message, code = described
     drop_output()  # what is buffered for stdout may be incomplete
-    print(f"rkface: {in_lines(message)}", file=sys.stderr)
+    show_message(message)
     if verbose:
         traceback.print_exception(error)
     return code
-
-
-def safe_message(error: BaseException) -> str:
-    """The message of ``error`` for a terminal. Parts of it may come from files, boards and other programs: no escape
-    sequence is executed, and no password is shown."""
-    return in_lines(mask_secrets(str(error)))
 
 
 def drop_output() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
 from ..core.errors import InputError, WorkError
+from ..core.messages import show_message
 from ..core.progress import stage
-from ..core.text import in_a_line, in_lines
+from ..core.text import in_a_line
 from .gallery_options import (
     add_gallery,
     copies_to_json,
@@ -139,7 +139,7 @@ def _restore(options: Namespace) -> int:
     if options.json:
         print_json({"gallery": str(path), "previous": str(previous) if previous else None})
     if previous:
-        print(f"the previous content is now in {previous}", file=sys.stderr)
+        show_message(f"the previous content is now in {previous}")
     return 0
 
 
@@ -174,7 +174,7 @@ def _check(options: Namespace) -> int:
             problems = find_problems(gallery)
         quality = measure_quality(options, gallery) if options.quality and not problems else None
         for problem in problems:
-            print(f"rkface: {in_lines(f'{gallery.path}: {problem}')}", file=sys.stderr)
+            show_message(f"{gallery.path}: {problem}")
         report = erasure.finish_by_command(gallery)
         if options.key:
             encrypt_log_beside(gallery)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import WorkError
-from ..core.text import in_a_line, in_lines
+from ..core.messages import show_message
+from ..core.text import in_a_line
 from ..gallery.encryption import ENVIRONMENT
 from .options import counted, print_json
 
@@ -134,7 +135,7 @@ def format_time(seconds: float) -> str:
 def print_erasure_report(report: ErasureReport) -> int:
     """Print what was erased and where data may remain. Returns the exit code: 1 if data may remain."""
     for sentence in (*report.done, *report.left):
-        print(f"rkface: {in_lines(sentence)}", file=sys.stderr)
+        show_message(sentence)
     return WorkError.exit_code if report.left else 0
 
 
@@ -142,7 +143,7 @@ def print_unreached_copies(copies: list[Left]) -> int:
     """Name the copies that may still hold deleted or unencrypted data. Returns the exit code: 1 if there are any."""
     for copy in copies:
         sentence = f"{copy.path} may still hold data that was deleted or encrypted in the gallery: {copy.reason}"
-        print(f"rkface: {in_lines(sentence)}; then run `rkface gallery check`", file=sys.stderr)
+        show_message(f"{sentence}; then run `rkface gallery check`")
     return WorkError.exit_code if copies else 0
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import fraction
 from ..core.errors import InputError
+from ..core.messages import show_message
 from ..core.progress import stage
-from ..core.text import in_a_line, in_lines
+from ..core.text import in_a_line
 from .gallery_options import add_gallery, format_time, open_gallery
 from .options import BUNDLE, add_json, counted, print_json
 
@@ -119,7 +120,7 @@ def print_quality(health: GalleryHealth, path: Path) -> None:
     """Print the figures to stdout and the problems to stderr."""
     problems, quality = health.problems, health.quality
     for problem in problems[:MOST_PRINTED]:
-        print(f"rkface: {in_lines(f'{path}: {problem}')}", file=sys.stderr)
+        show_message(f"{path}: {problem}")
     if len(problems) > MOST_PRINTED:
         print(f"rkface: {len(problems) - MOST_PRINTED} more problems: --json has all", file=sys.stderr)
     print(

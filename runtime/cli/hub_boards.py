@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
+from ..core.messages import show_message
 from ..core.text import in_a_line, shell_quoted
 from .gallery_options import format_time
 from .hub_options import ENVIRONMENT, add_hub, hub_address, open_hub
@@ -93,10 +94,10 @@ def _init(options: Namespace) -> int:
     if (options.hub is None) == (options.embedded is None) and not os.environ.get(ENVIRONMENT):
         raise InputError("name the hub's database, or a folder with --embedded")
     address = f"embedded:{options.embedded.absolute()}" if options.embedded is not None else hub_address(options)
-    if options.embedded is not None:
-        print(f"rkface: its address is {address}: `export {ENVIRONMENT}={shell_quoted(address)}`", file=sys.stderr)
     with connect(address) as connection:
         version = migrate(connection)
+    if options.embedded is not None:
+        show_message(f"its address is {address}: `export {ENVIRONMENT}={shell_quoted(address)}`")
     print(f"the hub is ready (tables of version {version}); next: `rkface hub add-board NAME --site SITE`")
     return 0
 

@@ -25,12 +25,12 @@ def add_hub(parser: ArgumentParser) -> None:
 
 def hub_address(options: Namespace) -> str:
     """The address of the hub that the user named. Raises InputError without one."""
-    from ..events import read_secret
+    from ..hub.connection import read_address
 
     named = options.hub or os.environ.get(ENVIRONMENT, "")
     if not named:
         raise InputError(f"name the hub's database with --hub, or set {ENVIRONMENT}")
-    return read_secret(named) if named.startswith(("env:", "file:")) else str(named)
+    return read_address(named) if named.startswith(("env:", "file:")) else str(named)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.arguments import fraction, integer_from
+from ..core.messages import show_message
 from ..core.text import in_a_line
 from .hub_options import add_hub, open_hub
 from .options import add_backend, add_bundle, add_json, counted, print_json
@@ -93,7 +94,7 @@ def _search(options: Namespace) -> int:
     if found.lacks_index:
         print("rkface: all samples were compared, which is slow: `rkface hub index` builds an index", file=sys.stderr)
     if found.reason:
-        print(f"rkface: {in_a_line(str(options.photo))}: {found.reason}", file=sys.stderr)
+        show_message(f"{options.photo}: {found.reason}")
     return 0
 
 

@@ -72,6 +72,7 @@ def _serve(options: Namespace) -> int:
 
 def _open(options: Namespace, opened: ExitStack) -> Any:
     """Serve until ``opened`` is closed; return the server."""
+    address = hub_address(options)  # first: importing the web framework takes seconds on a board
     try:
         from ..hub_console.app import open_hub_console
     except ModuleNotFoundError as error:
@@ -81,7 +82,7 @@ def _open(options: Namespace, opened: ExitStack) -> Any:
 
     return opened.enter_context(
         open_hub_console(
-            hub_address(options),
+            address,
             options.host,
             options.port,
             pipeline=opened.enter_context(open_bundle(options.bundle, options.backend)) if options.bundle else None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.arguments import fraction
 from ..core.errors import InputError, WorkError
+from ..core.messages import show_message
 from ..core.paths import require_folder
 from ..core.progress import stage
 from .options import add_backend, add_bundle
@@ -68,7 +69,7 @@ def photo_progress(count: int, *, shown: bool = False) -> Iterator[Callable[[int
 
 def print_skipped(skipped: int, count: int, why: str) -> None:
     """Say on stderr how many of ``count`` photos --resume skips."""
-    print(f"rkface: {skipped} of {count} photos are skipped: {why}", file=sys.stderr)
+    show_message(f"{skipped} of {count} photos are skipped: {why}")
 
 
 def expand_folders(paths: Iterable[Path]) -> list[Path]:
@@ -92,7 +93,7 @@ def expand_folders(paths: Iterable[Path]) -> list[Path]:
                 f"{path}: no photos in this folder (JPEG, PNG, WebP, BMP or HEIC){f'; {unread}' if unread else ''}"
             )
         if unread:
-            print(f"rkface: {unread}", file=sys.stderr)
+            show_message(unread)
         photos += found.photos
     return photos
 

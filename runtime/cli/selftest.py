@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import positive_integer
 from ..core.errors import InputError
+from ..core.messages import show_message
 from .layers_report import format_layers, next_steps
 from .options import add_backend, add_bundle, add_json, print_json
 
@@ -190,7 +191,7 @@ def _run(options: Namespace) -> int:
         print(format_result(result))
     sys.stdout.flush()
     if risk := _opencv_risk():
-        print(f"rkface: warning: {risk}", file=sys.stderr)
+        show_message(f"warning: {risk}")
     return 1 if result.problems else 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..core.installed import package_version, runtime_library
+from ..core.messages import show_message
 from ..core.versions import opencv_risk
 from .options import add_json, print_json
 
@@ -50,7 +50,7 @@ def _version(options: Namespace) -> int:
     for name, number in versions.items():
         print(f"{name:18} {'not installed' if number is None else number or 'installed, version unknown'}")
     if (opencv := versions.get("opencv")) and (risk := opencv_risk(opencv)):
-        print(f"rkface: warning: {risk}", file=sys.stderr)
+        show_message(f"warning: {risk}")
     return 0
 
 

@@ -48,26 +48,47 @@ class GalleryRecord:
 
 def read_json_lines(source: Path, crops: Path) -> Iterator[GalleryRecord | InputError]:
     """The records of the file ``source``; an InputError for each line that cannot be used. ``crops``: the folder of the
-    crops. Raises InputError if the whole file cannot be read."""
+    crops. Raises InputError if the whole file cannot be read, or if its first line is not of an export: it is a picture
+    or a list in another format then, and has thousands of such lines."""
     first_lines: dict[str, GalleryRecord] = {}
     try:
         require_file(source)
         with source.open("rb") as file:
-            for number, line in _split_lines(file, source):
+            for place, (number, line) in enumerate(_split_lines(file, source)):
                 try:
-                    fields = parse_json(line) if line is not None else None
-                    if fields is None and line is None:
-                        raise ValueError(f"longer than {MOST_LINE >> 20} MiB, which is the limit for a line")
-                    yield _read_record(fields, crops, number, first_lines)
-                except json.JSONDecodeError as error:
-                    yield InputError(
-                        f"{source}, line {number}: not valid JSON at character {error.pos + 1}: use a file that "
-                        "`rkface gallery export` wrote"
+                    yield _read_record(_parse_line(line), crops, number, first_lines)
+                except _OtherLineError as error:
+                    refusal = InputError(
+                        f"{source}, line {number}: {error}: use a file that `rkface gallery export` wrote"
                     )
+                    if place == 0:
+                        raise refusal from error
+                    yield refusal
                 except (InputError, ValueError) as error:
                     yield InputError(f"{source}, line {number}: {error}")
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
+
+
+class _OtherLineError(Exception):
+    """A line is not of an export."""
+
+
+def _parse_line(line: bytes | None) -> dict[str, Any]:
+    """The fields of a line; None: it is too long. Raises _OtherLineError."""
+    if line is None:
+        raise _OtherLineError(f"longer than {MOST_LINE >> 20} MiB, which is the limit for a line")
+    try:
+        fields = parse_json(line)
+    except json.JSONDecodeError as error:
+        raise _OtherLineError(f"not valid JSON at character {error.pos + 1}") from error
+    except ValueError as error:
+        raise _OtherLineError(str(error)) from error
+    if not isinstance(fields, dict):
+        raise _OtherLineError(f"this is not an object of {SCHEMA}")
+    if fields.get("schema") != SCHEMA or fields.get("version") != VERSION:
+        raise _OtherLineError(f"this is not {SCHEMA}, version {VERSION}")
+    return fields
 
 
 def _split_lines(file: BinaryIO, source: Path) -> Iterator[tuple[int, bytes | None]]:
@@ -87,12 +108,10 @@ def _split_lines(file: BinaryIO, source: Path) -> Iterator[tuple[int, bytes | No
             yield number, line.strip()
 
 
-def _read_record(fields: Any, crops: Path, line: int, first_lines: dict[str, GalleryRecord]) -> GalleryRecord:
-    """Raises InputError or ValueError, with a reason, if ``fields`` are not a person of an export."""
-    if not isinstance(fields, dict):
-        raise ValueError(f"this is not an object of {SCHEMA}")
-    if fields.get("schema") != SCHEMA or fields.get("version") != VERSION:
-        raise ValueError(f"this is not {SCHEMA}, version {VERSION}")
+def _read_record(
+    fields: dict[str, Any], crops: Path, line: int, first_lines: dict[str, GalleryRecord]
+) -> GalleryRecord:
+    """Raises InputError or ValueError, with a reason, if ``fields`` are not those of a person."""
     name = clean_name(_text(fields, "name"))
     metadata, listed = fields.get("metadata", {}), fields.get("samples")
     if not isinstance(metadata, dict):

@@ -160,6 +160,7 @@ class Delivery:
             except ReceiverGoneError as error:
                 self._note_failure(error)
                 log.error("%s: %s; nothing is sent until rkface is started again", self.name, error)
+                self._pending.stop_memory()
                 break
             except Exception as error:
                 self._handle_failure(event, error, attempts)

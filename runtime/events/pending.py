@@ -55,9 +55,11 @@ class PendingEvents:
         self._moving = 0  # events that were taken from memory and are not on disk yet
         self._direct = outbox is None  # events are delivered from memory
         self._held: OutgoingEvent | None = None  # taken from memory and not delivered yet
+        self._unwanted = False  # the receiver is gone, and nothing is kept for the next start
         self._unreadable = False  # the disk refused to read stored events
         self._woken = True  # the connection needs attention, even if no event waits
         self._lost = 0
+        self._surplus = 0  # of these, those dropped since memory was empty: each outage is logged
 
     @property
     def queued(self) -> int:
@@ -78,6 +80,8 @@ class PendingEvents:
     def add(self, body: bytes) -> None:
         """Put an event into memory. After ``close_after`` it is counted as dropped."""
         with self.changed:
+            if self._unwanted:
+                return
             if self.closing_at is not None:
                 self._lost += 1
                 return
@@ -89,6 +93,14 @@ class PendingEvents:
         """An event could not even be put into memory."""
         with self.changed:
             self._lost += 1
+
+    def stop_memory(self) -> None:
+        """Keep no more events in memory for a receiver without an outbox that wants none: they are not lost."""
+        with self.changed:
+            if self._outbox is None:
+                self._unwanted, self._held = True, None
+                self._memory.clear()
+                self.changed.notify_all()
 
     def forget(self, people: Mapping[str, float]) -> bool:
         """Remove ``people`` from everything that waits, and prepare a notice for each. Returns whether any is new."""
@@ -165,6 +177,7 @@ class PendingEvents:
             with self.changed:
                 if self._direct and self._memory:
                     self._held = OutgoingEvent(self._memory.popleft())
+                    self._surplus = self._surplus if self._memory else 0
                     return self._held
                 if self._woken or now >= started + patience or self._is_finished():
                     self._woken = False
@@ -202,6 +215,8 @@ class PendingEvents:
                     left = []
             except OSError as error:
                 log.error("%s: events cannot be written to the disk: %s", self._name, error.strerror)
+            if waiting := self._outbox.queued:
+                log.warning("%s: %d events wait on disk: they are sent when rkface runs again", self._name, waiting)
             self._outbox.close()
         if left:
             self._lost += len(left)
@@ -223,6 +238,8 @@ class PendingEvents:
             self._drop_surplus()
             if not self._direct:
                 log.error("%s: %s; events wait in memory until the disk accepts them", self._name, problem)
+        else:
+            self._surplus = 0
         self.error = problem or self.error
         self._direct = bool(problem)
         self.changed.notify_all()
@@ -263,14 +280,15 @@ class PendingEvents:
         return self._outbox is not None and self._outbox.queued > 0 and not self._unreadable
 
     def _drop_surplus(self) -> None:
-        before = self._lost
+        before = self._surplus
         while len(self._memory) > self._capacity:
             self._memory.popleft()
             self._lost += 1
-        if before.bit_length() < self._lost.bit_length():  # the first one, and whenever the number has doubled
+            self._surplus += 1
+        if before.bit_length() < self._surplus.bit_length():  # the first one, and whenever the number has doubled
             log.error(
                 "%s: too many events wait in memory, %d dropped: %s",
                 self._name,
-                self._lost,
+                self._surplus,
                 self.error or "the receiver is slower than the camera",
             )

@@ -97,17 +97,21 @@ class EventNamer:
             self._changed.notify_all()
 
     def work(self) -> None:
-        """Look at pictures until ``stop`` is called."""
+        """Look at pictures until ``stop`` is called. Of failures in a row, the first one is logged."""
+        failing = False
         while (known := self._next()) is not None:
             try:
                 self._look(known)
             except NotThereYetError:
                 self._postpone(known)
             except RkfaceError as error:
-                if self.counters.failures == 0:
+                if not failing:
                     log.warning("%s; trying again", error)
+                failing = True
                 self.counters = replace(self.counters, failures=self.counters.failures + 1)
                 self._postpone(known)
+            else:
+                failing = False
 
     def _next(self) -> _NamedEvent | None:
         """The event to look at now; waits for one. None at the end."""

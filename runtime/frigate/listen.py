@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Collection
 
 from ..core.errors import InputError
@@ -16,6 +17,7 @@ from .event_namer import EventNamer
 
 TIMEOUT = 10.0  # seconds for an answer of the broker
 CHECK = 1.0  # seconds
+WARN_EVERY = 60.0  # seconds between two warnings about messages that cannot be read, at least
 
 log = logging.getLogger("rkface.frigate")
 
@@ -29,16 +31,16 @@ def listen(
     certificates cannot be used.
     """
     topic = f"{prefix}/events"
-    told = False
+    warn_at = 0.0  # not before this time, in seconds of the monotonic clock
 
     def receive(_topic: str, payload: bytes, retained: bool) -> None:
-        nonlocal told
+        nonlocal warn_at
         try:
             person = None if retained else read_event(payload)
         except InputError as error:
-            if not told:
+            if (now := time.monotonic()) >= warn_at:
+                warn_at = now + WARN_EVERY
                 log.warning("%s: %s; it was ignored", topic, error)
-            told = True
             return
         if person is not None and (not cameras or person.camera in cameras):
             namer.note(person)
@@ -49,7 +51,9 @@ def listen(
         while not stopping.is_set():
             try:
                 connection.connect(lambda: None)
-                connection.keep(Subscription(topic, "nobody can be identified"))
+                connection.keep(subscription := Subscription(topic, "nobody can be identified"))
+                if not subscription.granted:
+                    raise UndeliveredError(f"{broker.place} does not let us read {topic}: nobody can be identified")
                 log.info("%s: listening to %s", broker.place, topic)
                 failures = 0
                 while connection.open and not stopping.wait(CHECK):

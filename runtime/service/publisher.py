@@ -54,6 +54,7 @@ class Publisher:
         self._publishing = threading.Lock()
         self._ended: deque[str] = deque(maxlen=ENDED)
         self._aged = time.monotonic()
+        self.unlogged = 0  # stages of appearances that could not be written into the log
 
     def publish(self, appearance: Appearance, read_sighting: ReadSighting) -> None:
         """Publish a stage of an appearance. ``read_sighting`` returns what the log may keep of the face."""
@@ -77,7 +78,9 @@ class Publisher:
                         subscriber.get_nowait()
                 subscriber.put_nowait(appearance)
             with self._problems.of("appearances"):
+                self.unlogged += 1
                 self._log.record(appearance, sighting)
+                self.unlogged -= 1
             self._alerts.note(appearance, deleted=deleted)
 
     @contextmanager

@@ -20,6 +20,7 @@ from .camera_watch import watch_cameras
 from .camera_worker import CameraWorker, open_camera_worker
 from .current_settings import CurrentSettings
 from .health import Parts, describe_board, read_health, report_board, write_metrics
+from .losses import find_losses
 from .problems import Problems
 from .settings import CameraSettings, Settings
 from .startup import follow_hub, lock_gallery, open_resources, open_service_scheduler
@@ -57,7 +58,7 @@ class Service:
         self._unreadable: RkfaceError | OSError | None = None  # what ended a recording
         self._opened = ExitStack()
         self._threads = Threads()
-        self._ready = False
+        self._ready = self._played = False
         self.started = time.time()
         self._begun = time.monotonic()
 
@@ -125,6 +126,11 @@ class Service:
         log.info("stopping")
         if failure is not None:
             raise failure
+
+    def losses(self) -> list[str]:
+        """What was lost, in words, if every camera was a recording that has ended; live cameras have health for that.
+        Call it after the ``with`` block."""
+        return [*find_losses(self._resources.sinks, self.workers.values(), self._watch)] if self._played else []
 
     def stop(self) -> None:
         """Make ``run`` return. May be called from any thread, and from a signal handler."""
@@ -231,6 +237,7 @@ class Service:
         else:
             log.info("camera %s: ended", worker.name)
         if all(each.ended for each in self.workers.values()):
+            self._played = not worker.camera.closed
             self._threads.end(self._unreadable)
 
     def _end_threads(self) -> None:

@@ -5,11 +5,14 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from rkface.runtime.cli.error_report import report_error
 from rkface.runtime.cli.main import main
+from rkface.runtime.cli.parser import all_parsers, build_parser
 from rkface.runtime.core.errors import InputError
 
 
@@ -60,3 +63,39 @@ def test_a_command_without_memory_says_so():
     command = [sys.executable, "-m", "rkface.runtime.cli.main", "detect", "photo.jpg"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=limit)
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr, done.stderr
+
+
+HOSTILE = "a\nrkface: forged\x1b[2J\rz"  # a file name
+LONG_WORK = ("convert", "twin", "deploy")  # not only an error
+
+
+def commands_with_a_path():
+    """Each command, with each argument that is a path: its words up to the path, and from there on."""
+    for parser in all_parsers(build_parser()):
+        words = parser.prog.split()[1:]
+        if parser.commands or words[0] in LONG_WORK or any(one.required for one in parser.options):
+            continue
+        arguments = [one for one in parser.arguments if one.nargs not in ("?", "*")]
+        for taken in [*arguments, *(one for one in parser.options if one.type is Path)]:
+            given = [HOSTILE if one is taken else "x" for one in arguments]
+            yield [*words, *given, *([taken.option_strings[-1], HOSTILE] if taken.option_strings else [])]
+
+
+@pytest.mark.parametrize(
+    "arguments", [*commands_with_a_path()], ids=lambda found: " ".join(found)[:60].replace("\n", " ")
+)
+def test_no_file_name_looks_like_a_message(arguments, capfd, tmp_path, monkeypatch):
+    """A line feed in it, or a sequence that moves the cursor, could make a message say what rkface never said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RKFACE_HUB", raising=False)
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115, PTH123
+    with suppress(SystemExit):
+        main([*arguments])
+    shown = capfd.readouterr()
+    for line in (shown.out + shown.err).split("\n"):
+        assert not line.startswith("rkface: forged") and not {"\x1b", "\r"} & set(line), line
+
+
+def test_a_list_of_problems_keeps_its_lines(capfd):
+    report_error(InputError("a\nb.toml:\n  one\n  two: not \n this"), verbose=False)
+    assert capfd.readouterr().err == "rkface: a\\nb.toml:\n  one\n  two: not \\n this\n"

@@ -143,6 +143,21 @@ def test_without_an_outbox_the_oldest_events_are_dropped_when_memory_is_full(cap
     assert [record.args[1] for record in caplog.records if "dropped" in record.msg] == [1, 2, 4, 8]
 
 
+def test_each_outage_that_loses_events_is_logged(caplog):
+    """The second one loses fewer than the first: the log must say so even then."""
+    endpoint = Endpoint()
+    with Delivery("test", endpoint, None, AT_ONCE, memory=5) as sink:
+        for first, last in ((0, 20), (100, 107)):
+            endpoint.open.clear()
+            send(sink, first)
+            endpoint.tries.wait_for(len(endpoint.tries.entries) + 1 if first == 0 else 7)
+            send(sink, *range(first + 1, last + 1))
+            endpoint.open.set()
+            endpoint.taken.wait_for(6 if first == 0 else 12)
+        assert sink.state().dropped == 15 + 2
+    assert [record.args[1] for record in caplog.records if "dropped" in record.msg] == [1, 2, 4, 8, 1, 2]
+
+
 def test_events_that_closing_finds_undelivered_are_sent_after_the_next_start(tmp_path):
     broken = Endpoint(*(UndeliveredError("down") for _ in range(1000)))
     with Delivery("test", broken, Outbox(tmp_path), Backoff(first=PATIENCE, longest=PATIENCE)) as sink:

@@ -189,3 +189,18 @@ def test_a_wrong_address_is_refused_without_its_secrets(url):
     with pytest.raises(InputError) as error:
         FrigateApi(url)
     assert "pass@" not in str(error.value)
+
+
+def test_each_outage_of_frigate_is_logged_once(frigate, run, caplog):
+    """A service that runs for months must say what is wrong today, not only what was wrong the first time."""
+    outages, namer = 3, run({10: ADA})
+    for outage in range(outages):
+        good, bad = f"{outage}.5-good", f"{outage}.5-bad"
+        frigate.snapshots[bad, "snapshot"] = b"not a picture"
+        frigate.snapshots[good, "snapshot"] = picture(10)
+        namer.note(read_event(message(id=bad)))
+        while len([path for path in frigate.paths if bad in path]) < RETRIES + 1:
+            pass
+        namer.note(read_event(message(id=good)))
+        frigate.wait_for_names(outage + 1)
+    assert sum("trying again" in record.msg for record in caplog.records) == outages

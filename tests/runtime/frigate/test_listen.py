@@ -10,6 +10,7 @@ import pytest
 
 from rkface.runtime.cli.main import main
 from rkface.runtime.events.broker import Broker
+from rkface.runtime.events.mqtt_connection import BrokerConnection
 from rkface.runtime.frigate.api import FrigateApi
 from rkface.runtime.frigate.event_namer import EventNamer
 from rkface.runtime.frigate.listen import listen
@@ -106,3 +107,21 @@ def test_the_command_names_a_person_of_the_gallery(frigate, broker, publish, bun
 def test_options_that_no_broker_can_have_are_refused(capsys, options, said):
     assert main(["frigate", "--url", "http://frigate:5000", *options]) == 2
     assert capsys.readouterr().err.startswith(f"rkface: {said}")
+
+
+def test_a_broker_that_does_not_let_us_read_is_a_problem_and_not_silence(broker, monkeypatch, caplog):  # noqa: F811
+    """Mosquitto accepts each subscription, EMQX and HiveMQ do not."""
+    caplog.set_level("INFO", "rkface")
+    monkeypatch.setattr(BrokerConnection, "_subscribe", lambda *_: False)
+    broker.start()
+
+    class Stop(threading.Event):
+        def wait(self, timeout=None):  # the pause after the first attempt
+            self.set()
+            return True
+
+    namer = EventNamer(FrigateApi("http://127.0.0.1:9"), lambda _: ADA)
+    listen(Broker("127.0.0.1", broker.port), "frigate", namer, Stop())
+    assert [record.getMessage() for record in caplog.records] == [
+        "mqtt://127.0.0.1 does not let us read frigate/events: nobody can be identified; trying again"
+    ]

@@ -13,7 +13,7 @@ pytest.importorskip("psycopg", reason="the hub needs psycopg")
 from psycopg.conninfo import conninfo_to_dict
 
 from rkface.runtime.core.errors import InputError, WorkError
-from rkface.runtime.hub.connection import connect, secure
+from rkface.runtime.hub.connection import connect, read_address, secure
 from rkface.runtime.hub.embedded import start_embedded
 from rkface.runtime.hub.push import HubEvents
 
@@ -98,3 +98,35 @@ def test_without_its_package_a_service_says_so_when_it_starts(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(InputError, match=r"pip install 'rkface\[hub\]'"):
         HubEvents("embedded:hub")
+
+
+@pytest.mark.parametrize("form", ["postgresql://u@h/d?{}", "host=h user=u dbname=d {}"])
+@pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile"])
+def test_paths_in_a_file_of_an_address_are_below_its_folder(tmp_path, monkeypatch, form, name):
+    """As paths in a settings file are: a service starts in the folder /."""
+    monkeypatch.chdir("/")
+    (file := tmp_path / "door.hub").touch(mode=0o600)
+
+    def read(path):
+        file.write_text(f"{form.format(f'{name}={path}')}\n")
+        return conninfo_to_dict(read_address(f"file:{file}"))
+
+    assert read("own.crt") == conninfo_to_dict("postgresql://u@h/d") | {name: str(tmp_path / "own.crt")}
+    assert read("/etc/own.crt")[name] == "/etc/own.crt"
+    monkeypatch.setenv("DOOR", form.format(f"{name}=own.crt"))
+    assert conninfo_to_dict(read_address("env:DOOR"))[name] == "own.crt", "libpq takes it from the working folder"
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql://u:p%40@h/d?sslrootcert=system", "host=h", "no address", "embedded:/x"]
+)
+def test_an_address_without_a_relative_path_stays_as_it_is(tmp_path, address):
+    (file := tmp_path / "door.hub").touch(mode=0o600)
+    file.write_text(f"{address}\n")
+    assert read_address(f"file:{file}") == address
+
+
+def test_an_embedded_hub_in_a_file_of_an_address_is_below_its_folder(tmp_path):
+    (file := tmp_path / "door.hub").touch(mode=0o600)
+    file.write_text("embedded:rkface_board_x@hub\n")
+    assert read_address(f"file:{file}") == f"embedded:rkface_board_x@{tmp_path / 'hub'}"
