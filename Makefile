@@ -142,6 +142,9 @@ bench-layers: $(INSTALLED)  ## how far rounding alone moves inner tensors: the t
 bench-hot: $(INSTALLED)  ## CPU time of rkface by stage, without inference
 	$(BIN)/python tests/bench/cpu_stages.py $(OPTIONS)
 
+bench-own: $(INSTALLED)  ## own work of rkface on a frame and its bound, in turns (OPTIONS='--rounds 10', OPTIONS='--calls 5')
+	$(BIN)/python tests/bench/own_work.py $(OPTIONS)
+
 bench-shrink: $(INSTALLED)  ## ways to shrink a 3840×2160 frame with the same bits, right after an inference (OPTIONS='--rounds 10')
 	$(BIN)/python tests/bench/shrink_ways.py $(OPTIONS)
 

@@ -19,6 +19,7 @@ from rkface.runtime.vision.detectors import SIZE_STEP
 from rkface.runtime.vision.image import open_photo, read_image
 from rkface.runtime.vision.letterbox import letterbox
 
+from .at_once import call_at_once
 from .compare_models import (
     SIMPLIFICATION_IMAGES,
     ConversionContext,
@@ -78,16 +79,22 @@ def prepare_shapes(context: ConversionContext, scratch: Path) -> OtherShapes:
     ``scratch``. A shape that the model cannot have is left out, with a note."""
     input = context.models["detector"].input
     main = (input.width, input.height)
-    contexts, notes = {}, []
-    for size in other_sizes(main):
+    sizes = (main, *other_sizes(main))
+
+    def prepare(size: Size) -> ConversionContext | str:
         try:
-            contexts[shape_name(*size)] = _at_size(context, size, (main, *other_sizes(main)), scratch)
+            return _at_size(context, size, sizes, scratch)
         except (ModelError, WorkError) as error:  # WorkError: simplification changes what it computes at this size
-            notes.append(
+            return (
                 f"the bundle has no detector of {size[0]}×{size[1]}, so pictures of this aspect are searched at "
                 f"{main[0]}×{main[1]}: {error}"
             )
-    return OtherShapes(contexts, tuple(notes))
+
+    prepared = {shape_name(*size): one for size, one in zip(sizes[1:], call_at_once(prepare, sizes[1:]), strict=True)}
+    return OtherShapes(
+        {name: one for name, one in prepared.items() if isinstance(one, ConversionContext)},
+        tuple(one for one in prepared.values() if isinstance(one, str)),
+    )
 
 
 def quantize_shapes(
@@ -98,23 +105,25 @@ def quantize_shapes(
     ``main``: how far the main shape is from FP32 with this recipe. A shape that the toolkit cannot convert, or that is
     clearly further from FP32, is left out: the main shape finds the faces in its pictures.
     """
-    results, notes = [], list(shapes.notes)
-    for name, context in shapes.contexts.items():
+
+    def convert(name: str) -> ShapeResult | str:
+        context = shapes.contexts[name]
         evaluation = context.datasets.evaluation
         dataset = context.datasets.image_list("detector") if recipe.quantized else None
         try:
             quantized = quantize(name, recipe, dataset, evaluation.scenes)
         except WorkError as error:
-            notes.append(f"{name} is not in the bundle: {error}")
-            continue
+            return f"{name} is not in the bundle: {error}"
         faces = decode_faces(context.detector, quantized.outputs, evaluation)
         detection = compare_faces(context.reference.faces, faces)
         if fault := find_shape_fault(detection, main):
-            notes.append(f"{name} is not in the bundle: {fault}")
-            continue
+            return f"{name} is not in the bundle: {fault}"
         cost = predict_cost(context.models["detector"].graph, target, recipe)
-        results.append(ShapeResult(name, context, quantized, detection, cost))
-    return tuple(results), tuple(notes)
+        return ShapeResult(name, context, quantized, detection, cost)
+
+    results = call_at_once(convert, [*shapes.contexts])
+    notes = (*shapes.notes, *(one for one in results if isinstance(one, str)))
+    return tuple(one for one in results if isinstance(one, ShapeResult)), notes
 
 
 def _at_size(context: ConversionContext, size: Size, sizes: Sequence[Size], scratch: Path) -> ConversionContext:

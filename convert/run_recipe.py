@@ -38,8 +38,8 @@ from .tuning.tune import TunedModel, TunedModels, tune
 
 # The code that decides how a model comes out, besides its inputs. If it changes, cached conversions no longer count.
 CODE = ("editable_graph.py", "hybrid.py", "image_lists.py", "mosaic.py", "recipe.py", "run_recipe.py",
-        "run_distilled.py", "same_outputs.py", "toolkit/quantize.py", "toolkit/worker.py", "tuning/clip.py",
-        "tuning/distill/augment.py", "tuning/distill/distill.py", "tuning/distill/fake_quant.py",
+        "run_distilled.py", "same_outputs.py", "toolkit/quantize.py", "toolkit/simulate.py", "toolkit/worker.py",
+        "tuning/clip.py", "tuning/distill/augment.py", "tuning/distill/distill.py", "tuning/distill/fake_quant.py",
         "tuning/distill/graph.py", "tuning/distill/job.py", "tuning/distill/operators.py", "tuning/distill/student.py",
         "tuning/distill/train.py", "tuning/equalize.py", "tuning/observe.py", "tuning/ranges.py",
         "tuning/room.py", "tuning/tune.py", "tuning/vary_faces.py")  # fmt: skip

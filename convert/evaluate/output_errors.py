@@ -83,9 +83,9 @@ def _at_faces(
         of_image[anchors] = True
         centers = level.centers[anchors]
         for at, outputs in enumerate((before, [array[image] for array in quantized])):
-            box, points = layout.family.geometry(outputs, level, anchors)
-            boxes[at].append(np.concatenate([centers - box[:, :2], box[:, 2:] - centers], axis=1))
-            landmarks[at].append(points - centers[:, None])
+            points = layout.family.geometry(outputs, level, anchors)
+            boxes[at].append(np.concatenate([centers - points[:, 0], points[:, 1] - centers], axis=1))
+            landmarks[at].append(points[:, 2:] - centers[:, None])
     return mask, [np.concatenate(one) for one in boxes], [np.concatenate(one) for one in landmarks]
 
 

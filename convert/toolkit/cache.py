@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,8 @@ NEW = "new-"  # start of the names of entries that are being written
 # Conversions; an INT8 model has a quarter of the size of the FP32 model. `--recipe thorough` makes about 30 for a chip,
 # `auto` up to 14 and then some for the detector and the recognizer together. A second run must find all of them.
 KEPT = 40
+
+_storing = threading.Lock()  # a thread must not delete what another one is writing
 
 
 def cache_key(parts: Iterable[bytes | memoryview | str]) -> str:
@@ -54,6 +57,11 @@ def load_cached(folder: Path, key: str, output: Path) -> QuantizedModel | None:
 
 def store(folder: Path, key: str, done: QuantizedModel) -> None:
     """Store ``done`` under ``key``; only the ``KEPT`` conversions that were used last stay in the cache."""
+    with _storing:
+        _store(folder, key, done)
+
+
+def _store(folder: Path, key: str, done: QuantizedModel) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)  # it will contain embeddings of faces
     with tempfile.TemporaryDirectory(dir=folder, prefix=NEW) as name:
         entry = Path(name) / key

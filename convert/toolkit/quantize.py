@@ -2,7 +2,7 @@
 
 The compiler can abort or crash its process, the toolkit writes into the current folder and prints to the terminal, and
 only the process that built a model can simulate it. Loading the toolkit takes longer than converting a small model, so
-one process loads it, and each conversion runs in a fork of that process.
+one process loads it, and each conversion runs in a fork of that process. Conversions can run at the same time.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TextIO
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +34,12 @@ from rkface.runtime.core.manifest import Input
 from ..image_lists import read_image_list
 
 TOOLKIT_SCRATCH = "toolkit-"  # start of the names of the toolkit's working folders
-STAGES = ("load", "build", "export", "simulate", "analyze")
+STAGES = ("start", "load", "build", "export", "simulate", "analyze")
+FOLLOWING = dict(zip(STAGES, (*STAGES[1:], STAGES[-1]), strict=True))
 ENDED = "ended"  # not a stage: followed by the exit status of the job
 ANSWERED = "answered"  # not a stage: followed by the number of simulated images
 ANALYSIS = "analysis"  # the worker's folder for the error of each layer
+REQUEST_BYTES = 65536  # of a job's two paths, at most
 CUSTOM_STRING_BYTES = 1024  # the buffer of RKNN_QUERY_CUSTOM_STRING, including the final zero byte
 COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 LAYER = re.compile(r"\[(\w+)\] (\S+) +([\d.]+) \| [\d.]+ +([\d.]+) \| [\d.]+")
@@ -109,7 +113,7 @@ class QuantizedModel:
     rknn         its file
     outputs      of the simulator for ``QuantizeJob.evaluate``: float32, N first, in the model's order
     seconds      by stage of the toolkit
-    peak_rss_mb  of the process
+    peak_rss_mb  of the process with the largest
     toolkit      version of rknn-toolkit2
     warnings     of the toolkit, for people
     layers       the error of each layer, in order of execution, if ``QuantizeJob.analyze``
@@ -137,9 +141,9 @@ def quantize(
 ) -> QuantizedModel:
     """Run ``job``; everything that the toolkit prints is written to ``log``.
 
-    Call this always from the same thread: the toolkit's process ends with the thread that started it. ``progress`` is
-    called with each finished stage and its seconds, and during simulation with ``ANSWERED`` and the number of finished
-    images. An interrupted or failed run leaves neither a process nor an output file.
+    Several threads may call it, each with a ``log`` of its own. ``progress`` is called with each finished stage and its
+    seconds, and during simulation with ``ANSWERED`` and the number of finished images. An interrupted or failed run
+    leaves neither a process nor an output file.
 
     Raises InputError if the calibration images do not fit the model, and WorkError, with the stage and the log, if the
     toolkit fails.
@@ -194,79 +198,78 @@ def _check_dataset(dataset: Path, input: Input) -> None:
 
 @dataclass(frozen=True)
 class _Toolkit:
-    """The process that has loaded the toolkit, and the pipe with its messages."""
+    """The process that has loaded the toolkit, and the socket for its jobs. It ends when the socket is closed."""
 
-    process: subprocess.Popen[str]
-    messages: TextIO
+    process: subprocess.Popen[bytes]
+    jobs: socket.socket
 
-    def send_job(self, work: Path, log: Path) -> None:
-        with suppress(BrokenPipeError):  # it has died; then its messages end, too
-            self._stdin.write(json.dumps({"work": str(work), "log": str(log.resolve())}) + "\n")
-            self._stdin.flush()
+    def start_job(self, work: Path, log: Path) -> TextIO:
+        """Start the job in ``work``; returns its messages, which end if the toolkit dies."""
+        reader, writer = os.pipe()
+        request = json.dumps({"work": str(work), "log": str(log.resolve())})
+        with suppress(ConnectionError):  # it has died; then the messages end at once
+            socket.send_fds(self.jobs, [request.encode()], [writer])
+        os.close(writer)
+        return os.fdopen(reader, encoding="utf-8")
 
     def end(self) -> None:
         kill_process(self.process)
-        with self.messages, suppress(BrokenPipeError), self._stdin:
-            self.messages.read()  # until the fork that ran the job is gone, too
-
-    @property
-    def _stdin(self) -> IO[str]:
-        assert self.process.stdin is not None
-        return self.process.stdin
+        self.jobs.close()
 
 
 _toolkits: list[_Toolkit] = []  # at most one; it ends with this process
+_starting = threading.Lock()
 
 
 def _toolkit(log: Path) -> _Toolkit:
     """The running toolkit process, or a new one, which writes to ``log`` if it cannot start."""
-    if _toolkits and _toolkits[0].process.poll() is None:
+    with _starting:
+        if not _toolkits or _toolkits[0].process.poll() is not None:
+            end_toolkit()
+            _toolkits.append(_start_toolkit(log))
         return _toolkits[0]
-    reader, writer = os.pipe()
-    command = [sys.executable, "-m", "rkface.convert.toolkit.worker", str(writer), str(os.getpid())]
-    with log.open("ab") as sink:
+
+
+def _start_toolkit(log: Path) -> _Toolkit:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "rkface.convert.toolkit.worker", str(theirs.fileno())]
+    with theirs, log.open("ab") as sink:
         process = start_process(
             command,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            text=True,
-            pass_fds=[writer],
+            pass_fds=[theirs.fileno()],
             cwd=log.parent,  # -m imports modules from the current folder, such as a file onnx.py of the user
         )
-    os.close(writer)
-    _toolkits[:] = [_Toolkit(process, os.fdopen(reader, encoding="utf-8"))]
-    return _toolkits[0]
+    return _Toolkit(process, ours)
 
 
 def end_toolkit() -> None:
-    """End the toolkit's process, if it runs, and with it the simulators of ``QuantizeJob.serve``."""
-    for toolkit in _toolkits:
-        toolkit.end()
-    _toolkits.clear()
+    """End the toolkit's process, if it runs, and with it its jobs and the simulators of ``QuantizeJob.serve``."""
+    while _toolkits:
+        _toolkits.pop().end()
 
 
 def _run(work: Path, log: Path, progress: Callable[[str, float], None]) -> tuple[str, int]:
     """Run the job in ``work``; returns the stage in which it ended, and its exit status."""
     log.write_bytes(b"")
     toolkit = _toolkit(log)
-    stage = "start"
-    try:
-        toolkit.send_job(work, log)
-        for line in toolkit.messages:
-            name, value = line.split()
-            if name == ENDED:
-                return stage, int(value)
-            if name == ANSWERED:
-                progress(name, float(value))
-            elif name in STAGES:
-                progress(name, float(value))
-                stage = STAGES[min(STAGES.index(name) + 1, len(STAGES) - 1)]
-            else:
-                stage = STAGES[0]
-    except BaseException:
-        toolkit.end()
-        raise
+    stage = STAGES[0]
+    with toolkit.start_job(work, log) as messages:
+        try:
+            for line in messages:
+                name, value = line.split()
+                if name == ENDED:
+                    return stage, int(value)
+                if name != STAGES[0]:
+                    progress(name, float(value))
+                if name != ANSWERED:
+                    stage = FOLLOWING[name]
+        except BaseException:
+            toolkit.end()
+            messages.read()  # until the fork that ran the job is gone, too
+            raise
     toolkit.end()
     return stage, toolkit.process.returncode
 

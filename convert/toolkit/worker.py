@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
+import signal
+import socket
 import sys
 import time
 import traceback
@@ -22,57 +23,54 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkface.runtime.backends import stack_runs
 from rkface.runtime.core.child_process import die_with_parent
 
 from ..image_lists import read_image_list
-from .quantize import ANALYSIS, ANSWERED, ENDED
+from .quantize import ANALYSIS, ENDED, REQUEST_BYTES
+from .simulate import ToolkitError, infer, simulate
 from .simulator_socket import SimulatorSocket
 
 # The files that step 1 of the toolkit's hybrid quantization writes; it puts the name of the model instead of "step1".
 CALIBRATED = MODEL, DATA, CONFIGURATION = "step1.model", "step1.data", "step1.quantization.cfg"
 SAME_BIAS = 1e-3  # largest difference between equal biases, as a share of a layer's largest bias
-PROGRESS_EVERY = 20  # simulated images between two progress messages
 
 
-class _ToolkitError(Exception):
-    """A call of the toolkit failed. The message is in the log."""
-
-
-def serve(channel: int, parent: int) -> None:
-    """Run the jobs that arrive on stdin, a line of JSON each, and write their progress to the pipe ``channel``."""
-    die_with_parent(parent)
+def serve(channel: int) -> None:
+    """Run the jobs that arrive at the socket ``channel``, each as soon as it comes, until the other end is closed. A
+    job is a message of JSON, with the pipe for the job's messages."""
     import rknn.api  # noqa: F401
 
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux need not keep the exit status of forks
     here = os.getpid()
-    for line in sys.stdin:
-        request = json.loads(line)
-        done, finished = os.pipe()
-        fork = os.fork()
-        if fork == 0:
-            os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), channel, here, finished))
-        os.close(finished)
-        os.write(channel, f"{ENDED} {_await_job(fork, done)}\n".encode())
-        os.close(done)
+    with socket.socket(fileno=channel) as jobs:
+        while True:
+            text, pipes, _, _ = socket.recv_fds(jobs, REQUEST_BYTES, 1)
+            if not text:
+                return
+            (messages,) = pipes
+            if os.fork() == 0:
+                os._exit(_run_and_report(json.loads(text), messages, here))
+            os.close(messages)
 
 
-def _await_job(fork: int, done: int) -> int:
-    """Wait until the process ``fork`` ends, and return its exit status; or 0 if it writes to the pipe ``done`` that its
-    job is done and that it now answers images."""
-    ended = os.pidfd_open(fork)
-    select.select([done, ended], [], [])
-    os.close(ended)
-    os.set_blocking(done, False)
-    with suppress(BlockingIOError):
-        if os.read(done, 1):
-            return 0
-    return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+def _run_and_report(request: Mapping[str, str], messages: int, parent: int) -> int:
+    """Run the job of ``request`` in a fork, and write its exit status to the pipe ``messages``."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    here = os.getpid()
+    job = os.fork()
+    if job == 0:
+        os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), messages, here))
+    status = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
+    with suppress(BrokenPipeError):  # after a job that answered images
+        os.write(messages, f"{ENDED} {status}\n".encode())
+    return 0
 
 
-def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: int) -> int:
+def _run_job_in(folder: Path, log: Path, messages: int, parent: int) -> int:
     """Run the job in ``folder`` with all output in ``log``; returns the exit status.
 
-    With QuantizeJob.serve, it writes a byte to the pipe ``finished`` instead, and then answers images without end.
+    With QuantizeJob.serve, it writes that the job has ended, and then answers images without end.
     """
     try:
         die_with_parent(parent)
@@ -81,13 +79,11 @@ def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: in
             for stream in (sys.stdout, sys.stderr):
                 os.dup2(sink.fileno(), stream.fileno())
         job = json.loads(Path("job.json").read_text(encoding="utf-8"))
-        rknn = run_job(job, channel)
+        rknn = run_job(job, messages)
         if job["serve"]:
             size = job["input"]
-            listening = SimulatorSocket(
-                Path(job["serve"]), size["height"], size["width"], lambda one: _infer(rknn, one)
-            )
-            os.write(finished, b"1")
+            listening = SimulatorSocket(Path(job["serve"]), size["height"], size["width"], lambda one: infer(rknn, one))
+            os.write(messages, f"{ENDED} 0\n".encode())
             listening.serve_forever()
     except BaseException:
         traceback.print_exc()
@@ -98,7 +94,7 @@ def _run_job_in(folder: Path, log: Path, channel: int, parent: int, finished: in
     return 0
 
 
-def run_job(raw: dict[str, Any], channel: int) -> Any:
+def run_job(raw: dict[str, Any], messages: int) -> Any:
     """Convert and simulate as the QuantizeJob ``raw`` says; results are written to the current folder.
 
     Returns the toolkit's object, whose simulator has started if the job has images for it.
@@ -111,12 +107,12 @@ def run_job(raw: dict[str, Any], channel: int) -> Any:
         start = time.perf_counter()
         result = call()
         if isinstance(result, int) and result != 0:
-            raise _ToolkitError(f"{name} returned {result}")
+            raise ToolkitError(f"{name} returned {result}")
         seconds[name] = seconds.get(name, 0) + time.perf_counter() - start
         return result
 
     def report(name: str) -> None:
-        os.write(channel, f"{name} {seconds.get(name, 0):.3f}\n".encode())
+        os.write(messages, f"{name} {seconds.get(name, 0):.3f}\n".encode())
 
     report("start")
     rknn = RKNN(verbose=False)
@@ -149,7 +145,7 @@ def run_job(raw: dict[str, Any], channel: int) -> Any:
     report("build")
     stage("export", lambda: rknn.export_rknn(raw["output"]))
     report("export")
-    outputs = stage("simulate", lambda: _simulate(rknn, raw["evaluate"], channel)) if raw["evaluate"] else []
+    outputs = stage("simulate", lambda: simulate(rknn, raw["evaluate"], messages)) if raw["evaluate"] else []
     report("simulate")
     if raw["analyze"]:
         image = str(read_image_list(Path(raw["dataset"]))[0])
@@ -179,7 +175,7 @@ def _configure_step2(calibrated: Path, raw: dict[str, Any]) -> tuple[str, str, s
     tensors, fp16 = configuration["quantize_parameters"], raw["fp16"]
     configuration["custom_quantize_layers"] = {name: "float16" for name in fp16 if name in tensors}
     if fp16 and not configuration["custom_quantize_layers"]:
-        raise _ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
+        raise ToolkitError("the toolkit does not know any of the layers that should stay in FP16")
     for name, (low, high) in raw["observed"].items():
         for tensor in (name, f"{name}_int8"):
             _widen(tensors, tensor, low, high)
@@ -247,34 +243,15 @@ def _replaced_bias(
     return moved
 
 
-def _simulate(rknn: Any, evaluate: str, channel: int) -> list[NDArray[np.float32]]:
-    if rknn.init_runtime() != 0:
-        raise _ToolkitError("the simulator did not start")
-    runs = []
-    for image in np.load(evaluate, mmap_mode="r"):
-        runs.append(_infer(rknn, image))
-        if len(runs) % PROGRESS_EVERY == 0:
-            os.write(channel, f"{ANSWERED} {len(runs)}\n".encode())
-    return stack_runs(runs)
-
-
-def _infer(rknn: Any, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """The simulator's outputs for an H×W×3 RGB ``image``."""
-    # uint8 NHWC: the toolkit applies mean and std itself, exactly as on a board.
-    outputs = rknn.inference(inputs=[np.asarray(image)[None]], data_format=["nhwc"])
-    if outputs is None:
-        raise _ToolkitError("the simulator returned nothing")
-    return [np.asarray(array, np.float32) for array in outputs]
-
-
 def _write_result(seconds: dict[str, float]) -> None:
     import resource
     from importlib.metadata import version
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
+    used = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    peak = max(used) / 1024  # Linux counts KiB
     result = {"seconds": seconds, "peak_rss_mb": peak, "toolkit": version("rknn-toolkit2")}
     Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), int(sys.argv[2]))
+    serve(int(sys.argv[1]))

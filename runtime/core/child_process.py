@@ -40,22 +40,33 @@ def kill_process(process: subprocess.Popen[Any]) -> None:
     process.wait()
 
 
+_running: set[subprocess.Popen[Any]] = set()
+
+
+def kill_children() -> None:
+    """Kill all processes of ``child_process``. Threads that wait for one of them get an error."""
+    for process in tuple(_running):
+        kill_process(process)
+
+
 @contextmanager
 def child_process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
     """Start ``command`` as ``start_process`` does, and kill it at the end of the block, also after an exception."""
     # After a Ctrl-C between this line and the `try`, the child ends by itself when we do (die_with_parent).
     process = start_process(command, stdin=subprocess.DEVNULL, **options)
+    _running.add(process)
     try:
         yield process
     finally:
         kill_process(process)
+        _running.discard(process)
 
 
 def die_with_parent(parent: int) -> None:
     """Ask Linux to kill this process when its ``parent`` ends for any reason (prctl 1, PR_SET_PDEATHSIG).
 
-    Linux counts the thread that started this process as its parent, so this is only for processes that the main thread
-    starts.
+    Linux counts the thread that started this process as its parent, so this is only for processes that end before that
+    thread.
     """
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:

@@ -194,11 +194,11 @@ class Pipeline:
         check_landmarks(landmarks)
         return alignment.align(image, landmarks, self.crop)
 
-    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the embeddings of aligned faces. Their dot product is the cosine of two faces.
 
         Args:
-            crops: N arrays from ``align``, each height×width×3 uint8, BGR.
+            crops: N arrays from ``align``, each height×width×3 uint8, BGR, or one array of them, N×height×width×3.
 
         Returns:
             N×D float32 of unit length. D is the recognizer's, often 128 or 512.
@@ -227,7 +227,13 @@ class Pipeline:
         self.close()
 
     def _embed_faces(self, image: NDArray[np.uint8], faces: Faces) -> Faces:
-        crops = [self.align(image, landmarks) for landmarks in faces.landmarks]
+        if not len(faces):
+            return Faces(
+                faces.boxes, faces.scores, faces.landmarks, np.zeros((0, self._embedder.dimensions), np.float32)
+            )
+        crops = np.empty((len(faces), self.crop.height, self.crop.width, 3), np.uint8)
+        for landmarks, crop in zip(faces.landmarks, crops, strict=True):
+            alignment.align(image, landmarks, self.crop, out=crop)
         return Faces(faces.boxes, faces.scores, faces.landmarks, self.embed(crops))
 
     def _checked(self, threshold: float | None) -> float:

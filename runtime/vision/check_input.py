@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import UINT8
 from ..core.checks import describe_type
 from ..core.errors import InputError
 from ..core.faces import Faces
@@ -22,7 +23,7 @@ def check_image(image: object) -> None:
     """Raise InputError unless ``image`` is an H×W×3 uint8 array with at least one pixel."""
     if (
         isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
+        and image.dtype == UINT8
         and image.ndim == 3
         and image.shape[2] == 3
         and image.size
@@ -47,6 +48,8 @@ def check_landmarks(landmarks: object) -> None:
 
 def check_crops(crops: object, shape: tuple[int, int, int]) -> None:
     """Raise InputError unless ``crops`` is a sequence of uint8 arrays of ``shape`` (height, width, 3)."""
+    if isinstance(crops, np.ndarray) and crops.shape[1:] == shape and crops.dtype == UINT8:
+        return
     side = f"{shape[0]}×{shape[1]}×3 uint8"
     if isinstance(crops, Faces):
         raise InputError(f"embed takes a list of {side} crops, not a Faces object: {ALIGN_FIRST}")
@@ -57,7 +60,7 @@ def check_crops(crops: object, shape: tuple[int, int, int]) -> None:
     ):
         raise InputError(f"embed takes a list of {side} crops, not {describe_type(crops)}: {ALIGN_FIRST}")
     for index, crop in enumerate(crops):
-        if not (isinstance(crop, np.ndarray) and crop.shape == shape and crop.dtype == np.uint8):
+        if not (isinstance(crop, np.ndarray) and crop.shape == shape and crop.dtype == UINT8):
             found = f"{_shape(crop)} {crop.dtype}" if isinstance(crop, np.ndarray) else describe_type(crop)
             raise InputError(f"the recognizer takes {side} crops, and crop {index} is {found}: {ALIGN_FIRST}")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..backends import PictureBackend, QuantizedBackend
 from ..core.faces import Faces
-from .detectors import Family, find_layout
+from .detectors import Family, find_layout, place_faces
 from .letterbox import Canvas, letterbox_with_margin
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..core.manifest import Input, Output
 
 GRID = 32  # maximum number of columns and of rows of the grid into which suppression sorts boxes
-FEW = 32  # so many boxes are compared with all that are kept: that takes less time than to measure a grid
+FEW = 128  # so many boxes are compared with all that are kept: that takes less time than to use a grid
 
 
 def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
@@ -33,14 +33,12 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
     of widths a and b have an IoU of t or more, their widths overlap by that share too. So b ≤ a/t, and the centers are
     less than (a + b)/2 · (1 − t)/(1 + t) ≤ a · (1 − t)/(2t) apart.
     """
-    if not len(boxes):
-        return np.zeros(0, np.intp)
-    low, cell = 0.0, math.inf
-    if len(boxes) > FEW:
-        low = float(boxes.min())
-        # Cells are as large as the average box, but there are not many more than GRID² of them, even if most boxes are
-        # small.
-        cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
+    if len(boxes) <= FEW:
+        return np.array(_suppress_few(boxes.tolist(), iou), np.intp)
+    low = float(boxes.min())
+    # Cells are as large as the average box, but there are not many more than GRID² of them, even if most boxes are
+    # small.
+    cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
     reach = (1 - iou) / (2 * iou)
     near: dict[tuple[int, int], list[tuple[float, ...]]] = {}
     kept = []
@@ -58,6 +56,24 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
                 for row in range(int((y - reach * height) / cell), int((y + reach * height) / cell) + 1):
                     near.setdefault((column, row), []).append((x1, y1, x2, y2, area))
     return np.array(kept, np.intp)
+
+
+def _suppress_few(boxes: Sequence[Sequence[float]], iou: float) -> list[int]:
+    """``suppress`` without a grid. Most pairs of boxes are beside each other, which two comparisons show."""
+    kept: list[int] = []
+    near: list[tuple[float, ...]] = []
+    for index, (x1, y1, x2, y2) in enumerate(boxes):
+        area = (x2 - x1 + 1) * (y2 - y1 + 1)
+        for left, top, right, bottom, other in near:
+            if left - x2 < 1 and x1 - right < 1:
+                across = (x2 if x2 < right else right) - (x1 if x1 > left else left) + 1
+                down = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top) + 1
+                if across > 0 and down > 0 and across * down > iou * (area + other - across * down):
+                    break
+        else:
+            kept.append(index)
+            near.append((x1, y1, x2, y2, area))
+    return kept
 
 
 class Detector:
@@ -108,22 +124,17 @@ class Detector:
 
     def faces(self, outputs: Sequence[Raw], scale: float, threshold: float | None = None) -> Faces:
         """The faces in raw model ``outputs`` for an image that was letterboxed with ``scale``."""
-        found = self.layout.decode(outputs, self.threshold if threshold is None else threshold)
-        if not len(found):
-            return found
+        points, scores = self.layout.candidates(outputs, self.threshold if threshold is None else threshold)
+        if not len(scores):
+            return place_faces(points, scores)
         # Convert to pixels of the image before suppression, as InsightFace does: overlaps count whole pixels (+1).
-        candidates = Faces(found.boxes / np.float32(scale), found.scores, found.landmarks / np.float32(scale))
-        arrays = candidates.boxes, candidates.landmarks, candidates.scores
+        points /= np.float32(scale)
         # FP16 can overflow: one face with infinite numbers must not affect the others.
-        if not all(np.isfinite(array).all() for array in arrays):
-            candidates = candidates[_are_finite(candidates)]
-        kept = candidates[suppress(candidates.boxes, self.nms_iou)]
+        if not (math.isfinite(scores[0]) and np.isfinite(points).all()):  # the first score is the largest
+            finite = np.isfinite(points).all(axis=(1, 2)) & np.isfinite(scores)
+            points, scores = points[finite], scores[finite]
+        kept = suppress(points[:, :2].reshape(-1, 4), self.nms_iou)
+        faces = place_faces(points[kept], scores[kept])
         # INT8 may round all offsets of a doubtful face to one value: landmarks that coincide cannot be aligned.
-        apart = [any(point != points[0] for point in points) for points in kept.landmarks.tolist()]
-        return kept if all(apart) else kept[np.array(apart)]
-
-
-def _are_finite(faces: Faces) -> NDArray[np.bool_]:
-    """N bool: which of ``faces`` have finite numbers only."""
-    points = np.isfinite(faces.landmarks).all(axis=(1, 2))
-    return np.asarray(np.isfinite(faces.boxes).all(axis=1) & points & np.isfinite(faces.scores), np.bool_)
+        apart = [any(point != marks[0] for point in marks) for marks in faces.landmarks.tolist()]
+        return faces if all(apart) else faces[np.array(apart)]

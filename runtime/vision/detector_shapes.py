@@ -71,27 +71,30 @@ class Detectors:
 
     def detect(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Like ``Detector.detect``, in the shape that fits ``image``."""
-        return self._look(image, lambda detector: detector.detect(image, threshold))
+        return self._look(Detector.detect, image, threshold)
 
     def detect_with_margin(self, image: NDArray[np.uint8], threshold: float | None = None) -> Faces:
         """Like ``Detector.detect_with_margin``, in the shape that fits ``image``."""
-        return self._look(image, lambda detector: detector.detect_with_margin(image, threshold))
+        return self._look(Detector.detect_with_margin, image, threshold)
 
-    def _look(self, image: NDArray[np.uint8], look: Callable[[Detector], Faces]) -> Faces:
+    def _look(
+        self,
+        look: Callable[[Detector, NDArray[np.uint8], float | None], Faces],
+        image: NDArray[np.uint8],
+        threshold: float | None,
+    ) -> Faces:
         """What ``look`` finds with the shape that fits ``image``."""
         check_image(image)
         name = self._fitting(image.shape[1], image.shape[0])
         try:
-            return look(self._shape(name))
+            return look(self._opened.get(name) or self._shape(name), image, threshold)
         except UnopenedModelError as error:  # of a backend, or of NPU cores, which open it when they first run it
             log.warning("%s is not used, and the detector searches its pictures: %s", name, error)
         self._opened[name] = self._opened["detector"]
-        return look(self._opened[name])
+        return look(self._opened[name], image, threshold)
 
     def _shape(self, name: str) -> Detector:
         """The detector ``name``, opened if it is not yet. Raises UnopenedModelError if it does not open."""
-        if name in self._opened:
-            return self._opened[name]
         with self._opening:
             if name not in self._opened:
                 assert self._open is not None, "without it, there is one shape"

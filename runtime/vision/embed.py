@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends import BgrBackend
 from .check_input import check_crops
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ class Embedder:
 
     def __init__(self, backend: Backend, crop: CropTemplate, dimensions: int) -> None:
         self._backend = backend
+        self._bgr = backend if isinstance(backend, BgrBackend) else None
         self._shape = (crop.height, crop.width, 3)
         self.crop = crop
         self.dimensions = dimensions
 
-    def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """The embeddings, N×D float32 of unit length, of N aligned ``crops`` (height×width×3 uint8 BGR).
 
         Raises InputError for any other crops, and DeviceError if the backend fails.
@@ -47,6 +49,8 @@ class Embedder:
         check_crops(crops, self._shape)
         if not len(crops):
             return np.zeros((0, self.dimensions), np.float32)
+        if self._bgr is not None:
+            return unit(self._bgr.infer_bgr(np.asarray(crops, np.uint8))[0])
         rgb = np.empty((len(crops), *self._shape), np.uint8)
         for crop, target in zip(crops, rgb, strict=True):
             cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=target)

@@ -34,6 +34,7 @@ def letterbox(image: NDArray[np.uint8], width: int, height: int) -> Letterbox:
     so that coordinates agree with it to a fraction of a pixel. Raises InputError for any other array, because floats
     of 0 to 1 would become a black image in which no face is found.
     """
+    check_image(image)
     rows, columns = _fit(image, width, height)
     canvas = np.zeros((height, width, 3), np.uint8)
     _resize(image, canvas[:rows, :columns])
@@ -60,7 +61,6 @@ def letterbox_with_margin(image: NDArray[np.uint8], width: int, height: int) -> 
 
 def _fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[int, int]:
     """The rows and columns that ``image`` occupies in ``width``×``height``."""
-    check_image(image)
     rows, columns = image.shape[:2]
     if rows * width > height * columns:
         return height, max(1, int(height / (rows / columns)))
@@ -96,6 +96,9 @@ class Canvas(threading.local):
         self._scaled = np.empty(height * width * 4, np.uint8)
         self._rgb = np.zeros((height, width, 3), np.uint8)
         self._used = (height, width)
+        # How frames of one layout in memory are shrunk. A camera's frames all have one.
+        self._layout: tuple[tuple[int, ...], ...] = ()
+        self._by, self._scale, self._target = 0, 1.0, self._rgb
 
     def letterbox(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         """Like ``letterbox``, but RGB, and valid only until the next call in this thread. Returns image and scale."""
@@ -111,18 +114,27 @@ class Canvas(threading.local):
     def shrink(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         """What ``letterbox`` puts on black, and the scale: rows×columns×3 uint8 BGR, or ×4, where the fourth byte means
         nothing. It is valid until the next call in this thread, and it is ``image`` itself if that has the size."""
+        check_image(image)
+        if (image.shape, image.strides) != self._layout:
+            self._prepare(image)
+        if self._by == 1:
+            return image, 1.0
+        if self._by:
+            _pick(image, self._by, self._target)
+        else:
+            _resize(image, self._target)
+        return self._target, self._scale
+
+    def _prepare(self, image: NDArray[np.uint8]) -> None:
+        """Choose how to shrink frames that lie in memory as ``image`` does. ``_by`` is 1 if they stay as they are, and
+        0 if they are resized."""
         height, width = self._rgb.shape[:2]
         rows, columns = _fit(image, width, height)
-        by, tight = _step(image, rows, columns), image.strides[1:] == (3, 1)
-        if tight and image.shape[:2] == (rows, columns):
-            return image, 1.0
-        picked = by and tight
-        scaled = self._scaled[: rows * columns * (4 if picked else 3)].reshape(rows, columns, -1)
-        if picked:
-            _pick(image, by, scaled)
-        else:
-            _resize(image, scaled)
-        return scaled, rows / len(image)
+        tight = image.strides[1:] == (3, 1)
+        self._by = 0 if not tight else 1 if image.shape[:2] == (rows, columns) else _step(image, rows, columns)
+        self._scale = rows / len(image)
+        self._target = self._scaled[: rows * columns * (4 if self._by > 1 else 3)].reshape(rows, columns, -1)
+        self._layout = image.shape, image.strides
 
 
 def _pick(image: NDArray[np.uint8], by: int, target: NDArray[np.uint8]) -> None:

@@ -10,6 +10,7 @@ from npu_limit import to_markdown as limit_to_markdown
 from program import format_table
 
 STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "rest", "align", "embed")
+BOUND = ("touch", "tensor", "scores", "crops")
 MOST_OVER_BOUND = 1.5  # the goal: own work is at most so many times its bound
 FRAME = ["frame", "faces", "threads"]
 TIMES = ["rkface median (p95)", "insightface median (p95)"]
@@ -76,7 +77,7 @@ def _tabulate_bound(rows: Iterable[dict[str, Any]]) -> list[str]:
     table = []
     for row in rows:
         bound, own = sum(row["bound"].values()), row["own_ours"]["median"]
-        parts = [f"{row['bound'][name]:.2f}" for name in ("touch", "tensor", "scores", "crops")]
+        parts = [f"{row['bound'][name]:.2f}" for name in BOUND]
         over = "" if own <= MOST_OVER_BOUND * bound else f"**above {MOST_OVER_BOUND:g}**"
         table.append([*_describe_frame(row), *parts, f"{bound:.2f}", f"{own:.2f}", f"{own / bound:.2f}", over])
     return format_table(

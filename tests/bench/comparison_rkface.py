@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -24,7 +26,6 @@ from rkface.runtime.vision.detectors import Layout, find_layout
 
 PACKAGES = ("onnxruntime", "numpy", "opencv-python")
 CACHE_LINE = 64  # bytes
-BOUND = ("touch", "tensor", "scores", "crops")
 STAGES = ("letterbox", "tensor", "inference", "decode", "nms", "align", "embed", "rest")
 
 
@@ -37,7 +38,7 @@ def open_side(detectors: Sequence[Path], recognizer: Path, threads: int) -> Side
         pipeline.embed,
         {name: version(name) for name in PACKAGES},
         lambda image, runs, clock: measure_stages(pipeline, image, runs, clock),
-        lambda image, runs, clock: measure_bound(pipeline, image, runs, clock),
+        lambda image, clock: Bound(pipeline, image, clock.timer).measure,
     )
 
 
@@ -63,7 +64,8 @@ def measure_stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Infe
         seconds = dict.fromkeys(STAGES, 0.0)
         frame = image.copy()
         with _measured_calls(seconds, clock.timer):
-            clock.seconds, started = 0.0, clock.timer()
+            clock.reset()
+            started = clock.timer()
             faces = pipeline.detect(frame)
             whole = clock.timer() - started
         seconds["inference"] = clock.seconds
@@ -79,53 +81,79 @@ def measure_stages(pipeline: Pipeline, image: np.ndarray, runs: int, clock: Infe
     return results
 
 
-def measure_bound(pipeline: Pipeline, image: np.ndarray, runs: int, clock: InferenceClock) -> dict[str, list[float]]:
-    """Seconds of the work that no implementation with the same answers can leave out, in each run.
+class Bound:
+    """The work on ``image`` that no implementation with the same answers can leave out.
 
-    ``touch``: one byte of each cache line of the frame that shrinking it needs. ``tensor``: the shrunk frame as float
-    planes. ``scores``: each score of the detector compared with the threshold. ``crops``: OpenCV's calls that cut out
-    the faces, and the crops as float planes.
-
-    Each part follows the inference that it follows in a call, because an inference fills the processor's caches: a
-    recognition of the frame before touch and tensor, the detector before scores and crops. Only the shrunk frame is in
-    the caches, because shrinking has just written it.
+    ``touch``: one byte of each cache line of the frame that shrinking it needs, on as many threads as OpenCV shrinks
+    with. ``tensor``: the shrunk frame as float planes. ``scores``: each score of the detector compared with the
+    threshold. ``crops``: OpenCV's calls that cut out the faces, and the crops as float planes.
     """
-    results: dict[str, list[float]] = {name: [] for name in BOUND}
-    model = _fitting_model(pipeline, image)
-    shrunk = letterbox.Canvas(model.input.width, model.input.height).shrink(image)[0][..., :3].copy()
-    whole, small = Tensor(model.input), Tensor(pipeline.manifest.recognizer.input)
-    levels = find_layout(model.outputs, model.input.width, model.input.height).levels
-    places = [score.index for level in levels for score in level.scores]
-    threshold = pipeline.thresholds.detection
-    for _ in range(runs + 1):
-        pipeline.recognize(image)
-        frame = image.copy()
-        started = clock.timer()
-        touch_lines(frame, len(shrunk))
-        touched = clock.timer()
-        pixels = shrunk.copy()
-        shrunk_once = clock.timer()
-        whole.fill_picture(pixels)
-        results["tensor"].append(clock.timer() - shrunk_once)
-        results["touch"].append(touched - started)
-        spent = dict.fromkeys(("scores", "crops"), 0.0)
-        with _compared_scores(places, threshold, clock.timer, spent):
+
+    def __init__(self, pipeline: Pipeline, image: np.ndarray, timer: Callable[[], float]) -> None:
+        model = _fitting_model(pipeline, image)
+        self._pipeline, self._image, self._timer = pipeline, image, timer
+        self._shrunk = letterbox.Canvas(model.input.width, model.input.height).shrink(image)[0][..., :3].copy()
+        self._whole, self._small = Tensor(model.input), Tensor(pipeline.manifest.recognizer.input)
+        levels = find_layout(model.outputs, model.input.width, model.input.height).levels
+        self._scores = [score.index for level in levels for score in level.scores]
+        # The CPU time of a process counts all its threads: there, more threads change nothing.
+        threads = cv2.getNumThreads() if timer is time.perf_counter else 1
+        self._pool = ThreadPoolExecutor(threads)
+        self._bands = find_bands(len(image), len(self._shrunk), threads)
+        self.measure()  # the first run allocates
+
+    def measure(self) -> dict[str, float]:
+        """Seconds of each part, once.
+
+        Each part follows the inference that it follows in a call, because an inference fills the processor's caches: a
+        recognition of the frame before touch and tensor, the detector before scores and crops. Only the shrunk frame
+        is in the caches, because shrinking has just written it.
+        """
+        timer, pipeline = self._timer, self._pipeline
+        pipeline.recognize(self._image)
+        frame = self._image.copy()
+        spent = {"touch": self._touch(frame), "scores": 0.0, "crops": 0.0}
+        pixels = self._shrunk.copy()
+        started = timer()
+        self._whole.fill_picture(pixels)
+        spent["tensor"] = timer() - started
+        with _compared_scores(self._scores, pipeline.thresholds.detection, timer, spent):
             found = pipeline.detect(frame)
 
-        def add(seconds: float, spent: dict[str, float] = spent) -> None:
+        def add(seconds: float) -> None:
             spent["crops"] += seconds
 
         with ExitStack() as patches:
             for name in ("warpAffine", "resize", "copyMakeBorder"):
-                patches.enter_context(patch.object(cv2, name, timed(getattr(cv2, name), clock.timer, add)))
+                patches.enter_context(patch.object(cv2, name, timed(getattr(cv2, name), timer, add)))
             crops = [pipeline.align(frame, points) for points in found.landmarks]
-        started = clock.timer()
-        for crop in crops:
-            small.fill_picture(crop)
-        add(clock.timer() - started)
-        for name, seconds in spent.items():
-            results[name].append(seconds)
-    return {name: seconds[1:] for name, seconds in results.items()}  # the first run allocates
+        if crops:
+            images = np.stack(crops)
+            started = timer()
+            self._small.fill(images, bgr=True)
+            add(timer() - started)
+        return spent
+
+    def _touch(self, frame: np.ndarray) -> float:
+        """The slowest thread's seconds, without those in which it wakes up."""
+
+        def touch(first: int, stop: int, rows: int) -> float:
+            started = self._timer()
+            touch_lines(frame[first:stop], rows)
+            return self._timer() - started
+
+        if len(self._bands) == 1:
+            return touch(*self._bands[0])
+        return max(self._pool.map(touch, *zip(*self._bands, strict=True)))
+
+
+def find_bands(height: int, rows: int, threads: int) -> list[tuple[int, int, int]]:
+    """The rows of a frame of ``height`` rows, split among ``threads``: first, end, and into how many of the ``rows``
+    new ones they shrink. One band if they cannot be split into whole steps."""
+    if height % rows or rows % threads:
+        return [(0, height, rows)]
+    step = height // threads
+    return [(index * step, (index + 1) * step, rows // threads) for index in range(threads)]
 
 
 def _fitting_model(pipeline: Pipeline, image: np.ndarray) -> Model:
@@ -171,7 +199,7 @@ def _measured_calls(seconds: dict[str, float], timer: Callable[[], float]) -> It
     """Add the time of the functions behind four stages to ``seconds``."""
     functions = {
         "letterbox": (letterbox.Canvas, "shrink"),
-        "decode": (Layout, "decode"),
+        "decode": (Layout, "candidates"),
         "nms": (detect, "suppress"),
         "tensor": (ReferenceBackend, "infer_picture"),
     }

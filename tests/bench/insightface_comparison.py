@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from comparison_faces import SameFaces, count_same_faces, draw_pictures
-from comparison_report import to_markdown
+from comparison_report import BOUND, to_markdown
 from comparison_statistics import (
     Agreement,
     Ratio,
@@ -255,17 +255,21 @@ def measure_frame(sides: Sequence[SideProcess], frame: Frame, threads: int, roun
     for side in sides:
         side.call("time", runs=WARM_UP)
     times: list[list[tuple[float, float]]] = [[], []]
+    bounds: list[dict[str, float]] = []
     for number in range(rounds):
         for index in (0, 1) if number % 2 else (1, 0):
             times[index] += sides[index].call("time", runs=1)["times"]
             time.sleep(PAUSE)
+        if number % 3 == 0:  # between the runs, because the machine may become slower
+            bounds += sides[0].call("bound", runs=1)["bound"]
     total = [[whole for whole, _ in side] for side in times]
     own = [[whole - inference for whole, inference in side] for side in times]
     aligned = [
         summarize_times(side.call("align", landmarks=landmarks, runs=rounds)["times"]) if landmarks else None
         for side in sides
     ]
-    stages, bound = (sides[0].call(what, runs=max(rounds // 3, 3))[what] for what in ("stages", "bound"))
+    stages = sides[0].call("stages", runs=max(rounds // 3, 3))["stages"]
+    bound = {name: [one[name] for one in bounds] for name in BOUND}
     return Row(
         frame.width, frame.height, frame.faces, threads, agreement,
         summarize_times(total[0]), summarize_times(total[1]), compare_times(*total),

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ...core.errors import ModelError
-from .family import SIZE_STEP, STRIDES, Family, Layout, Level, RawOutput, Shape
+from .family import SIZE_STEP, STRIDES, Family, Layout, Level, RawOutput, Shape, place_faces
 from .retinaface import RETINAFACE
 from .scrfd import SCRFD
 from .yunet import YUNET
@@ -16,7 +16,18 @@ from .yunet import YUNET
 if TYPE_CHECKING:
     from ...core.manifest import Output
 
-__all__ = ["FAMILIES", "NAMES", "SIZE_STEP", "STRIDES", "Family", "Layout", "Level", "RawOutput", "find_layout"]
+__all__ = [
+    "FAMILIES",
+    "NAMES",
+    "SIZE_STEP",
+    "STRIDES",
+    "Family",
+    "Layout",
+    "Level",
+    "RawOutput",
+    "find_layout",
+    "place_faces",
+]
 
 FAMILIES: tuple[Family, ...] = (SCRFD, YUNET, RETINAFACE)
 NAMES = f"{', '.join(one.name for one in FAMILIES[:-1])} or {FAMILIES[-1].name}"

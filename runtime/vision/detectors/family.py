@@ -23,9 +23,9 @@ SIZE_STEP = STRIDES[-1]  # both sides of the input are multiples of it
 # Of a box's side in strides or in sides of its anchor: larger boxes are no faces, and their squares are finite.
 LARGEST_LOG = 10.0
 
-NOBODY = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
-
 Floats = NDArray[np.float32]
+NO_POINTS: Floats = np.zeros((0, 7, 2), np.float32)
+NO_SCORES: Floats = np.zeros(0, np.float32)
 Shape = tuple[int, int]  # of an output without its batch: rows (one for each anchor) × numbers per anchor
 
 
@@ -92,8 +92,8 @@ class Family:
     levels          (positions of the outputs by shape, width, height) → one level for each stride
     hits            (outputs, level, threshold) → indices of the anchors with a score of ``threshold`` or more, and the
                     scores. Of quantized outputs, only hits become float32
-    geometry        (outputs, level, anchors) → boxes (K×4: x1, y1, x2, y2) and landmarks (K×5×2) of these anchors in
-                    input pixels, float32. Not finite if the outputs are not
+    geometry        (outputs, level, anchors) → the corners of the box, then the landmarks, of these anchors: K×7×2
+                    float32, x and y in input pixels. Not finite if the outputs are not
     """
 
     name: str
@@ -111,7 +111,7 @@ class Family:
     shapes: Callable[[int, int], Mapping[Shape, int]]
     levels: Callable[[Mapping[Shape, Sequence[int]], int, int], tuple[Level, ...]]
     hits: Callable[[Sequence[Raw], Level, float], tuple[NDArray[np.intp], Floats]]
-    geometry: Callable[[Sequence[Raw], Level, NDArray[np.intp]], tuple[Floats, Floats]]
+    geometry: Callable[[Sequence[Raw], Level, NDArray[np.intp]], Floats]
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,27 @@ class Layout:
 
         Boxes and landmarks are computed only for anchors whose score is ``threshold`` or more.
         """
-        boxes, scores, landmarks = [], [], []
+        return place_faces(*self.candidates(outputs, threshold))
+
+    def candidates(self, outputs: Sequence[Raw], threshold: float) -> tuple[Floats, Floats]:
+        """Like ``decode``, as the arrays that ``place_faces`` takes. Nothing else holds them."""
+        scores, points = [], []
         for level in self.levels:
             anchors, score = self.family.hits(outputs, level, threshold)
             if anchors.size:
-                box, points = self.family.geometry(outputs, level, anchors)
-                boxes.append(box)
                 scores.append(score)
-                landmarks.append(points)
+                points.append(self.family.geometry(outputs, level, anchors))
         if not scores:
-            return NOBODY
+            return NO_POINTS, NO_SCORES
         score = np.concatenate(scores)
         order = (-score).argsort(kind="stable")
-        return Faces(np.concatenate(boxes)[order], score[order], np.concatenate(landmarks)[order])
+        return np.concatenate(points)[order], score[order]
+
+
+def place_faces(points: Floats, scores: Floats) -> Faces:
+    """The faces with these ``points``, N×7×2 as of ``geometry``, and ``scores``. What is done to all coordinates takes
+    one call of numpy, because boxes and landmarks are views of one array."""
+    return Faces(points[:, :2].reshape(-1, 4), scores, points[:, 2:])
 
 
 def grid_corners(width: int, height: int, stride: int) -> Floats:

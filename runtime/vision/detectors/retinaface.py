@@ -48,7 +48,7 @@ def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArra
     return anchors, pairs[anchors + score.start, FACE]
 
 
-def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> Floats:
     """In sides of the prior, times a variance: a box is the offset of its center and the logarithms of its sides, a
     landmark an offset from the prior's center."""
     centers = level.centers[anchors]
@@ -58,7 +58,7 @@ def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) ->
     middles = centers + box[:, :2] * (CENTER * sides)
     halves = np.exp(np.minimum(box[:, 2:] * np.float32(SIZE), LARGEST_LOG)) * (sides / 2)
     landmarks = centers[:, None] + points * (CENTER * sides[..., None])
-    return np.concatenate([middles - halves, middles + halves], axis=1), landmarks
+    return np.concatenate([np.stack([middles - halves, middles + halves], axis=1), landmarks], axis=1)
 
 
 # Preprocessing, threshold (vis_thres) and overlap are those of Pytorch_Retinaface (detect.py): means of B, G, R are

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ...backends import Raw
 
 ANCHORS = 2  # per cell, at every stride
-TO_CORNERS = np.array([[-1], [1]], np.float32)  # the first two distances of a box go left and up
+# Of the two corners of a box and the five landmarks: the first two distances go left and up.
+SIGNS = np.array([[-1]] + [[1]] * 6, np.float32)
 
 
 def shapes(width: int, height: int) -> dict[Shape, int]:
@@ -36,16 +37,18 @@ def levels(places: Mapping[Shape, Sequence[int]], width: int, height: int) -> tu
 def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArray[np.intp], Floats]:
     score = outputs[level.scores[0].index].reshape(-1)
     anchors = (score >= threshold).nonzero()[0]
-    return anchors, score[anchors]
+    return anchors, score.take(anchors, 0)
 
 
-def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> Floats:
     """A box is four distances from the anchor to its edges, a landmark an offset from it, both in strides."""
-    centers = level.centers[anchors][:, None]
-    distances = outputs[level.boxes.index].reshape(-1, 2, 2)[anchors]
-    offsets = outputs[level.landmarks.index].reshape(-1, 5, 2)[anchors]
-    corners = centers + distances * (TO_CORNERS * level.stride)
-    return corners.reshape(-1, 4), centers + offsets * level.stride
+    # take(…) needs half the time of […] if numpy's code is not in the processor's caches, as after an inference.
+    distances = outputs[level.boxes.index].reshape(-1, 2, 2).take(anchors, 0)
+    offsets = outputs[level.landmarks.index].reshape(-1, 5, 2).take(anchors, 0)
+    points: Floats = np.concatenate([distances, offsets], axis=1)
+    points *= SIGNS * level.stride
+    points += level.centers.take(anchors, 0)[:, None]
+    return points
 
 
 # Preprocessing and defaults are InsightFace's (insightface/model_zoo/scrfd.py).

@@ -47,7 +47,7 @@ def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArra
     return anchors[passed], score[passed]
 
 
-def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) -> Floats:
     """In strides: a box is the offset of its center from the cell's corner and the logarithms of its sides, a landmark
     an offset from the corner."""
     corners, stride = level.centers[anchors], np.float32(level.stride)
@@ -55,7 +55,8 @@ def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) ->
     points = outputs[level.landmarks.index].reshape(-1, 5, 2)[anchors]
     centers = corners + box[:, :2] * stride
     halves = np.exp(np.minimum(box[:, 2:], LARGEST_LOG)) * (stride / 2)
-    return np.concatenate([centers - halves, centers + halves], axis=1), corners[:, None] + points * stride
+    box = np.stack([centers - halves, centers + halves], axis=1)
+    return np.concatenate([box, corners[:, None] + points * stride], axis=1)
 
 
 YUNET = Family(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rkface.convert.targets import TARGETS, find_target
 from rkface.convert.toolkit import quantize as quantizing
-from rkface.convert.toolkit.quantize import QuantizeJob, quantize
+from rkface.convert.toolkit.quantize import ANSWERED, QuantizeJob, quantize
 from rkface.runtime.backends.reference import open_reference
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.core.manifest import Input
@@ -80,10 +81,37 @@ def test_the_color_order_of_calibration_is_that_of_inference(reds):
 def test_the_custom_string_is_in_the_model_and_stages_are_reported(reds):
     job, done, stages, folder = reds
     assert b'{"rkface":"here"}' in job.output.read_bytes()[:4096]
-    assert stages == ["load", "build", "export", "simulate"]
-    assert set(done.seconds) == set(stages) and done.peak_rss_mb > 50 and done.toolkit[0].isdigit()
+    named = [one for one in stages if one != ANSWERED]
+    assert named == ["load", "build", "export", "simulate"]
+    assert set(done.seconds) == set(named) and done.peak_rss_mb > 50 and done.toolkit[0].isdigit()
     left = {path.name for path in folder.iterdir()}
     assert left == {"red.onnx", "red.rknn", "set", "eval.npy", "log.txt"}, "the toolkit's temporary files are deleted"
+
+
+def test_images_that_several_processes_simulate_come_back_in_their_order(reds, tmp_path):
+    job, _, _, _ = reds
+    shades = [250, 10, 120, 30, 77, 180, 5, 222, 91, 140, 60, 199, 240]
+    counts = []
+    done = quantize(
+        replace(
+            job, output=tmp_path / "m.rknn", evaluate=saved(tmp_path / "e.npy", [flat(one, 0, 0) for one in shades])
+        ),
+        tmp_path / "log.txt",
+        lambda stage, number: counts.append(number) if stage == ANSWERED else None,
+    )
+    np.testing.assert_allclose(done.outputs[0][:, 0].mean(axis=(1, 2)), shades, atol=1.5)
+    assert counts == sorted(counts) and counts[-1] == len(shades)
+
+
+def test_conversions_at_the_same_time_give_what_they_give_alone(reds, tmp_path):
+    job, alone, _, _ = reds
+    green = conv_model(tmp_path / "green.onnx", np.array([[0, 1, 0]]))
+    jobs = [replace(job, output=tmp_path / "0.rknn"), replace(job, onnx=green, output=tmp_path / "1.rknn")]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(quantize, jobs, [tmp_path / "0.txt", tmp_path / "1.txt"])
+    assert len(quantizing._toolkits) == 1
+    np.testing.assert_array_equal(first.outputs[0], alone.outputs[0])
+    np.testing.assert_allclose(second.outputs[0][:, 0].mean(axis=(1, 2)), [10, 10], atol=1.5)
 
 
 def test_normalization_happens_once(tmp_path):
@@ -165,17 +193,23 @@ def test_a_killed_or_interrupted_conversion_leaves_nothing(reds, tmp_path, victi
 
 
 def child_of(pid, whole, within="", runs=""):
-    """The first child whose working folder has a name that starts with ``within``, and whose command line contains
-    ``runs``: loading the toolkit and reading a photo also start children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
+    """The first child, or child of a child, whose working folder has a name that starts with ``within``, and whose
+    command line contains ``runs``: loading the toolkit and reading a photo also start children."""
     while whole.poll() is None:
-        for child in children.read_text().split():
+        near = children_of(pid)
+        for child in [*near, *(far for one in near for far in children_of(one))]:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 folder = Path(f"/proc/{child}/cwd").resolve(strict=True).name
                 if folder.startswith(within) and runs in Path(f"/proc/{child}/cmdline").read_text():
                     return int(child)
         time.sleep(0.002)
     raise AssertionError("the worker never started")
+
+
+def children_of(pid):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return []
 
 
 def test_the_error_of_a_toolkit_that_cannot_be_loaded_contains_the_reason(reds, tmp_path, monkeypatch):

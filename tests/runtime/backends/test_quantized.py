@@ -30,4 +30,5 @@ def test_indexed_values_equal_those_of_the_dequantized_array():
     picked = output.reshape(-1, 5, 2)[rows]
     assert picked.dtype == np.float32
     np.testing.assert_array_equal(picked, output.dequantize().reshape(-1, 5, 2)[rows])
+    np.testing.assert_array_equal(output.reshape(-1, 5, 2).take(rows, 0), picked)
     np.testing.assert_allclose(picked, (values[rows].reshape(-1, 5, 2) + 44.0) * 0.0435, rtol=1e-6)  # float32

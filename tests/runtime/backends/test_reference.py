@@ -58,6 +58,9 @@ def test_a_picture_is_seen_on_black_and_nothing_of_the_one_before(tmp_path, batc
         expected = ((image.astype(float) - [10, 20, 30]) / [1, 2, 4])[..., :: -1 if bgr else 1]
         np.testing.assert_allclose(seen, expected.transpose(0, 3, 1, 2), rtol=1e-6, err_msg=f"{rows}×{columns}")
         np.testing.assert_array_equal(seen, backend.infer(image)[0])  # in the same tensor
+        both = np.concatenate([image, image[:, ::-1]])
+        np.testing.assert_array_equal(backend.infer_bgr(both[..., ::-1])[0], backend.infer(both)[0])
+        np.testing.assert_array_equal(backend.infer(both)[0][:1], seen)
         np.testing.assert_array_equal(seen, backend.infer_picture(picture)[0])
 
 

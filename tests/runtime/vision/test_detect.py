@@ -169,11 +169,12 @@ def test_suppression_equals_its_definition_for_crowds():
     random = np.random.default_rng(4)
     for count, iou, largest in (
         *((0, 0.4, 80), (1, 0.4, 80), (2, 0.4, 80), (200, 0.4, 80)),
-        *((16, 0.4, 900), (16, 0.1, 900), (17, 0.4, 900), (17, 0.4, 80)),  # twice as many: with and without a grid
+        *((64, 0.4, 900), (64, 0.1, 900), (65, 0.4, 900), (65, 0.4, 80)),  # twice as many: with and without a grid
         *((300, 0.4, 900), (300, 0.1, 80), (300, 0.9, 20), (200, 1.0, 80)),
     ):
         corners = random.uniform(-50, 900, (count, 2))
-        boxes = np.hstack([corners, corners + random.uniform(1, largest, (count, 2))]).astype(np.float32)
+        # INT8 and FP16 can turn the sides of a small box around.
+        boxes = np.hstack([corners, corners + random.uniform(-9, largest, (count, 2))]).astype(np.float32)
         boxes = np.concatenate([boxes, boxes + random.normal(0, 2, boxes.shape).astype(np.float32)])
         assert suppress(boxes, iou).tolist() == naive_suppress(boxes.astype(float), iou)
 
