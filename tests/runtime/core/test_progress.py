@@ -41,7 +41,7 @@ def test_two_stages_at_the_same_time_end_in_a_line_each():
     with stage("first", stream) as first, stage("second", stream) as second:
         first.say("a step")
         second.note = "done"
-    on_screen = [line.rpartition("\r\x1b[K")[2] for line in stream.getvalue().splitlines()]
+    on_screen = [line.rpartition("\r\x1b[K")[2] for line in stream.getvalue().split("\n")[:-1]]
     assert [line.split()[0] for line in on_screen] == ["second", "first"]
     assert "\x1b[K  second" in stream.getvalue(), "the line of the first stage is cleared before"
 
