@@ -5,6 +5,7 @@ Nothing is installed on this machine, and no root is needed. apt and pip use the
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,19 +97,31 @@ def _digest(*texts: str) -> str:
 
 
 def _once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """Create ``folder`` with ``make`` if it does not exist; it appears only when it is complete."""
-    if not folder.is_dir():
-        making = folder.with_name(f"{folder.name}.{os.getpid()}")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
-        try:
-            with stage(name):
-                make(making)
-            if not folder.is_dir():
+    """Create ``folder`` with ``make`` if it does not exist; it appears only when it is complete. Another process that
+    wants it at the same time waits."""
+    with _locked(folder.parent):
+        if not folder.is_dir():
+            making = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
+            making.mkdir()
+            try:
+                with stage(name):
+                    make(making)
                 making.rename(folder)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process has locked ``folder``, and lock it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _packages(root: Path, apt: Path, python: str) -> None:
@@ -115,7 +129,7 @@ def _packages(root: Path, apt: Path, python: str) -> None:
     settings = apt_settings(apt)
     names = _find_python([python] if python else PYTHONS, settings)
     if names is None and python in RELEASES:
-        settings = apt_settings(apt / RELEASES[python], _release_source(RELEASES[python], settings))
+        settings = apt_settings(apt / RELEASES[python], ["arm64"], _release_source(RELEASES[python], settings))
         names = _find_python([python], settings)
     if names is None:
         wanted = python or ", ".join(PYTHONS)
@@ -163,7 +177,9 @@ def unpack_packages(folder: Path, packages: Sequence[str]) -> Path:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="apt-", dir=folder.parent) as apt:
-        return _once(folder, packages[0], lambda making: _download(packages, making, apt_settings(Path(apt))))
+        return _once(
+            folder, packages[0], lambda making: _download(packages, making, apt_settings(Path(apt), ["amd64"]))
+        )
 
 
 def _download(packages: Sequence[str], into: Path, settings: dict[str, str]) -> None:
@@ -173,10 +189,11 @@ def _download(packages: Sequence[str], into: Path, settings: dict[str, str]) -> 
             command(["dpkg", "-x", str(package), str(into)])
 
 
-def apt_settings(state: Path, arm64_source: str = "") -> dict[str, str]:
+def apt_settings(state: Path, kinds: Sequence[str] = ("amd64", "arm64"), source: str = "") -> dict[str, str]:
     """An environment in which apt keeps its lists and packages in ``state``.
 
-    It uses this machine's sources, or the one line ``arm64_source`` for arm64 packages only.
+    It knows the packages of ``kinds``, the architectures (each costs two seconds), in this machine's sources, or in the
+    one line ``source``.
     """
     for name in ("apt-get", "apt-cache", "dpkg"):
         if shutil.which(name) is None:
@@ -186,7 +203,7 @@ def apt_settings(state: Path, arm64_source: str = "") -> dict[str, str]:
         for name in ("lists/partial", "cache/archives/partial"):
             (state / name).mkdir(parents=True)
         (state / "status").touch()
-        (state / "sources.list").write_text(f"{arm64_source}\n")
+        (state / "sources.list").write_text(f"{source}\n")
         lines = [
             f'Dir::State::lists "{state}/lists"',
             f'Dir::State::status "{state}/status"',
@@ -194,12 +211,11 @@ def apt_settings(state: Path, arm64_source: str = "") -> dict[str, str]:
             'APT::Sandbox::User "root"',  # or apt would, as root, download as another user, who may not write here
             'Acquire::Retries "1"',
             'Acquire::http::Timeout "10"',
+            f'APT::Architecture "{kinds[0]}"',
+            "APT::Architectures { " + " ".join(f'"{kind}";' for kind in kinds) + " }",
         ]
-        if arm64_source:
+        if source:
             lines += [f'Dir::Etc::SourceList "{state}/sources.list"', 'Dir::Etc::SourceParts "-"']
-            lines += ['APT::Architecture "arm64"', 'APT::Architectures { "arm64"; }']
-        else:
-            lines += ['APT::Architecture "amd64"', 'APT::Architectures { "amd64"; "arm64"; }']
         (state / "apt.conf").write_text("".join(f"{line};\n" for line in lines))
         command(["apt-get", "update", "--quiet", "--error-on=any"], settings)
     return settings

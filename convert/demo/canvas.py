@@ -83,8 +83,8 @@ class PaintLayer:
         """Multiply the colors by ``factors``, h×w×3 float32 of any smaller size, scaled up to the layer."""
         height, width = self.pixels.shape[:2]
         full = cv2.resize(factors, (width, height), interpolation=cv2.INTER_LINEAR)
-        bgr = np.ascontiguousarray(self.pixels[..., :3])
-        self.pixels[..., :3] = cv2.multiply(bgr, full, dtype=cv2.CV_8U)
+        bgr = cv2.cvtColor(self.pixels, cv2.COLOR_BGRA2BGR)
+        cv2.mixChannels([cv2.multiply(bgr, full, dtype=cv2.CV_8U)], [self.pixels], [0, 0, 1, 1, 2, 2])
 
     def onto(self, image: NDArray[np.uint8], x: int, y: int) -> None:
         """Draw the layer over ``image`` (H×W×3 uint8, changed in place) with its top left corner at ``x``, ``y``."""
@@ -95,9 +95,9 @@ class PaintLayer:
             return
         part = self.pixels[top - y : bottom - y, left - x : right - x]
         under = np.ascontiguousarray(image[top:bottom, left:right])
-        keep = cv2.cvtColor(255 - part[..., 3], cv2.COLOR_GRAY2BGR)
+        keep = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(part, 3)), cv2.COLOR_GRAY2BGR)
         over = cv2.multiply(under, keep, scale=1 / 255)
-        image[top:bottom, left:right] = cv2.add(over, np.ascontiguousarray(part[..., :3]))
+        image[top:bottom, left:right] = cv2.add(over, cv2.cvtColor(part, cv2.COLOR_BGRA2BGR))
 
     def shrunk(self, factor: int) -> PaintLayer:
         """The layer at 1/``factor`` of its size; an integer factor averages exactly."""

@@ -114,14 +114,15 @@ def _add_service_options(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    settings = run_settings(options)
-    from ..core.progress import stage
-    from ..service.logging_setup import start_logs
-
     gc.disable()  # nothing of what is imported and opened now becomes garbage
     usual_interval = sys.getswitchinterval()
     sys.setswitchinterval(START_SWITCH_INTERVAL)
-    reading = _read_in_background(settings.bundle)  # its checksums take as long as these imports
+    # The checksums of the bundle take as long as all imports, so they begin as soon as its folder is known.
+    named = _read_in_background(options.bundle) if options.bundle else None
+    settings = run_settings(options)
+    reading = named or _read_in_background(settings.bundle)
+    from ..core.progress import stage
+    from ..service.logging_setup import start_logs
     from ..service.service import Service
     from ..service.startup import lock_gallery, open_service_scheduler
 

@@ -1,5 +1,7 @@
 """The parts of a twin, and errors if they are not available."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import cache_from_source
 from pathlib import Path
 
@@ -18,6 +20,25 @@ def test_without_apt_there_is_no_twin_and_the_cache_stays_clean(tmp_path, monkey
     with pytest.raises(UnavailableError, match="apt-get is not installed here"):
         ingredients.gather_ingredients(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_two_want_at_the_same_time_is_fetched_once(tmp_path, monkeypatch):
+    begun, again, fetched = threading.Event(), threading.Event(), []
+
+    def download(packages, into, _settings):
+        fetched.append(packages)
+        (again if begun.is_set() else begun).set()
+        again.wait(0.2)  # somebody who does not wait fetches meanwhile
+        (into / "file").touch()
+
+    monkeypatch.setattr(ingredients, "apt_settings", lambda *_: {})
+    monkeypatch.setattr(ingredients, "_download", download)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(ingredients.unpack_packages, tmp_path / "files", ["package"])
+        begun.wait()
+        second = pool.submit(ingredients.unpack_packages, tmp_path / "files", ["package"])
+    assert [file.name for one in (first, second) for file in one.result().iterdir()] == ["file", "file"]
+    assert fetched == [["package"]]
 
 
 def test_a_board_without_a_python_runtime_has_no_twin(tmp_path):

@@ -9,8 +9,9 @@ from rkface.runtime.core.manifest import Input
 INPUT = Input("x", 8, 8, (0.0,) * 3, (1.0,) * 3)
 
 
-def save_model(path):
-    """A convolution, whose weights ONNX Runtime reorders, with a bias that is not raw data, and a large matrix."""
+def save_model(path, multiply="MatMul"):
+    """A convolution, whose weights ONNX Runtime reorders, with a bias that is not raw data, and a large matrix for the
+    operator ``multiply``."""
     random = np.random.default_rng(0)
     make = onnx.numpy_helper.from_array
     weights = [
@@ -22,7 +23,7 @@ def save_model(path):
         onnx.helper.make_node("Conv", ["x", "w", "b"], ["c"]),
         onnx.helper.make_node("Relu", ["c"], ["r"]),
         onnx.helper.make_node("Flatten", ["r"], ["f"]),
-        onnx.helper.make_node("MatMul", ["f", "d"], ["y"]),
+        onnx.helper.make_node(multiply, ["f", "d"], ["y"]),
     ]
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(nodes, "g", [info("x", 1, [1, 3, 8, 8])], [info("y", 1, [1, 5])], weights)

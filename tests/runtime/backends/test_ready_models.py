@@ -3,6 +3,7 @@
 import os
 import stat
 
+import numpy as np
 import pytest
 
 from rkface.runtime.backends import reference
@@ -35,6 +36,22 @@ def test_the_second_opening_reads_only_the_ready_model_and_gives_the_same_number
     assert run(model, digest="a" * 64) == expected
     with pytest.raises(ModelError):  # another model
         run(model, digest="b" * 64)
+
+
+def is_packed(session):
+    try:
+        return session.get_session_options().get_session_config_entry(reference.UNPACKED) != "1"
+    except RuntimeError:  # it is not set
+        return True
+
+
+@pytest.mark.parametrize(("multiply", "packed"), [("Gemm", False), ("MatMul", True)])
+def test_only_matrices_that_gain_from_it_are_copied_into_another_order(cache, tmp_path, multiply, packed):
+    model = save_model(tmp_path / "model.onnx", multiply)
+    ready = reference.open_session(model, ["cpu"], 1, digest="a" * 64)
+    assert is_packed(ready) == packed
+    expected, answer = (np.frombuffer(run(model, **given), np.float32) for given in ({}, {"digest": "a" * 64}))
+    np.testing.assert_allclose(answer, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "weights", "crc32"])

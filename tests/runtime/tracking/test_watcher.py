@@ -172,6 +172,17 @@ def test_a_known_person_is_named_within_half_a_second():
     assert camera.stages() == [("start", "p2")]
 
 
+@pytest.mark.parametrize(("rate", "looks"), [(30, 8), (15, 4), (10, 3), (8, 3), (5, 2)])
+def test_the_second_shot_is_of_the_look_that_is_at_most_a_little_too_early(rate, looks):
+    camera = Camera()
+    camera.see((1, 600, 300), step=1 / rate, seconds=2 / rate)  # the first shot is of the second frame
+    assert camera.watcher.state.embeddings == 1
+    camera.see((1, 600, 300), step=1 / rate, seconds=(looks - 1) / rate)
+    assert camera.watcher.state.embeddings == 1
+    camera.see((1, 600, 300), step=1 / rate)
+    assert camera.watcher.state.embeddings == 2 and camera.stages() == [("start", "p1")]
+
+
 def test_unknown_people_are_reported_later_and_separately():
     camera = Camera()
     camera.see((10, 200, 300), (11, 800, 300), seconds=0.9)
@@ -418,7 +429,7 @@ def test_liveness_is_judged_from_the_surroundings_and_reported_in_the_appearance
 def test_if_liveness_is_required_a_picture_gets_no_name_until_it_is_judged_live():
     judge = Judge(0.45)
     camera = Camera(liveness=judge, rules=RecognitionRules(MATCH, live=0.5, need_live=True))
-    camera.see((1, 600, 300), seconds=1.4)
+    camera.see((1, 600, 300), seconds=1.3)  # four shots: the fifth is not long after, and the sixth is
     assert camera.stages() == [("start", None)] and camera.told[0].live is False
     assert [one.match for one in camera.watcher.visible_faces()] == [None]
     judge.says = 1.0

@@ -74,12 +74,14 @@ def cast():
 
 
 @pytest.fixture(scope="session")
-def pictures(cast, tmp_path_factory):
+def pictures(cast, make_once):
     """What the rendered camera sees in one round, as a folder of photos."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for number in range(int(cast.round * RATE)):
-        cv2.imwrite(str(folder / f"{number:03d}.jpg"), cast.render(number / RATE).image)
-    return folder
+
+    def render(folder):
+        for number in range(int(cast.round * RATE)):
+            cv2.imwrite(str(folder / f"{number:03d}.jpg"), cast.render(number / RATE).image)
+
+    return make_once("pictures", render)
 
 
 @contextmanager
