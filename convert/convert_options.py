@@ -7,7 +7,14 @@ from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
 from rkface.calibration.commands import face_count
-from rkface.runtime.core.arguments import fraction, image_size, positive_integer, positive_number, recognizer_crop
+from rkface.runtime.core.arguments import (
+    fraction,
+    image_size,
+    integer_from,
+    positive_integer,
+    positive_number,
+    recognizer_crop,
+)
 from rkface.runtime.core.crop_template import TEMPLATES
 
 from .metric_bar import metric_bars
@@ -69,7 +76,9 @@ def add_liveness_options(parser: ArgumentParser) -> None:
     live = parser.add_argument_group("liveness (a third model, which tells a live face from a picture of a face)")
     live.add_argument("--liveness", type=Path, metavar="L.onnx", help="a classifier such as Silent-Face's MiniFASNet")
     live.add_argument("--live-scale", type=positive_number, metavar="X", help="size of its crop, in face box sizes")
-    live.add_argument("--live-class", type=int, metavar="N", help="index of the class of live faces, counted from 0")
+    live.add_argument(
+        "--live-class", type=integer_from(0), metavar="N", help="index of the class of live faces, counted from 0"
+    )
     live.add_argument("--live-color", choices=("RGB", "BGR"), help="order of its input channels")
     live.add_argument(
         "--live-mean", type=channel_values, metavar="A[,B,C]", help="mean of values 0..255, in its channel order"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.arguments import positive_integer
 from ..core.errors import InputError
 from ..core.text import in_a_line
 from ..web.scopes import EXPLAINED, ROLES, SCOPES
@@ -124,7 +125,9 @@ def log(parser: ArgumentParser) -> None:
     examples:
       rkface access log --limit 20
     """
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="how many lines (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=positive_integer, default=100, metavar="N", help="how many lines (default: %(default)s)"
+    )
     _add_file(parser)
     add_json(parser, "one object per line")
     parser.set_defaults(run=_log)

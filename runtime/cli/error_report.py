@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
+from types import FrameType
 
 from ..core.errors import RkfaceError
 from ..core.messages import safe_message, show_message
@@ -24,19 +26,33 @@ PATH = frozenset({
 })  # fmt: skip
 
 
+_interrupts: list[int] = []  # signals that ``note_interrupts`` has noted
+
+
+def note_interrupts() -> None:
+    """Note Ctrl-C also where a library turns it into another error: numpy and OpenCV call it a failed import."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as below nohup
+        signal.signal(signal.SIGINT, interrupt)
+
+
 def report_error(error: BaseException, *, verbose: bool) -> int | None:
     """Print what ended a command, on stderr, and return its exit code. None: this is a bug in rkface, to be raised.
 
     ``verbose``: also print what caused the error.
     """
+    if isinstance(error, KeyboardInterrupt) or _interrupts:
+        print("rkface: interrupted; no incomplete files were left behind", file=sys.stderr)
+        return 130
     if isinstance(error, RkfaceError):
         show_message(error)
         if verbose:
             _print_causes(error)
         return error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        print("rkface: interrupted; no incomplete files were left behind", file=sys.stderr)
-        return 130
     if isinstance(error, BrokenPipeError):  # `rkface detect … | head`
         drop_output()
         return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.addresses import check_host, check_topic_start
-from ..core.arguments import fraction
+from ..core.arguments import fraction, integer_from
 from ..core.errors import InputError
 from .gallery_options import add_gallery, open_gallery
 from .options import add_backend, add_bundle
@@ -42,7 +42,9 @@ def frigate(parser: ArgumentParser) -> None:
         "--ca", type=Path, metavar="FILE", help="certificates to trust for Frigate, instead of the system's"
     )
     parser.add_argument("--broker", required=True, metavar="HOST", help="Frigate's MQTT broker")
-    parser.add_argument("--broker-port", type=int, default=0, metavar="PORT", help="default: 1883, or 8883 with TLS")
+    parser.add_argument(
+        "--broker-port", type=integer_from(0, 65_535), default=0, metavar="PORT", help="default: 1883, or 8883 with TLS"
+    )
     parser.add_argument("--broker-user", default="", metavar="NAME", help="user name at the broker")
     parser.add_argument("--broker-password", default="", metavar="WHERE", help="env:NAME or file:PATH")
     parser.add_argument("--broker-tls", action="store_true", help="encrypt the connection to the broker")

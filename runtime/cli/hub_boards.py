@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.arguments import number_in
 from ..core.errors import InputError
 from ..core.messages import show_message
 from ..core.text import in_a_line, shell_quoted
@@ -53,7 +54,7 @@ def add_board(parser: ArgumentParser) -> None:
     parser.add_argument("--site", required=True, metavar="SITE", help="where it is; a new site is added")
     parser.add_argument(
         "--lease-days",
-        type=float,
+        type=number_in(0, 3650),
         default=7.0,
         metavar="DAYS",
         help="how long it names people without having heard of the hub (default: %(default)s)",

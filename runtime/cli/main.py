@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ..core.errors import InputError
 from ..core.progress import set_detail
 from ..core.stdout import open_closed_streams, reserve_stdout
-from .error_report import report_error
+from .error_report import note_interrupts, report_error
 from .parser import build_parser
 
 
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises SystemExit, as argparse does, for --help, --version and a command line that cannot be understood.
     """
     if arguments is None:  # this process is ours
+        note_interrupts()
         open_closed_streams()
         reserve_stdout()
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..core.arguments import positive_integer
-from ..core.errors import InputError, WorkError
 from ..core.text import in_a_line
 from .gallery_options import (
     add_gallery,
@@ -23,13 +20,12 @@ from .gallery_options import (
 )
 from .options import add_json, counted, print_json
 from .parser import add_actions
+from .strangers_options import SHOWN, open_strangers
+from .strangers_renamings import print_renaming, rename, renamings, undo
 
 if TYPE_CHECKING:
-    from ..service.renaming import Renaming
-    from ..service.stranger_requests import StrangerRequests
     from ..service.strangers import Stranger
 
-SHOWN = 12  # digits of an id: enough to be the only one, and to be typed
 WEEK = 7 * 86_400.0
 
 
@@ -123,40 +119,6 @@ def restore(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_restore)
 
 
-def rename(parser: ArgumentParser) -> None:
-    """Name a person in past appearances in which they were a stranger. Events that were sent stay as they are.
-
-    examples:
-      rkface strangers rename "Ada Lovelace"
-    """
-    parser.add_argument("person", metavar="PERSON", help="name or id")
-    add_gallery(parser)
-    add_json(parser, "one object: the renaming, null if there is nothing to name")
-    parser.set_defaults(run=_rename)
-
-
-def renamings(parser: ArgumentParser) -> None:
-    """List the renamings that can be undone.
-
-    examples:
-      rkface strangers renamings
-    """
-    add_gallery(parser)
-    add_json(parser, "one object a line for each renaming")
-    parser.set_defaults(run=_renamings)
-
-
-def undo(parser: ArgumentParser) -> None:
-    """Undo a renaming: its appearances are those of a stranger again.
-
-    examples:
-      rkface strangers undo 5d20aa
-    """
-    parser.add_argument("id", metavar="ID", help="start of an id, from `rkface strangers renamings`")
-    add_gallery(parser)
-    parser.set_defaults(run=_undo)
-
-
 ACTIONS = (list_, enroll, ignore, ignored, restore, rename, renamings, undo)
 
 
@@ -175,33 +137,8 @@ def _add_stranger(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", help="start of an id, from `rkface strangers list`")
 
 
-@contextmanager
-def _open(options: Namespace) -> Iterator[StrangerRequests]:
-    """The strangers in the log beside the gallery. The threshold is that of the newest appearance."""
-    import threading
-
-    from ..service.appearance_log import AppearanceLog
-    from ..service.log_files import log_path
-    from ..service.stranger_requests import StrangerRequests
-
-    with open_gallery(options) as gallery:
-        path = log_path(gallery.path)
-        if not path.exists():
-            raise InputError(f"{path}: there is no appearance log: `rkface run` writes it")
-        with AppearanceLog(path, lambda: gallery.cipher) as log:
-            newest = log.newest(1)
-            identity = log.identity() or gallery.identity or ""
-            yield StrangerRequests(
-                gallery,
-                log,
-                identity,
-                threshold=lambda: newest[0].threshold if newest else 1.0,
-                lock=threading.Lock(),
-            )
-
-
 def _list(options: Namespace) -> int:
-    with _open(options) as requests:
+    with open_strangers(options) as requests:
         found = requests.strangers(options.least)
     for stranger in found:
         if options.json:
@@ -222,16 +159,16 @@ def _line(stranger: Stranger, now: float) -> str:
 
 
 def _enroll(options: Namespace) -> int:
-    with _open(options) as requests:
+    with open_strangers(options) as requests:
         result = requests.enroll(options.id, options.name, force=options.force, rename=options.rename)
     code = print_verdicts([result.verdict], as_json=options.json)
     if options.rename and not code and not options.json:
-        _print_renaming(result.renamed)
+        print_renaming(result.renamed)
     return code
 
 
 def _ignore(options: Namespace) -> int:
-    with _open(options) as requests:
+    with open_strangers(options) as requests:
         entry = requests.ignore(options.id, options.note)
     if options.json:
         print_json(asdict(entry))
@@ -264,41 +201,3 @@ def _restore(options: Namespace) -> int:
     if options.json:
         print_json({"copies": copies_to_json(copies)})
     return print_unreached_copies(copies)
-
-
-def _rename(options: Namespace) -> int:
-    with _open(options) as requests:
-        renaming = requests.rename(options.person)
-    if options.json:
-        print_json({"renaming": renaming and asdict(renaming)})
-    else:
-        _print_renaming(renaming)
-    return 0
-
-
-def _print_renaming(renaming: Renaming | None) -> None:
-    if renaming is None:
-        print("no past appearance looks like this person")
-        return
-    named = counted(renaming.appearances, "past appearance")
-    print(in_a_line(f"{named} named {renaming.name}: `rkface strangers undo {renaming.id[:SHOWN]}` reverts that"))
-
-
-def _renamings(options: Namespace) -> int:
-    with _open(options) as requests:
-        found = requests.renamings()
-    for renaming in found:
-        if options.json:
-            print_json(asdict(renaming))
-        else:
-            named = counted(renaming.appearances, "appearance")
-            since = format_time(renaming.started)
-            print(in_a_line(f"{renaming.id[:SHOWN]}  {renaming.name}  {named} since {since}"))
-    return 0
-
-
-def _undo(options: Namespace) -> int:
-    with _open(options) as requests:
-        undone = requests.undo(options.id)
-    print(f"{counted(undone, 'appearance')} unknown again")
-    return 0 if undone else WorkError.exit_code

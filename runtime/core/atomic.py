@@ -136,8 +136,10 @@ def remove_leftovers(folder: Path, name: str = "") -> list[Leftover]:
 
 def _create(target: Path, mode: int) -> tuple[int, Path]:
     """A new locked temporary file for ``target``: its descriptor and its path."""
-    if not target.name:  # "/" and "."
+    if not target.name or target.is_dir():  # "/" and "." have no name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if target.exists() and not target.is_file():  # root could replace /dev/null, and no program would work any more
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket", str(target))
     while True:
         path = target.with_name(f".{_shortened(target.name)}.{secrets.token_hex(4)}")
         try:

@@ -44,7 +44,7 @@ class Stage:
         self._start = time.monotonic()
         self._shown = 0.0
         if self._live:
-            self._write(f"  {name:{WIDTH}} …")
+            self._write(f"{self._clear()}  {name:{WIDTH}} …")  # another stage may be shown, in another thread
 
     def advance(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` steps are finished, how many a second, and how long the others will take; not

@@ -216,7 +216,7 @@ class PendingEvents:
             except OSError as error:
                 log.error("%s: events cannot be written to the disk: %s", self._name, error.strerror)
             if waiting := self._outbox.queued:
-                log.warning("%s: %d events wait on disk: they are sent when rkface runs again", self._name, waiting)
+                log.warning("%s: events wait on disk (%d): they are sent when rkface runs again", self._name, waiting)
             self._outbox.close()
         if left:
             self._lost += len(left)

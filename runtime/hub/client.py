@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 HEARTBEAT = 60.0  # seconds; also how often the hub is asked although it said nothing
 LOCAL = 1.0  # seconds between two looks whether the gallery was changed here; costs no query at the hub
 LOOK = 5.0  # seconds between two looks at the health of the board
+# Pauses before another sync while this board still has something of an erased person: of a disk that was full or of
+# a file that was in use for a moment, nothing is left some seconds later.
+UNERASED = Backoff(first=2.0, longest=HEARTBEAT)
 
 log = logging.getLogger("rkface.hub")
 
@@ -122,10 +125,11 @@ class HubClient:
     def _follow(self, hub: Hub, embeddings: PlainEmbeddings) -> None:
         """Sync now, and again whenever the hub or somebody here changes people, until the connection breaks."""
         first, writes = True, self._gallery.writes()
-        beat = looked = -math.inf
+        due = looked = -math.inf
+        tries = 0  # syncs in a row after which something of an erased person was left
         said: object = None
         while not self._stopping.is_set():
-            is_due = time.monotonic() - beat >= HEARTBEAT or (not first and self._is_told(hub))
+            is_due = time.monotonic() >= due or (not first and self._is_told(hub))
             if self._gallery.writes() != writes:
                 writes = self._gallery.writes()
                 is_due |= not is_told(self._gallery)
@@ -134,7 +138,8 @@ class HubClient:
                 is_due |= self._describe().get("ok") != said
             if is_due:
                 said = self._sync(hub, embeddings, compare=first).get("ok")
-                first, beat = False, time.monotonic()
+                tries = tries + 1 if self._state.unerased else 0
+                first, due = False, time.monotonic() + (UNERASED.seconds(tries) if tries else HEARTBEAT)
                 if self._failures:
                     log.info("the hub: connected again")
                     self._failures = 0

@@ -44,7 +44,7 @@ def push_people(hub: Hub, gallery: Gallery, embeddings: PlainEmbeddings = PLAIN)
     content = read_content(gallery)  # first: what somebody changes meanwhile is for the next call
     notice_restored(hub, gallery)
     forgotten = [*backup.forgotten(gallery)]
-    with hub_errors(), hub.transaction():
+    with hub_errors():  # a transaction each: others need not wait for all of them
         erased = hub.execute(
             "SELECT person FROM rkface.change WHERE kind = 'erased' AND person = ANY(%s)", [forgotten]
         ).fetchall()

@@ -67,7 +67,7 @@ def push_merged(hub: Hub, gallery: Gallery) -> None:
     """Merge at the hub whom this board has merged, if the hub still has both, or one of them waits for a decision. If
     the other one has moved away from this site, the next ``sync`` brings the person back."""
     merged = gallery.read("SELECT id, person FROM former WHERE person IS NOT NULL")
-    with hub_errors(), hub.transaction():
+    with hub_errors():  # a transaction each: others need not wait for all of them
         apart = {id for (id,) in hub.execute("SELECT id FROM rkface.person UNION SELECT person FROM rkface.review")}
         rows = [
             (person, hub.execute("SELECT rkface.merge(%s, %s)", [person, target]).fetchone())

@@ -84,11 +84,15 @@ class StrangerFinder:
         return sorted(found, key=lambda one: (-one.last, one.id))
 
     def get(self, id: str, threshold: float) -> Stranger:
-        """The stranger with this appearance; also for the start of an id. Raises InputError."""
-        for stranger in self.find(threshold):
-            if id and any(one.startswith(id) for one in stranger.appearances):
-                return stranger
-        raise InputError(GONE)
+        """The stranger with this appearance; also for the start of an id, if it is that of one stranger only. Raises
+        InputError."""
+        found = [one for one in self.find(threshold) if id and any(each.startswith(id) for each in one.appearances)]
+        found = [one for one in found if id in one.appearances] or found
+        if len(found) > 1:
+            raise InputError(f"the appearances of {len(found)} strangers start with {id!r}: write more of the id")
+        if not found:
+            raise InputError(GONE)
+        return found[0]
 
     def samples(self, appearances: Sequence[str], *, pictures: bool) -> list[Sample]:
         """Samples of these appearances, best first. ``pictures``: only of those with a stored picture."""

@@ -66,6 +66,7 @@ CREATE OR REPLACE FUNCTION rename(person_id text, before text, new_name text) RE
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, pg_temp AS $$
 BEGIN
     PERFORM check_sizes(new_name, NULL);
+    PERFORM 1 FROM revision FOR UPDATE;
     IF NOT is_mine(person_id) THEN
         RETURN true;
     ELSIF EXISTS (SELECT 1 FROM person WHERE name = new_name AND id <> person_id) THEN
@@ -84,6 +85,7 @@ CREATE FUNCTION merge(person_id text, into_id text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = rkface, public, pg_temp AS $$
 DECLARE free text;
 BEGIN
+    PERFORM 1 FROM revision FOR UPDATE;
     IF is_mine(into_id) AND is_mine(person_id) AND person_id <> into_id THEN
         PERFORM merge_people(person_id, into_id);
     ELSIF is_mine(into_id) AND EXISTS (SELECT 1 FROM review WHERE review.person = person_id AND board = my_board())

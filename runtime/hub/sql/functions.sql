@@ -1,6 +1,18 @@
 -- Functions and triggers. Written again by each migration.
 CREATE OR REPLACE FUNCTION next_revision() RETURNS bigint LANGUAGE sql AS
     'UPDATE rkface.revision SET last = last + 1 RETURNING last';
+-- Who changes people locks the revision before anything else. The revision is locked until the end of a transaction in
+-- any case: one that had locked people before would end in a deadlock with another one that waits for them.
+CREATE OR REPLACE FUNCTION lock_revision() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = rkface, pg_temp AS $$
+BEGIN
+    PERFORM 1 FROM revision FOR UPDATE;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER first BEFORE INSERT OR UPDATE OR DELETE ON person FOR EACH STATEMENT EXECUTE FUNCTION lock_revision();
+CREATE OR REPLACE TRIGGER first BEFORE INSERT OR UPDATE OR DELETE ON sample FOR EACH STATEMENT EXECUTE FUNCTION lock_revision();
+CREATE OR REPLACE TRIGGER first BEFORE INSERT OR UPDATE OR DELETE ON stay FOR EACH STATEMENT EXECUTE FUNCTION lock_revision();
+CREATE OR REPLACE TRIGGER first BEFORE INSERT OR UPDATE OR DELETE ON review FOR EACH STATEMENT EXECUTE FUNCTION lock_revision();
 CREATE OR REPLACE FUNCTION note_change(person_id text, at_site text, kind text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO rkface.change VALUES (at_site, person_id, rkface.next_revision(), kind)
@@ -143,6 +155,7 @@ BEGIN
         RAISE EXCEPTION 'the hub does not know this board, or revoked it' USING ERRCODE = '28000';
     END IF;
     PERFORM check_sizes(person_name, details);
+    PERFORM 1 FROM revision FOR UPDATE;  -- see lock_revision: what follows sees all that others have changed
     IF octet_length(samples::text) > 134217728 OR EXISTS (SELECT 1 FROM jsonb_array_elements(samples) one
             WHERE length(one ->> 'source') > 10000) THEN
         RAISE EXCEPTION 'these samples are larger than those of a gallery' USING ERRCODE = '22023';

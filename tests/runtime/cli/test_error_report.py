@@ -65,6 +65,28 @@ def test_a_command_without_memory_says_so():
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr, done.stderr
 
 
+INTERRUPTED = """
+import signal, sys
+import rkface.runtime.cli.version as version
+from rkface.runtime.cli.main import main
+
+def import_numpy(*_):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("numpy._core.multiarray failed to import") from None
+
+version.find_versions = import_numpy
+sys.argv = ["rkface", "version"]
+sys.exit(main())
+"""
+
+
+def test_an_interruption_that_a_library_calls_a_failed_import_is_one():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "rkface: interrupted; no incomplete files were left behind\n")
+
+
 HOSTILE = "a\nrkface: forged\x1b[2J\rz"  # a file name
 LONG_WORK = ("convert", "twin", "deploy")  # not only an error
 

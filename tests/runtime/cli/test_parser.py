@@ -126,6 +126,23 @@ def test_an_empty_path_is_not_taken_for_the_working_folder(rkface, line):
     assert (code, out) == (2, "") and "a path must not be empty (is a variable of the shell unset?)" in err
 
 
+def test_no_number_is_taken_that_a_command_cannot_use():
+    """int and float take -1, nan and numbers of any size: a log of -1 lines was all of it, and a lease could be nan."""
+    plain = [
+        f"{parser.prog} {' '.join(one.option_strings) or one.dest}"
+        for parser in all_parsers(build_parser())
+        for one in [*parser.options, *parser.arguments]
+        if one.type in (int, float) and not one.choices
+    ]
+    assert plain == []
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "99999999999999999999"])
+def test_a_log_has_at_least_a_line(rkface, value):
+    code, out, err = rkface("access", "log", "--limit", value)
+    assert (code, out) == (2, "") and "argument --limit: must" in err
+
+
 def test_options_cannot_be_abbreviated(rkface):
     code, _, err = rkface("detect", "--bund", "x", "a.jpg")
     assert code == 2 and "did you mean --bundle?" in err

@@ -1,5 +1,6 @@
 import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -142,3 +143,29 @@ def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path):
     path = tmp_path / ("人" * 83 + ".jpg")  # 253 bytes
     write_atomically(path, b"photo")
     assert path.read_bytes() == b"photo"
+
+
+def replace(target, content):
+    with replace_atomically(target) as path:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to a pipe", "folder"])
+@pytest.mark.parametrize("write", [write_atomically, replace])
+def test_only_a_file_is_replaced(tmp_path, kind, write):
+    """As root, `rkface doctor --report /dev/null` would replace the device of all programs with a file."""
+    target = tmp_path / "target"
+    if kind == "folder":
+        target.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(target))
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        target.symlink_to("pipe") if kind.startswith("link") else (tmp_path / "pipe").rename(target)
+    before = sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir())
+    with pytest.raises(
+        WorkError, match=r"target: cannot be written: (it is a device, a pipe or a socket|Is a directory)"
+    ):
+        write(target, b"new")
+    assert sorted((path.name, path.lstat().st_mode) for path in tmp_path.iterdir()) == before

@@ -36,6 +36,16 @@ def test_a_terminal_sees_the_steps_on_one_line_that_is_rewritten():
     assert "face 1" in text and text.count("\n") == 1 and "\r" in text
 
 
+def test_two_stages_at_the_same_time_end_in_a_line_each():
+    stream = Terminal()
+    with stage("first", stream) as first, stage("second", stream) as second:
+        first.say("a step")
+        second.note = "done"
+    on_screen = [line.rpartition("\r\x1b[K")[2] for line in stream.getvalue().split("\n")[:-1]]
+    assert [line.split()[0] for line in on_screen] == ["second", "first"]
+    assert "\x1b[K  second" in stream.getvalue(), "the line of the first stage is cleared before"
+
+
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_quiet_shows_nothing(stream):
     set_detail("quiet")

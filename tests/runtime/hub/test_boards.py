@@ -3,6 +3,7 @@
 import errno
 import time
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -10,9 +11,10 @@ from rkface.runtime.events import pending
 from rkface.runtime.events.backoff import Backoff
 from rkface.runtime.events.outbox import Outbox
 from rkface.runtime.gallery.companions import Companion, companion_path
+from rkface.runtime.hub import client
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.fleet import read_fleet
-from rkface.runtime.hub.people import add_person, erase_person, list_erased, list_people
+from rkface.runtime.hub.people import erase_person, list_erased, list_people
 from rkface.runtime.service import service_erasure
 from rkface.runtime.service.receiver_settings import Events, WebhookSettings
 from rkface.runtime.service.service import Service
@@ -118,6 +120,14 @@ def test_a_board_confirms_an_erasure_only_when_the_events_that_wait_are_rewritte
             raise OSError(errno.ENOSPC, "No space left on device")
         erase(outbox, people)
 
+    class Tries(Backoff):
+        failures: ClassVar[list[int]] = []
+
+        def seconds(self, failures):
+            self.failures.append(failures)
+            return 0.1
+
+    monkeypatch.setattr(client, "UNERASED", Tries())
     monkeypatch.setattr(Outbox, "erase", erase_if_possible)
     settings = door("one")
     webhook = WebhookSettings("http://127.0.0.1:9/")  # nobody listens there
@@ -138,11 +148,8 @@ def test_a_board_confirms_an_erasure_only_when_the_events_that_wait_are_rewritte
         wait_for(lambda: one.hub.state().unerased)
         assert "not gone from this board yet: webhook" in "".join(one.health().problems)
         assert list_erased(hub)[0].missing == ("one",)
+        wait_for(lambda: len(Tries.failures) >= 5)  # with pauses that grow, not only with the heartbeat, once a minute
+        assert Tries.failures[:5] == [1, 2, 3, 4, 5]
         full[0] = False
-
-        def confirmed():
-            add_person(hub, str(time.monotonic()), ["east"], [], one.gallery.identity)  # the hub says something
-            return not list_erased(hub)[0].missing
-
-        wait_for(confirmed)
+        wait_for(lambda: not list_erased(hub)[0].missing)
         assert b"Lovelace" not in stored()

@@ -66,7 +66,7 @@ def test_a_run_that_kept_everything_lost_nothing(lost, tmp_path):
 def test_events_that_wait_for_their_receiver_are_not_lost(lost, caplog):
     assert lost(WEBHOOK) == []
     assert [record.getMessage() for record in caplog.records if "wait on disk" in record.msg] == [
-        "webhook: 2 events wait on disk: they are sent when rkface runs again"
+        "webhook: events wait on disk (2): they are sent when rkface runs again"
     ]
 
 

@@ -102,6 +102,20 @@ def test_a_stranger_is_enrolled_past_appearances_are_named_and_that_is_undone(rk
     assert rkface("rename", "Pat")[0] == 0 and logged(site)["post0"] == "Pat"
 
 
+def test_the_start_of_an_id_that_two_strangers_have_is_refused(rkface, site):
+    """Else the wrong one of them is enrolled, or ignored for good."""
+    with AppearanceLog(log_path(site)) as log:
+        log.record(seen("postal", started=NOW + 200), Sighting(None, view(4, 0), MODEL))
+        log.record(seen("post", started=NOW + 300), Sighting(None, view(5, 0), MODEL))
+    before = listed(rkface)
+    for action in (["ignore", "pos"], ["enroll", "pos", "Pat"]):
+        code, out, err = rkface(*action)
+        assert (code, out) == (2, "") and "the appearances of 3 strangers start with 'pos': write more" in err
+    assert listed(rkface) == before
+    assert rkface("ignore", "post")[0] == 0, "that is a whole id"
+    assert [one["appearances"][0] for one in listed(rkface)] == ["postal", "once", "near1", "post6"]
+
+
 def test_a_stranger_who_was_enrolled_is_shown_with_the_name_until_the_past_is_named(rkface):
     rkface("enroll", "post3", "Pat")
     found = next(one for one in listed(rkface) if one["times"] == 7)
