@@ -59,11 +59,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(file_of(item.nodeid), len(order)))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_collection_finish():
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
     """Six thousand tests and their modules stay: the garbage collector need not look at them again and again."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

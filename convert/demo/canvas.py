@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -110,10 +111,15 @@ class PaintLayer:
 
 def ellipse(x: float, y: float, wide: float, high: float, count: int = 28, *, tilt: float = 0.0) -> Points:
     """``count`` points of an ellipse with half axes ``wide`` and ``high``, turned by ``tilt`` radians."""
-    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    points = np.stack([wide * np.cos(angle), high * np.sin(angle)], axis=1)
+    points = _circle(count) * (wide, high)
     cosine, sine = np.cos(tilt), np.sin(tilt)
     return np.asarray(points @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y))
+
+
+@cache
+def _circle(count: int) -> Points:
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def band(upper: Points, lower: Points) -> Points:

@@ -114,27 +114,27 @@ def _add_service_options(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    gc.disable()  # nothing of what is imported and opened now becomes garbage
     usual_interval = sys.getswitchinterval()
-    sys.setswitchinterval(START_SWITCH_INTERVAL)
-    # The checksums of the bundle take as long as all imports, so they begin as soon as its folder is known.
-    named = _read_in_background(options.bundle) if options.bundle else None
-    settings = run_settings(options)
-    reading = named or _read_in_background(settings.bundle)
-    from ..core.progress import stage
-    from ..service.logging_setup import start_logs
-    from ..service.service import Service
-    from ..service.startup import lock_gallery, open_service_scheduler
-
-    start_logs(options.log)
-    if options.quiet or options.verbose:
-        getLogger("rkface").setLevel(WARNING if options.quiet else DEBUG)
-    service = Service(settings, open_scheduler=partial(open_service_scheduler, read=lambda _: reading.result()))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop())
     with ExitStack() as opened:
         opened.callback(gc.enable)
+        gc.disable()  # nothing of what is imported and opened now becomes garbage
         opened.callback(sys.setswitchinterval, usual_interval)
+        sys.setswitchinterval(START_SWITCH_INTERVAL)
+        # The checksums of the bundle take as long as all imports, so they begin as soon as its folder is known.
+        named = _read_in_background(options.bundle) if options.bundle else None
+        settings = run_settings(options)
+        reading = named or _read_in_background(settings.bundle)
+        from ..core.progress import stage
+        from ..service.logging_setup import start_logs
+        from ..service.service import Service
+        from ..service.startup import lock_gallery, open_service_scheduler
+
+        start_logs(options.log)
+        if options.quiet or options.verbose:
+            getLogger("rkface").setLevel(WARNING if options.quiet else DEBUG)
+        service = Service(settings, open_scheduler=partial(open_service_scheduler, read=lambda _: reading.result()))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
         with lock_gallery(settings.gallery):  # a second service would otherwise be told about the port
             entry = _open_entry(settings.web, opened)
         if entry is None and not settings.camera:

@@ -91,6 +91,8 @@ def configure(database: sqlite3.Connection, *pragmas: str) -> None:
     """Set ``pragmas`` such as "synchronous=FULL", then a write-ahead log and secure deletion. Pragmas that only work on
     an empty file (page_size, auto_vacuum) must come before the write-ahead log, so they belong here too."""
     for pragma in (*pragmas, "journal_mode=WAL", "secure_delete=ON"):
+        if pragma.startswith("auto_vacuum=") and database.execute("PRAGMA page_count").fetchone()[0]:
+            continue  # it would write the same mode again, and wait for the disk
         database.execute(f"PRAGMA {pragma}").fetchall()
 
 

@@ -48,6 +48,18 @@ def test_files_have_mode_0600(path, database):
     assert modes == {path.name + suffix: 0o600 for suffix in ("", "-wal", "-shm")}
 
 
+def test_a_file_that_is_opened_again_keeps_its_mode_and_is_not_written(path):
+    def prepare(database):
+        configure(database, "auto_vacuum=INCREMENTAL", "synchronous=NORMAL")
+
+    create_private_file(path)
+    with closing(open_sqlite(path, prepare, timeout=0.05)) as database:
+        database.execute("CREATE TABLE thing (content BLOB)")
+    with closing(open_sqlite(path, prepare, timeout=0.05)) as database:
+        assert database.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+        assert path.with_name(f"{path.name}-wal").stat().st_size == 0
+
+
 def test_a_failed_transaction_writes_nothing(database):
     with pytest.raises(ZeroDivisionError), transaction(database):
         database.execute("INSERT INTO thing VALUES (x'01')")
