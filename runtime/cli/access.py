@@ -202,7 +202,7 @@ def _remove_user(options: Namespace) -> int:
 
 def _log(options: Namespace) -> int:
     with _open(options) as accounts:
-        for one in accounts.notes(max(1, options.limit)):
+        for one in accounts.notes(options.limit):
             if options.json:
                 print_json(asdict(one))
             else:
