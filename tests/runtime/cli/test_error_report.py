@@ -76,6 +76,7 @@ def import_numpy(*_):
     except KeyboardInterrupt:
         raise ImportError("numpy._core.multiarray failed to import") from None
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts with &
 version.find_versions = import_numpy
 sys.argv = ["rkface", "version"]
 sys.exit(main())
