@@ -4,11 +4,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from rkface.runtime.core.polygons import GRID, MOST_CORNERS, find_flaw
 from rkface.runtime.tracking.zones import Polygons
+
+# Other processes may take the cores meanwhile.
+at_any_speed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SQUARE = [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]
 COARSE = st.integers(0, 8).map(lambda number: number / 8)  # corners often on one line, and points on edges
@@ -60,11 +63,13 @@ def crosses(polygon):
     )
 
 
+@at_any_speed
 @given(polygons)
 def test_exactly_the_polygons_without_a_crossing_are_valid(polygon):
     assert bool(find_flaw(polygon)) == crosses(polygon)
 
 
+@at_any_speed
 @given(polygons, points)
 def test_points_inside_and_on_edges_are_in_a_polygon(polygon, points):
     assume(not find_flaw(polygon))
@@ -72,6 +77,7 @@ def test_points_inside_and_on_edges_are_in_a_polygon(polygon, points):
     assert found.tolist() == [[is_inside(one, point) for point in points] for one in (SQUARE, polygon)]
 
 
+@at_any_speed
 @given(polygons, st.data())
 def test_corners_and_points_between_them_are_in_a_polygon(polygon, data):
     assume(not find_flaw(polygon))
