@@ -40,7 +40,7 @@ def serve(channel: int) -> None:
     job is a message of JSON, with the pipe for the job's messages."""
     import rknn.api  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Linux need not keep the exit status of forks
+    signal.signal(signal.SIGCHLD, _collect_ended)
     here = os.getpid()
     with socket.socket(fileno=channel) as jobs:
         while True:
@@ -51,6 +51,13 @@ def serve(channel: int) -> None:
             if os.fork() == 0:
                 os._exit(_run_and_report(json.loads(text), messages, here))
             os.close(messages)
+
+
+def _collect_ended(*_: object) -> None:
+    """Collect the forks that have ended, with the CPU time that they took."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _run_and_report(request: Mapping[str, str], messages: int, parent: int) -> int:
