@@ -20,6 +20,7 @@ from .native_calls import patch_callers
 
 use_memory()
 os.environ["LANGUAGE"] = "C"  # argparse would look for the translation of each word, in half of the time of a command
+os.environ.pop("PYTHONUNBUFFERED", None)  # users have a buffer before stdout, which can be full at the end
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The processes of `make test` share the cores. With a thread for each core in each process and in each program that
     # it starts, most of the time is spent on waiting for one another.

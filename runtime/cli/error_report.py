@@ -46,9 +46,11 @@ def report_error(error: BaseException, *, verbose: bool) -> int | None:
     ``verbose``: also print what caused the error.
     """
     if isinstance(error, KeyboardInterrupt) or _interrupts:
+        flush_output()
         print("rkface: interrupted; no incomplete files were left behind", file=sys.stderr)
         return 130
     if isinstance(error, RkfaceError):
+        flush_output()
         show_message(error)
         if verbose:
             _print_causes(error)
@@ -65,6 +67,15 @@ def report_error(error: BaseException, *, verbose: bool) -> int | None:
     if verbose:
         traceback.print_exception(error)
     return code
+
+
+def flush_output() -> None:
+    """Write what is buffered for stdout if that is possible, else drop it: at exit, Python would complain, and change
+    the exit code to 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
 
 
 def drop_output() -> None:

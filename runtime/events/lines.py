@@ -74,7 +74,11 @@ class LinesStream:
     closed the stream, nothing more is written."""
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
-        self._stream = stream or sys.stdout.buffer
+        if stream is None:  # without a buffer: what the disk refuses must not stay there until the process ends
+            sys.stdout.flush()
+            stream = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115
+        self._stream = stream
+        self._line = self._rest = b""  # the line that is being written, and what is missing of it
 
     def maintain(self, wake: Callable[[], None]) -> None:
         return None
@@ -83,11 +87,19 @@ class LinesStream:
         return False  # lines that were written belong to the receiver
 
     def deliver(self, event: OutgoingEvent) -> None:
+        line = event.body + b"\n"
+        if line != self._line:
+            is_half = 0 < len(self._rest) < len(self._line)  # only that line stays unreadable
+            self._line, self._rest = line, b"\n" + line if is_half else line
         try:
-            self._stream.write(event.body + b"\n")
-            self._stream.flush()
+            while self._rest:
+                count = self._stream.write(self._rest)
+                if count is None:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                self._rest = self._rest[count:]
         except BrokenPipeError as error:
             raise ReceiverGoneError("nobody reads the events any more") from error
+        self._line = b""
 
     def close(self) -> None:
         pass

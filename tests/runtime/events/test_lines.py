@@ -96,6 +96,7 @@ def test_a_stream_gets_one_line_per_event_until_its_reader_leaves():
             if len(self.lines.entries) == 2:
                 raise BrokenPipeError
             self.lines.add(data)
+            return len(data)
 
     pipe = Pipe()
     with Delivery("stdout", LinesStream(pipe)) as sink:
@@ -105,6 +106,46 @@ def test_a_stream_gets_one_line_per_event_until_its_reader_leaves():
     assert [json.loads(line)["id"] for line in pipe.lines.entries] == ["a-0", "a-1"]
     assert all(line.endswith(b"\n") for line in pipe.lines.entries)
     assert "nobody reads" in sink.state().error
+
+
+class SmallDisk(io.RawIOBase):
+    """A stream on a disk with ``free`` bytes: it takes as much as fits, and then nothing."""
+
+    def __init__(self, free):
+        super().__init__()
+        self.free, self.content = free, b""
+
+    def write(self, data):
+        taken = bytes(data)[: self.free]
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.free -= len(taken)
+        self.content += taken
+        return len(taken)
+
+
+@pytest.mark.parametrize("free", range(20))
+def test_a_stream_on_a_full_disk_gets_each_line_once_when_there_is_space_again(free):
+    disk = SmallDisk(free)
+    channel = LinesStream(disk)
+    for number in (1, 2, 3):
+        try:
+            channel.deliver(record(number))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            disk.free = 100
+            channel.deliver(record(number))
+    assert disk.content == b'{"n":1}\n{"n":2}\n{"n":3}\n'
+
+
+def test_half_a_line_that_is_given_up_costs_only_itself():
+    disk = SmallDisk(4)
+    channel = LinesStream(disk)
+    with pytest.raises(OSError, match="No space"):
+        channel.deliver(record(1))
+    disk.free = 100
+    channel.deliver(record(2))
+    assert disk.content == b'{"n"\n{"n":2}\n'
 
 
 @pytest.mark.parametrize("where", ["folder", "missing/events.jsonl"])
