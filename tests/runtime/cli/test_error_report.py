@@ -122,3 +122,19 @@ def test_no_file_name_looks_like_a_message(arguments, capfd, tmp_path, monkeypat
 def test_a_list_of_problems_keeps_its_lines(capfd):
     report_error(InputError("a\nb.toml:\n  one\n  two: not \n this"), verbose=False)
     assert capfd.readouterr().err == "rkface: a\\nb.toml:\n  one\n  two: not \\n this\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(("error", "code"), [("InputError('no photo')", 2), ("KeyboardInterrupt()", 130)])
+def test_an_error_keeps_its_exit_code_if_the_output_before_it_meets_a_full_disk(error, code):
+    script = (
+        "import sys\nfrom rkface.runtime.cli.error_report import report_error\n"
+        "from rkface.runtime.core.errors import InputError\n"
+        f"print('a result')\nsys.exit(report_error({error}, verbose=False))"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == code
+    assert done.stderr.startswith("rkface: ") and done.stderr.count("\n") == 1
