@@ -207,7 +207,7 @@ class _Toolkit:
         """Start the job in ``work``; returns its messages, which end if the toolkit dies."""
         reader, writer = os.pipe()
         request = json.dumps({"work": str(work), "log": str(log.resolve())})
-        with suppress(ConnectionError):  # it has died; then the messages end at once
+        with suppress(OSError):  # it has died, or another thread has ended it: then the messages end at once
             socket.send_fds(self.jobs, [request.encode()], [writer])
         os.close(writer)
         return os.fdopen(reader, encoding="utf-8")
