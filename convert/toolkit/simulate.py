@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.backends import stack_runs
-from rkface.runtime.core.child_process import die_with_parent
 
+from .forks import start_fork
 from .quantize import ANSWERED
 
 PROGRESS_EVERY = 20  # at most so many images between two progress messages
@@ -33,12 +32,10 @@ def simulate(rknn: Any, evaluate: str, messages: int) -> list[NDArray[np.float32
     images = np.load(evaluate, mmap_mode="r")
     forks = max(1, min(len(os.sched_getaffinity(0)), MOST_FORKS, len(images) // LEAST_IMAGES))
     answered, answer = os.pipe()
-    running, here = [], os.getpid()
-    for first in range(forks):
-        if (fork := os.fork()) == 0:
-            die_with_parent(here)
-            os._exit(_simulate_part(rknn, images[first::forks], f"part-{first}.npz", answer))
-        running.append(fork)
+    running = [
+        start_fork(partial(_simulate_part, rknn, images[first::forks], f"part-{first}.npz", answer))
+        for first in range(forks)
+    ]
     os.close(answer)
     done = 0
     while count := len(os.read(answered, PROGRESS_EVERY)):
@@ -51,21 +48,13 @@ def simulate(rknn: Any, evaluate: str, messages: int) -> list[NDArray[np.float32
     return _join_parts([np.load(f"part-{first}.npz") for first in range(forks)], len(images))
 
 
-def _simulate_part(rknn: Any, images: NDArray[np.uint8], path: str, answer: int) -> int:
+def _simulate_part(rknn: Any, images: NDArray[np.uint8], path: str, answer: int) -> None:
     """Write the outputs for ``images`` to the file ``path``, and a byte to the pipe ``answer`` for each image."""
-    try:
-        runs = []
-        for image in images:
-            runs.append(infer(rknn, image))
-            os.write(answer, b".")
-        np.savez(path, **{f"{index}": array for index, array in enumerate(stack_runs(runs))})
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
+    runs = []
+    for image in images:
+        runs.append(infer(rknn, image))
+        os.write(answer, b".")
+    np.savez(path, **{f"{index}": array for index, array in enumerate(stack_runs(runs))})
 
 
 def _join_parts(parts: Sequence[Any], count: int) -> list[NDArray[np.float32]]:

@@ -13,9 +13,9 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rkface.runtime.core.child_process import die_with_parent
-
 from ..image_lists import read_image_list
+from .forks import start_fork
 from .quantize import ANALYSIS, ENDED, REQUEST_BYTES
 from .simulate import ToolkitError, infer, simulate
 from .simulator_socket import SimulatorSocket
@@ -41,15 +40,13 @@ def serve(channel: int) -> None:
     import rknn.api  # noqa: F401
 
     signal.signal(signal.SIGCHLD, _collect_ended)
-    here = os.getpid()
     with socket.socket(fileno=channel) as jobs:
         while True:
             text, pipes, _, _ = socket.recv_fds(jobs, REQUEST_BYTES, 1)
             if not text:
                 return
             (messages,) = pipes
-            if os.fork() == 0:
-                os._exit(_run_and_report(json.loads(text), messages, here))
+            start_fork(partial(_run_and_report, json.loads(text), messages))
             os.close(messages)
 
 
@@ -60,45 +57,31 @@ def _collect_ended(*_: object) -> None:
             pass
 
 
-def _run_and_report(request: Mapping[str, str], messages: int, parent: int) -> int:
+def _run_and_report(request: Mapping[str, str], messages: int) -> None:
     """Run the job of ``request`` in a fork, and write its exit status to the pipe ``messages``."""
-    die_with_parent(parent)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    here = os.getpid()
-    job = os.fork()
-    if job == 0:
-        os._exit(_run_job_in(Path(request["work"]), Path(request["log"]), messages, here))
+    job = start_fork(lambda: _run_job_in(Path(request["work"]), Path(request["log"]), messages))
     status = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
     with suppress(BrokenPipeError):  # after a job that answered images
         os.write(messages, f"{ENDED} {status}\n".encode())
-    return 0
 
 
-def _run_job_in(folder: Path, log: Path, messages: int, parent: int) -> int:
-    """Run the job in ``folder`` with all output in ``log``; returns the exit status.
+def _run_job_in(folder: Path, log: Path, messages: int) -> None:
+    """Run the job in ``folder`` with all output in ``log``.
 
     With QuantizeJob.serve, it writes that the job has ended, and then answers images without end.
     """
-    try:
-        die_with_parent(parent)
-        os.chdir(folder)
-        with log.open("ab") as sink:
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(sink.fileno(), stream.fileno())
-        job = json.loads(Path("job.json").read_text(encoding="utf-8"))
-        rknn = run_job(job, messages)
-        if job["serve"]:
-            size = job["input"]
-            listening = SimulatorSocket(Path(job["serve"]), size["height"], size["width"], lambda one: infer(rknn, one))
-            os.write(messages, f"{ENDED} 0\n".encode())
-            listening.serve_forever()
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
+    os.chdir(folder)
+    with log.open("ab") as sink:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(sink.fileno(), stream.fileno())
+    job = json.loads(Path("job.json").read_text(encoding="utf-8"))
+    rknn = run_job(job, messages)
+    if job["serve"]:
+        size = job["input"]
+        listening = SimulatorSocket(Path(job["serve"]), size["height"], size["width"], lambda one: infer(rknn, one))
+        os.write(messages, f"{ENDED} 0\n".encode())
+        listening.serve_forever()
 
 
 def run_job(raw: dict[str, Any], messages: int) -> Any:
