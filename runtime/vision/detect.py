@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 GRID = 32  # maximum number of columns and of rows of the grid into which suppression sorts boxes
 FEW = 128  # so many boxes are compared with all that are kept: that takes less time than to use a grid
 
+_Box = tuple[float, float, float, float, float]  # x1, y1, x2, y2, area
+
 
 def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: the indices of ``boxes`` (N×4, best score first) to keep.
@@ -40,40 +42,43 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
     # small.
     cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
     reach = (1 - iou) / (2 * iou)
-    near: dict[tuple[int, int], list[tuple[float, ...]]] = {}
+    near: dict[tuple[int, int], list[_Box]] = {}
     kept = []
     for index, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
         width, height = x2 - x1 + 1, y2 - y1 + 1
         x, y, area = (x1 + x2) / 2 - low, (y1 + y2) / 2 - low, width * height
-        for left, top, right, bottom, other in near.get((int(x / cell), int(y / cell)), ()):
-            across = (x2 if x2 < right else right) - (x1 if x1 > left else left) + 1
-            down = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top) + 1
-            if across > 0 and down > 0 and across * down > iou * (area + other - across * down):
-                break
-        else:
+        box = x1, y1, x2, y2, area
+        if not _overlaps(box, near.get((int(x / cell), int(y / cell)), ()), iou):
             kept.append(index)
             for column in range(int((x - reach * width) / cell), int((x + reach * width) / cell) + 1):
                 for row in range(int((y - reach * height) / cell), int((y + reach * height) / cell) + 1):
-                    near.setdefault((column, row), []).append((x1, y1, x2, y2, area))
+                    near.setdefault((column, row), []).append(box)
     return np.array(kept, np.intp)
 
 
 def _suppress_few(boxes: Sequence[Sequence[float]], iou: float) -> list[int]:
-    """``suppress`` without a grid. Most pairs of boxes are beside each other, which two comparisons show."""
+    """``suppress`` without a grid."""
     kept: list[int] = []
-    near: list[tuple[float, ...]] = []
+    near: list[_Box] = []
     for index, (x1, y1, x2, y2) in enumerate(boxes):
-        area = (x2 - x1 + 1) * (y2 - y1 + 1)
-        for left, top, right, bottom, other in near:
-            if left - x2 < 1 and x1 - right < 1:
-                across = (x2 if x2 < right else right) - (x1 if x1 > left else left) + 1
-                down = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top) + 1
-                if across > 0 and down > 0 and across * down > iou * (area + other - across * down):
-                    break
-        else:
+        box = x1, y1, x2, y2, (x2 - x1 + 1) * (y2 - y1 + 1)
+        if not _overlaps(box, near, iou):
             kept.append(index)
-            near.append((x1, y1, x2, y2, area))
+            near.append(box)
     return kept
+
+
+def _overlaps(box: _Box, others: Sequence[_Box], iou: float) -> bool:
+    """Whether the IoU of ``box`` and one of ``others`` is more than ``iou``. Most pairs of boxes are beside each other,
+    which two comparisons show."""
+    x1, y1, x2, y2, area = box
+    for left, top, right, bottom, other in others:
+        if left - x2 < 1 and x1 - right < 1:
+            across = (x2 if x2 < right else right) - (x1 if x1 > left else left) + 1
+            down = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top) + 1
+            if across > 0 and down > 0 and across * down > iou * (area + other - across * down):
+                return True
+    return False
 
 
 class Detector:
