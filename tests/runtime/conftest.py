@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from rkface.runtime.core.manifest import (
     Thresholds,
     shape_name,
 )
+from rkface.runtime.service.settings import Recognition
 from rkface.runtime.vision import embed
 from rkface.runtime.vision.detectors import STRIDES
 from rkface.runtime.vision.detectors.scrfd import SCRFD
@@ -41,6 +43,15 @@ def quick_passwords():
         patch.setattr("rkface.runtime.web.password.PASSES", 1)
         patch.setattr("rkface.runtime.web.password.MEMORY", 8)
         yield
+
+
+@pytest.fixture
+def quick_looks(monkeypatch):
+    """Looks at a face follow each other quickly, to make the tests fast."""
+    rules = Recognition.rules
+    monkeypatch.setattr(
+        Recognition, "rules", lambda *given: replace(rules(*given), patience=0.1, spacing=0.1, decide=0.2)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import cv2
 import pytest
@@ -13,7 +12,7 @@ from rkface.runtime.events import RefusedError
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.receiver_settings import Events, WebhookSettings
 from rkface.runtime.service.service import Service
-from rkface.runtime.service.settings import CameraSettings, Recognition, Settings, Web
+from rkface.runtime.service.settings import CameraSettings, Settings, Web
 
 from ..conftest import scene
 
@@ -22,12 +21,8 @@ WEBHOOK = Events(stdout=False, webhook=WebhookSettings("http://127.0.0.1:9/"))  
 
 
 @pytest.fixture(autouse=True)
-def brisk(monkeypatch):
+def brisk(monkeypatch, quick_looks):
     monkeypatch.setattr("rkface.runtime.service.service.DELIVERY_GRACE", 0.5)
-    rules = Recognition.rules
-    monkeypatch.setattr(
-        Recognition, "rules", lambda *given: replace(rules(*given), patience=0.1, spacing=0.1, decide=0.2)
-    )
 
 
 @pytest.fixture

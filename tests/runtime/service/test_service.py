@@ -51,13 +51,9 @@ def wait_for(condition):
 
 
 @pytest.fixture(autouse=True)
-def brisk(monkeypatch):
-    """Housekeeping ten times a second, and looks at a face that follow each other quickly, to make the tests fast."""
+def brisk(monkeypatch, quick_looks):
+    """Housekeeping ten times a second, too."""
     monkeypatch.setattr("rkface.runtime.service.housekeeping.INTERVAL", 0.1)
-    rules = Recognition.rules
-    monkeypatch.setattr(
-        Recognition, "rules", lambda *given: replace(rules(*given), patience=0.1, spacing=0.1, decide=0.2)
-    )
 
 
 @pytest.fixture(scope="module")
