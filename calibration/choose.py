@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rkface.runtime.core.errors import InputError
+from rkface.runtime.core.text import counted
 
 from . import MINIMUM
 from .collect import CandidateFace, Collection, Skipped
@@ -173,15 +174,10 @@ def require_enough_faces(choice: Choice, collection: Collection, hint: str = "")
     often = reasons.most_common(1)
     why = f" (left out most often: {often[0][0]}, {often[0][1]}×)" if often else ""
     raise InputError(
-        f"{collection.folder}: {plural(len(choice.faces), 'usable face')} in {plural(total, 'photo')}{why}; "
+        f"{collection.folder}: {counted(len(choice.faces), 'usable face')} in {counted(total, 'photo')}{why}; "
         f"a calibration set needs at least {MINIMUM}, because the INT8 ranges must fit all people: "
         f"add photos with sharp faces of different people{hint}"
     )
-
-
-def plural(number: int, thing: str) -> str:
-    """ "1 face", "2 faces"."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def perceptual_hash(crop: NDArray[np.uint8]) -> NDArray[np.bool_]:

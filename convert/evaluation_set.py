@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rkface.calibration.choose import CopiedFace, find_copies, plural
+from rkface.calibration.choose import CopiedFace, find_copies
 from rkface.calibration.collect import CandidateFace, Collection, embed_faces
 from rkface.calibration.unlike import has_new_appearance
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.core.manifest import Role
 from rkface.runtime.core.progress import stage
+from rkface.runtime.core.text import counted
 from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import letterbox
 
@@ -187,7 +188,7 @@ def _copy_notes(copies: Sequence[CopiedFace], known: CalibratedFaces) -> list[st
     seen = len(_copies_of(copies, known))
     return [
         # Without an example: names of photos are often names of people, and this note is printed.
-        f"{plural(len(copies), 'face')} left out of the evaluation as copies ({seen} of faces to calibrate on)"
+        f"{counted(len(copies), 'face')} left out of the evaluation as copies ({seen} of faces to calibrate on)"
     ]
 
 

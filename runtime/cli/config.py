@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from ..core.arguments import number_in
 from ..core.errors import InputError
 from ..core.messages import safe_message, show_message
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .config_rules import explain_rules
 from .config_secrets import find_secret_problems
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 from .parser import add_actions
 from .run import CONFIG
 
@@ -104,7 +104,7 @@ def _check(options: Namespace) -> int:
     rules = [] if settings is None else explain_rules(settings, options.days)
     problems = [safe_message(problem) for problem in found]
     cameras = 0 if settings is None else len(settings.camera)
-    for problem in problems:
+    for problem in found:
         show_message(problem)
     if options.json:
         result = {"file": options.file, "valid": settings is not None, "problems": problems}

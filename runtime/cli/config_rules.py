@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, RkfaceError
-from .options import counted
+from ..core.text import counted
 
 if TYPE_CHECKING:
     from ..alerts.rule import Rule

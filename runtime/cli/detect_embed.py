@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, WorkError
 from ..core.messages import show_message
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .embeddings_file import EmbeddingsFile, open_embeddings_file
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 from .photos import (
     add_photo_options,
     create_folder,

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.errors import InputError, WorkError
 from ..core.messages import show_message
 from ..core.progress import stage
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .gallery_options import (
     add_gallery,
     copies_to_json,
@@ -20,7 +20,7 @@ from .gallery_options import (
     read_gallery_key,
 )
 from .gallery_quality import add_quality, measure_quality, print_quality, quality_to_json
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 
 
 def backup(parser: ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from ..core.atomic import create_atomically, write_error
 from ..core.errors import InputError, WorkError
 from ..core.paths import require_folder
 from ..core.progress import stage
+from ..core.text import counted
 from .gallery_options import (
     add_enroll_rules,
     add_gallery,
@@ -21,7 +22,7 @@ from .gallery_options import (
     open_gallery,
     print_verdicts,
 )
-from .options import add_backend, add_bundle, add_json, counted, print_json
+from .options import add_backend, add_bundle, add_json, print_json
 
 if TYPE_CHECKING:
     from ..enrollment.enroll import Verdict

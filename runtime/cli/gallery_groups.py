@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .gallery_options import add_gallery, open_gallery
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 from .parser import add_actions
 
 if TYPE_CHECKING:

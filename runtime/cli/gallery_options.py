@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import WorkError
 from ..core.messages import show_message
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from ..gallery.encryption import ENVIRONMENT
-from .options import counted, print_json
+from .options import print_json
 
 if TYPE_CHECKING:
     from ..enrollment.enroll import EnrollOptions, Verdict

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.arguments import positive_integer
 from ..core.progress import stage
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .gallery_options import add_gallery, format_time, open_gallery, print_erasure_report
-from .options import add_json, add_yes, confirmed, counted, print_json
+from .options import add_json, add_yes, confirmed, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

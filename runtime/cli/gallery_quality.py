@@ -13,9 +13,9 @@ from ..core.arguments import fraction
 from ..core.errors import InputError
 from ..core.messages import show_message
 from ..core.progress import stage
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .gallery_options import add_gallery, format_time, open_gallery
-from .options import BUNDLE, add_json, counted, print_json
+from .options import BUNDLE, add_json, print_json
 
 if TYPE_CHECKING:
     from ..gallery.gallery import Gallery

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from ..core.arguments import number_in
 from ..core.errors import InputError
 from ..core.messages import show_message
-from ..core.text import in_a_line, shell_quoted
+from ..core.text import counted, in_a_line, shell_quoted
 from .gallery_options import format_time
 from .hub_options import ENVIRONMENT, add_hub, hub_address, open_hub
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 
 if TYPE_CHECKING:
     from ..hub.fleet import BoardState

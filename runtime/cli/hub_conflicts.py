@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .gallery_options import format_time
 from .hub_options import add_hub, open_hub
-from .options import add_json, add_yes, confirmed, counted, print_json
+from .options import add_json, add_yes, confirmed, print_json
 
 
 def conflicts(parser: ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from ..core.text import counted
 from .hub_options import add_hub, open_hub
-from .options import counted
 
 
 def encrypt(parser: ArgumentParser) -> None:

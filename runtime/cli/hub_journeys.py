@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..core.arguments import integer_from, number_in
 from ..core.errors import InputError
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .hub_options import add_hub, open_hub
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 
 if TYPE_CHECKING:
     from ..hub.connection import Hub

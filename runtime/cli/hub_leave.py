@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from ..core.errors import InputError
+from ..core.text import counted
 from .gallery_options import add_gallery, gallery_path, open_gallery
-from .options import add_yes, confirmed, counted
+from .options import add_yes, confirmed
 
 
 def leave(parser: ArgumentParser) -> None:

@@ -65,11 +65,6 @@ def print_json(value: dict[str, Any], *, indent: int | None = None) -> None:
     print(_HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], text), flush=True)
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """``number`` with the noun, as in "1 photo" and "2 people"."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
-
-
 def ask(question: str) -> str:
     """The answer that the user types on the terminal, in lower case; empty at the end of input.
 

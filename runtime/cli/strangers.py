@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..core.arguments import positive_integer
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .gallery_options import (
     add_gallery,
     copies_to_json,
@@ -18,7 +18,7 @@ from .gallery_options import (
     print_unreached_copies,
     print_verdicts,
 )
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 from .parser import add_actions
 from .strangers_options import SHOWN, open_strangers
 from .strangers_renamings import print_renaming, rename, renamings, undo

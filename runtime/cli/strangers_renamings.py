@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..core.errors import WorkError
-from ..core.text import in_a_line
+from ..core.text import counted, in_a_line
 from .gallery_options import add_gallery, format_time
-from .options import add_json, counted, print_json
+from .options import add_json, print_json
 from .strangers_options import SHOWN, open_strangers
 
 if TYPE_CHECKING:

@@ -55,6 +55,11 @@ def in_lines(text: str) -> str:
     return "\n".join(map(in_a_line, text.split("\n")))
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``number`` with the noun, as in "1 photo" and "2 people"."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def show_value(value: object) -> str:
     """``value`` for a message, as Python writes it, but at most some hundred characters: numbers, texts and lists that
     users and other programs sent may be of any size and depth."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ..core.text import counted
 from ..events import Sink
 from .camera_watch import CameraWatch
 from .camera_worker import CameraWorker
@@ -14,16 +15,12 @@ def find_losses(sinks: Iterable[Sink], workers: Iterable[CameraWorker], watch: C
     are not lost."""
     for worker in workers:
         if unreadable := worker.camera.state().unreadable:
-            yield f"{_counted(unreadable, 'picture')} of camera {worker.name} could not be decoded"
+            yield f"{counted(unreadable, 'picture')} of camera {worker.name} could not be decoded"
     if failed := watch.visits.failed_frames:
-        yield f"{_counted(failed, 'frame')} could not be processed"
+        yield f"{counted(failed, 'frame')} could not be processed"
     for sink in sinks:
         state = sink.state()
         if lost := state.dropped + state.refused:
-            yield f"{_counted(lost, 'event')} did not reach {state.name}{f' ({state.error})' if state.error else ''}"
+            yield f"{counted(lost, 'event')} did not reach {state.name}{f' ({state.error})' if state.error else ''}"
     if unlogged := watch.publisher.unlogged:
-        yield f"{_counted(unlogged, 'change')} could not be written into the appearance log"
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+        yield f"{counted(unlogged, 'change')} could not be written into the appearance log"
