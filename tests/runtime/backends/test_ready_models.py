@@ -30,7 +30,7 @@ def test_the_second_opening_reads_only_the_ready_model_and_gives_the_same_number
     assert not cache.exists()  # without a digest, nothing says that the file stays as it is
     assert run(model, digest="a" * 64) == expected
     [ready] = cache.iterdir()
-    assert {path.name for path in ready.iterdir()} == {"model.onnx", "weights", "crc32"}
+    assert {path.name for path in ready.iterdir()} == {"model.onnx", "weights", "sums"}
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     model.write_bytes(bytes(model.stat().st_size))
     assert run(model, digest="a" * 64) == expected
@@ -54,7 +54,7 @@ def test_only_matrices_that_gain_from_it_are_copied_into_another_order(cache, tm
     np.testing.assert_allclose(answer, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("file", ["model.onnx", "weights", "crc32"])
+@pytest.mark.parametrize("file", ["model.onnx", "weights", "sums"])
 @pytest.mark.parametrize("damage", ["a byte", "cut", "missing"])
 def test_a_damaged_ready_model_is_made_again(cache, model, file, damage):
     expected = run(model, digest="a" * 64)
