@@ -1,7 +1,7 @@
 """Models that ONNX Runtime has made ready for this processor: optimized, with weights in the order of its kernels.
 
 To make an IResNet-50 of 174 MB ready is most of the work of opening it. So the ready model is kept in rkface's cache,
-and opened from there: in 0.01 s of CPU time instead of 0.19 s, and in 145 MB less memory, because its weights are
+and opened from there: in 0.07 s of CPU time instead of 0.19 s, and in 145 MB less memory, because its weights are
 mapped. The numbers that it computes are the same, except for rounding in the last layer (3e-7 of an embedding).
 
 A ready model is a folder, named after all that it depends on: the model's SHA-256, the version of ONNX Runtime, and the

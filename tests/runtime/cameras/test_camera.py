@@ -494,6 +494,7 @@ def room(number, noise=6.0):
     return np.clip(wall + random.normal(0, noise, (720, 1280, 3)), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_with_motion_set_a_still_picture_is_accepted_rarely_and_a_new_face_at_once():
     rate = 15
     pictures = [room(number) for number in range(20)]
