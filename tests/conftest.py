@@ -26,6 +26,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # it starts, most of the time is spent on waiting for one another.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
 
+CONVERTED_WORK = Path(__file__).resolve().parents[1] / "build/rk3588.work"  # of `make convert`
+
 # The slowest files first: if one of them starts last, the other processes of `make test` wait for it. The first one
 # makes the conversion that others need. Those that follow it do without, because they would only wait.
 SLOWEST_FIRST = (
@@ -146,9 +148,14 @@ class Converted:
 
 @pytest.fixture(scope="session")
 def converted(toolkit, make_once) -> Converted:
-    """One conversion of the demo pack with the real command, for every test that looks at its result."""
+    """One conversion of the demo pack with the real command, for every test that looks at its result.
+
+    It finds what `make convert` has kept, whose digests include the code, and would otherwise make the same again."""
 
     def convert(folder):
+        for name in ("cache", "photos"):
+            if (kept := CONVERTED_WORK / name).is_dir():
+                shutil.copytree(kept, folder / "out/bundle.work" / name)
         command = [sys.executable, "-m", "rkface.runtime.cli.main", "convert", "--out", "out/bundle"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -69,7 +69,8 @@ def test_the_bundle_is_complete_and_describes_itself(converted):
         precision = "int8+fp16" if role == "detector" else "int8"
         assert len(binary) < model.source.bytes and model.precision == precision
     assert names_in(converted.bundle.parent) == ["bundle", "bundle.work"]
-    assert names_in(converted.work) == ["cache", "calibration", "lock", "logs", "photos"]
+    logs = ["logs"] if (converted.work / "logs").is_dir() else []  # of the toolkit, if it had to run
+    assert names_in(converted.work) == ["cache", "calibration", "lock", *logs, "photos"]
 
 
 def test_golden_vectors_equal_the_outputs_of_the_reference_backend(converted):
