@@ -1,8 +1,8 @@
 """The cost of a frame, counted instead of timed: allocated bytes, calls, and lines executed in the loop over a crowd.
 
 Each bound of bytes or lines is the count when it was set (Python 3.11, numpy 1.26) plus at least half. What it guards
-against, a new canvas or a float image for each frame, is ten times as large. Each bound of calls is the count plus about
-a tenth. Change a bound only with a reason.
+against, a new canvas or a float image for each frame, is ten times as large. A bound of calls is the count plus about a
+tenth. Change a bound only with a reason.
 """
 
 import sys
