@@ -39,14 +39,17 @@ export async function show(main, person, given) {
     reload();
   };
   let timer, turn = 0;
-  async function load() {
-    const mine = ++turn;
+  // Nothing moves while somebody reads older pages, uses an entry or a link, or begins to while the new list is fetched.
+  const isUsed = () => filters.before || !chosen.isEmpty()
+    || [list, pages].some((one) => one.contains(document.activeElement) || one.matches(":hover"));
+  async function load(automatic = false) {
+    const mine = automatic ? turn : ++turn;
     const { items, next } = await get(`/appearances?${query({
       limit: PAGE, cursor: filters.before, person: filters.who === UNKNOWN ? "" : filters.who || null, source: filters.camera || null,
       since: midnight(filters.from), until: midnight(filters.to, 1),
     })}`);
     const reviews = await getReviews(items.map((one) => one.id));
-    if (mine !== turn) return;  // meanwhile the user made another choice
+    if (mine !== turn || (automatic && isUsed())) return;  // meanwhile the user made another choice
     chosen.clear();
     list.replaceChildren(...items.map((one) => row(one, chosen, reviews.get(one.id), reload)));
     list.hidden = chosen.bar.hidden = !items.length;
@@ -57,11 +60,9 @@ export async function show(main, person, given) {
   }
   await load();
   main.replaceChildren(h("h1", {}, "Appearances"), await filterBar(filters, cameras, change), chosen.bar, empty, list, pages);
-  const stop = listen(() => {  // the list does not move while somebody reads older pages or uses an entry
+  const stop = listen(() => {
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      if (!filters.before && chosen.isEmpty() && !list.contains(document.activeElement) && !list.matches(":hover")) reload();
-    }, 300);
+    timer = setTimeout(() => { if (!isUsed()) load(true).catch((error) => showMessage(error.message)); }, 300);
   });
   return () => { stop(); clearTimeout(timer); };
 }

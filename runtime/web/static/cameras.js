@@ -2,7 +2,7 @@
 
 import { addressOf } from "./address.js";
 import { call, get, getAll } from "./api.js";
-import { confirm, h, repeat, showMessage } from "./dom.js";
+import { confirm, h, redraw, repeat, showMessage } from "./dom.js";
 import { editSchedule } from "./schedule.js";
 import { editArea } from "./zone_editor.js";
 
@@ -17,9 +17,9 @@ export async function show(main, name, filters) {
     const cameras = await getAll("/cameras");
     const setups = await Promise.all(cameras.map((one) => get(path(one.name))));
     const now = JSON.stringify([setups, cameras.map((one) => one.connected)]);
-    if (now === shown) return;  // the button that has the focus keeps it
+    if (now === shown) return;
     shown = now;
-    list.replaceChildren(...cameras.map((one, place) => card(one, setups[place], (after) => { shown = ""; setups[place] = after; })));
+    redraw(list, ...cameras.map((one, place) => card(one, setups[place], (after) => { shown = ""; setups[place] = after; })));
     if (!cameras.length) list.replaceChildren(h("p", {}, "No camera is configured. Start the service with --camera."));
   }, REFRESH);
 }

@@ -77,6 +77,19 @@ export function repeat(work, pause) {
   return () => { stopped = true; clearTimeout(timer); };
 }
 
+// Replaces the children of `parent`. A link, a button or a table of the same name keeps the focus, and how far it is scrolled.
+export function redraw(parent, ...children) {
+  const all = () => [...parent.querySelectorAll("a, button, .scroll")];
+  const name = (one) => JSON.stringify([one.closest("section")?.getAttribute("aria-label"), one.getAttribute("aria-label") ?? one.textContent]);
+  const before = new Map(all().map((one) => [name(one), { left: one.scrollLeft, focused: one === document.activeElement }]));
+  parent.replaceChildren(...children);
+  for (const one of all()) {
+    const { left, focused } = before.get(name(one)) ?? {};
+    if (left) one.scrollLeft = left;
+    if (focused) one.focus({ preventScroll: true });
+  }
+}
+
 // The mark next to a name if liveness was checked and the face is not live.
 export const notLiveMark = (live) => (live === false
   ? h("strong", { class: "fake", title: "This looks like a photo or a screen, not like a real face" }, "not live") : null);

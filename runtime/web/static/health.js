@@ -1,12 +1,12 @@
 // The state of the service, its cameras, the NPU and the receivers of events.
 
 import { get } from "./api.js";
-import { count, dateTime, duration, h, repeat, table } from "./dom.js";
+import { count, dateTime, duration, h, redraw, repeat, table } from "./dom.js";
 
 export async function show(main) {
   const body = h("div");
   main.replaceChildren(h("h1", {}, "Health"), body);
-  return repeat(async () => body.replaceChildren(...sections(await get("/health"))), 2000);
+  return repeat(async () => redraw(body, ...sections(await get("/health"))), 2000);
 }
 
 function sections(health) {

@@ -24,7 +24,7 @@ from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.service.camera_worker import make_frame_gate, open_camera_worker
 from rkface.runtime.service.settings import CameraSettings
-from rkface.runtime.tracking.visit import RecognitionRules
+from rkface.runtime.tracking.rules import RecognitionRules
 
 PATIENCE = 60
 
@@ -494,6 +494,7 @@ def room(number, noise=6.0):
     return np.clip(wall + random.normal(0, noise, (720, 1280, 3)), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_with_motion_set_a_still_picture_is_accepted_rarely_and_a_new_face_at_once():
     rate = 15
     pictures = [room(number) for number in range(20)]

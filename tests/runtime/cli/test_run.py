@@ -89,6 +89,7 @@ def show(pipe):
         pass
 
 
+@pytest.mark.slow
 def test_systemd_is_notified_and_a_stop_loses_no_event(run, notify_socket, tmp_path):
     process = run(NOTIFY_SOCKET=notify_socket.path, WATCHDOG_USEC="300000")
     notify_socket.wait("WATCHDOG=1")

@@ -110,6 +110,7 @@ def marked_addresses(draw):
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=500)
 @given(marked_addresses())
 def test_a_password_never_shows_up(address):

@@ -104,6 +104,7 @@ values = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(values)
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_all_other_json_is_read(value):

@@ -69,6 +69,7 @@ def test_exactly_the_polygons_without_a_crossing_are_valid(polygon):
     assert bool(find_flaw(polygon)) == crosses(polygon)
 
 
+@pytest.mark.slow
 @at_any_speed
 @given(polygons, points)
 def test_points_inside_and_on_edges_are_in_a_polygon(polygon, points):
@@ -77,6 +78,7 @@ def test_points_inside_and_on_edges_are_in_a_polygon(polygon, points):
     assert found.tolist() == [[is_inside(one, point) for point in points] for one in (SQUARE, polygon)]
 
 
+@pytest.mark.slow
 @at_any_speed
 @given(polygons, st.data())
 def test_corners_and_points_between_them_are_in_a_polygon(polygon, data):

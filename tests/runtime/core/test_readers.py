@@ -117,6 +117,7 @@ def places(tree, path=()):
         yield from places(inner, (*path, key))
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(data=st.data())
 def test_whatever_a_manifest_says_the_bundle_is_read_or_refused(bundle, tmp_path_factory, data):

@@ -71,6 +71,7 @@ def test_the_next_change():
     assert next_change(skipped, at("2027-10-31 02:40")) == at("2027-10-31 02:40") + 20 * 60
 
 
+@pytest.mark.slow
 @at_any_speed
 @given(st.lists(hours, min_size=1, max_size=2), moments)
 def test_the_next_change_is_the_first_one(hours, moment):

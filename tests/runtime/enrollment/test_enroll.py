@@ -481,6 +481,7 @@ def test_a_photo_with_an_invalid_name_is_refused_and_the_others_are_enrolled(rkf
     assert list(content(here / "gallery.sqlite")) == ["Ada", "Grace"]
 
 
+@pytest.mark.slow
 def test_real_people_are_found_by_another_photo(shared, real_bundle, here):
     """One photo of each person is enrolled, and the others are searched; master.csv says who is who."""
     folder = shared / "data/people"

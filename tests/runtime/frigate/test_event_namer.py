@@ -191,6 +191,7 @@ def test_a_wrong_address_is_refused_without_its_secrets(url):
     assert "pass@" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_each_outage_of_frigate_is_logged_once(frigate, run, caplog):
     """A service that runs for months must say what is wrong today, not only what was wrong the first time."""
     outages, namer = 3, run({10: ADA})

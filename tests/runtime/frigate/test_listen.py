@@ -72,6 +72,7 @@ def test_listening_goes_on_after_a_restart_of_the_broker_and_bad_messages_are_ig
     assert [name for _, name, _ in frigate.names] == ["Ada", "Ada"]
 
 
+@pytest.mark.slow
 def test_the_command_names_a_person_of_the_gallery(frigate, broker, publish, bundle, tmp_path):  # noqa: F811
     path = tmp_path / "gallery.sqlite"
     with open_bundle(bundle, "reference") as models:

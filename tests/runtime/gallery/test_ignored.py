@@ -77,6 +77,7 @@ CASES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(case=CASES)
 def test_nobody_is_found_who_is_farther_than_an_anchor(tmp_path_factory, case):

@@ -43,6 +43,7 @@ def test_every_word_must_occur_in_the_name(gallery, text, found):
         assert sorted(pages(lambda n, after: find_people(gallery, text, n, after), limit)) == sorted(found)
 
 
+@pytest.mark.slow
 def test_ten_thousand_people_come_in_pages_sorted_by_name(gallery):
     with gallery.transaction() as database:
         database.executemany(

@@ -24,6 +24,7 @@ from ..web.hostile import HOSTILE_TEXTS, Request, requests, send
 from .conftest import ONE, sample
 
 
+@pytest.mark.slow
 def test_no_request_to_the_hub_fails(hub, database, caplog):
     add_site(hub, "east")
     add_board(hub, "door-1", "east", 3600.0)

@@ -44,6 +44,7 @@ def test_the_unit_restricts_the_service(unit):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_its_command_tells_systemd_when_it_can_be_used_and_ends_when_it_is_told(hub, database, tmp_path, certificate):
     """With the environment file of the documentation, but for addresses and folders of a server."""
     pytest.importorskip("fastapi", reason="the page of the hub needs rkface[web]")

@@ -92,6 +92,7 @@ def fetch(url):
         return answer.headers["content-type"], answer.read()
 
 
+@pytest.mark.slow
 def test_a_person_at_the_door_is_a_picture_on_the_phone_until_forgotten(settings, gallery, ntfy, hook):
     port = int(settings.alert_pictures.address.rpartition(":")[2])
     with run(settings) as service, serving.serve(service, port=port):

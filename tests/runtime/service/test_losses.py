@@ -105,6 +105,7 @@ def test_gaps_in_the_log_are_counted(lost, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output", "code"), [("/dev/full", 1), ("closed pipe", 0), ("/dev/null", 0)])
 def test_the_exit_code_says_whether_stdout_took_the_events(bundle, photos, tmp_path, output, code):
     """Nobody who reads `rkface run … | head -1` misses the rest."""

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha1
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,7 @@ from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import CameraSettings, Keep, Recognition, Settings
 from rkface.runtime.service.settings import Liveness as LivenessSettings
-from rkface.runtime.tracking.watch import detect_for_tracking
+from rkface.runtime.tracking.rules import detect_for_tracking
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.places import Workload
@@ -32,6 +33,32 @@ from rkface.runtime.web.serve import serve
 FOLDER = Path(demo_camera.__file__).parent
 RATE = 5.0
 PASSWORD = "correct horse battery"
+
+
+class RepeatedPictures:
+    """A backend that computes the answer to the same picture once: the recording of the camera is repeated, and its
+    inferences would take a part of a core as long as it runs."""
+
+    def __init__(self, backend):
+        self.name, self._backend, self._answers = backend.name, backend, {}
+
+    def infer(self, images):
+        return self._infer_once(self._backend.infer, images)
+
+    def infer_bgr(self, images):
+        return self._infer_once(self._backend.infer_bgr, images)
+
+    def infer_picture(self, picture):
+        return self._infer_once(self._backend.infer_picture, picture)
+
+    def _infer_once(self, infer, images):
+        key = infer.__name__, images.shape, sha1(np.ascontiguousarray(images)).digest()
+        if key not in self._answers:
+            self._answers[key] = infer(images)
+        return [one.copy() for one in self._answers[key]]
+
+    def close(self):
+        self._backend.close()
 
 
 def open_demo(_settings=None, liveness=None):
@@ -62,7 +89,8 @@ def open_demo(_settings=None, liveness=None):
     backends = {"detector": detector, "recognizer": recognizer.backend}
     if liveness:
         backends["liveness"] = open_model(liveness, "liveness", "reference", threads=1)
-    return Scheduler(manifest, lambda role, core: backends[role], 1, detect_for_tracking, liveness=liveness is not None)
+    repeated = {role: RepeatedPictures(backend) for role, backend in backends.items()}
+    return Scheduler(manifest, lambda role, core: repeated[role], 1, detect_for_tracking, liveness=liveness is not None)
 
 
 @pytest.fixture(scope="session")
@@ -177,10 +205,15 @@ def page(browser):
 
 
 @pytest.fixture
-def shot(page, tmp_path):
-    folder = Path(os.environ.get("RKFACE_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda name: page.screenshot(folder / f"{name}.png")
+def shot(page):
+    """``shot(name)`` writes a screenshot to the folder $RKFACE_SCREENSHOTS, if it is set."""
+
+    def write(name):
+        if folder := os.environ.get("RKFACE_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(Path(folder) / f"{name}.png")
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -126,6 +126,7 @@ def test_an_odd_content_length_is_refused(app, loop, length):
     assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), loop).status in (400, 413)
 
 
+@pytest.mark.slow
 def test_whatever_bytes_arrive_the_server_goes_on(caplog):
     """At the socket, where the HTTP parser of the server comes first."""
     dice = random.Random(18)

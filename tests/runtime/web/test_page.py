@@ -396,9 +396,9 @@ def test_the_page_tries_again_while_the_service_is_busy(page, service):
 
 
 @pytest.fixture
-def ordinary_page():
+def ordinary_page(browser):
     """A page that is not private: only there, a browser installs one."""
-    with chromium.browser() as page:
+    with browser.ordinary_page() as page:
         yield page
 
 
