@@ -161,7 +161,7 @@ def test_the_cameras_of_the_service_begin_before_the_rest_is_imported():
     late = {name for name in MODULES if name.startswith("rkface.runtime.") and name.split(".")[2] in packages}
     late -= {f"rkface.runtime.{name}" for name in (*early, *packages)}
     code = "import rkface.runtime.cli.run, rkface.runtime.service.service"
-    assert loaded_modules(code, {*late, "sqlite3"}) == "[]\n"
+    assert loaded_modules(code, {*late, "sqlite3", "difflib"}) == "[]\n"
 
 
 def test_what_answers_requests_is_imported_when_it_is_wanted():

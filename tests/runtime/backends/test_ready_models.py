@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends import reference
-from rkface.runtime.backends.ready_models import KEPT
+from rkface.runtime.backends.ready_models import KEPT, _sums
 from rkface.runtime.core.errors import ModelError
 
 from .small_model import run, save_model
@@ -66,6 +66,29 @@ def test_a_damaged_ready_model_is_made_again(cache, model, file, damage):
     path.unlink() if damage == "missing" else path.write_bytes(content if damage == "a byte" else content[:-20])
     assert run(model, digest="a" * 64) == expected
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("end", [0, 1, 511])  # bytes behind the last whole sector
+def test_each_damage_of_a_file_changes_its_checksum(tmp_path, end):
+    content = np.random.default_rng(1).integers(0, 256, 8 * 512 + end, np.uint8)
+    seen = set()
+
+    def note(damaged):
+        (tmp_path / "weights").write_bytes(damaged.tobytes())
+        seen.add(_sums(tmp_path))
+
+    note(content)
+    swapped, cleared = content.copy(), content.copy()
+    swapped[:1024] = np.roll(content[:1024], 512)  # two sectors
+    cleared[512:1024] = 0
+    note(swapped)
+    note(cleared)
+    note(content[:-1])
+    for place in range(0, content.size, 97):
+        flipped = content.copy()
+        flipped[place] ^= 1 << place % 8
+        note(flipped)
+    assert len(seen) == 4 + len(range(0, content.size, 97))
 
 
 def test_the_cache_keeps_the_models_that_were_used_last(cache, model):
