@@ -151,8 +151,24 @@ def test_the_service_loads_no_receiver_backend_or_camera_before_it_is_used():
         "backends.reference", "cameras.rtsp",
     )}  # fmt: skip
     code = "import rkface.runtime.cli.run, rkface.runtime.service.service"
-    libraries = {"ssl", "http.client", "importlib.metadata", "email", "statistics", "zoneinfo", "shutil"}
+    libraries = {"ssl", "http.client", "importlib.metadata", "email", "statistics", "zoneinfo", "shutil", "subprocess"}
     assert loaded_modules(code, {*parts, *libraries}) == "[]\n"
+
+
+def test_the_cameras_of_the_service_begin_before_the_rest_is_imported():
+    packages = {"events", "gallery", "tracking", "alerts", "hub", "enrollment", "web"}
+    early = {"gallery.companions", "tracking.rules", "alerts.rule", "alerts.check", "hub.embedded"}  # for settings, too
+    late = {name for name in MODULES if name.startswith("rkface.runtime.") and name.split(".")[2] in packages}
+    late -= {f"rkface.runtime.{name}" for name in (*early, *packages)}
+    code = "import rkface.runtime.cli.run, rkface.runtime.service.service"
+    assert loaded_modules(code, {*late, "sqlite3", "difflib"}) == "[]\n"
+
+
+def test_what_answers_requests_is_imported_when_it_is_wanted():
+    code = "import rkface.runtime.service.resources, rkface.runtime.service.camera_watch\n"
+    code += "import rkface.runtime.service.service, rkface.runtime.service.housekeeping\npass"
+    parts = ("requests", "enrollment_requests", "photo_requests", "stranger_requests", "service_erasure")
+    assert loaded_modules(code, {f"rkface.runtime.service.{name}" for name in parts}) == "[]\n"
 
 
 def test_the_main_path_of_the_runtime_loads_no_heavy_library():

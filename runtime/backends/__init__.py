@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -55,14 +56,19 @@ class Quantized:
     def take(self, indices: NDArray[np.intp], axis: int) -> NDArray[np.float32]:
         return _dequantize(self.values.take(indices, axis), self.zero_point, self.scale)
 
-    def __ge__(self, threshold: float) -> NDArray[np.bool_]:
-        # Find the smallest of the 256 possible values that passes as float32, so that the threshold is never rounded.
-        steps = np.arange(-128, 128, dtype=np.int16)
-        passes = np.flatnonzero(_dequantize(steps, self.zero_point, self.scale) >= threshold)
-        if not passes.size:
-            return np.zeros(self.values.shape, np.bool_)
-        # As Python's int: with an int16, numpy 2 would convert all values to int16 first.
-        return self.values >= int(steps[passes[0]])
+    def __ge__(self, threshold: float | NDArray[np.float32]) -> NDArray[np.bool_]:
+        least = _least(self.zero_point, self.scale, float(threshold))
+        return np.zeros(self.values.shape, np.bool_) if least is None else self.values >= least
+
+
+@lru_cache
+def _least(zero_point: int, scale: float, threshold: float) -> int | None:
+    """The smallest of the 256 possible values that passes ``threshold`` as float32, so that the threshold is never
+    rounded; None if none does. A model's outputs ask for the same few again and again."""
+    steps = np.arange(-128, 128, dtype=np.int16)
+    passes = np.flatnonzero(_dequantize(steps, zero_point, scale) >= threshold)
+    # As Python's int: with an int16, numpy 2 would convert all values to int16 first.
+    return int(steps[passes[0]]) if passes.size else None
 
 
 def _dequantize(values: NDArray[Any], zero_point: int, scale: float) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, ModelError
 
-Run = Callable[[Any, NDArray[Any]], list[NDArray[Any]]]
+Run = Callable[[Any, Sequence[NDArray[Any]]], list[list[NDArray[Any]]]]
 
 log = getLogger("rkface.models")
 
@@ -41,7 +41,7 @@ class ParallelRuns:
         self._opened: tuple[Any, ThreadPoolExecutor] | None = None
 
     def run_rounds(self, run: Run, tensors: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-        """``run(session, tensor)`` for those of the ``tensors`` that fill rounds of all threads, the first ones.
+        """What ``run(session, …)`` says of those of the ``tensors`` that fill rounds of all threads, the first ones.
 
         The result is empty if there are too few, only one thread, or no second session. Raises what ``run`` raises.
         """
@@ -54,8 +54,7 @@ class ParallelRuns:
         answers: list[list[NDArray[Any]]] = [[]] * count
 
         def run_share(first: int) -> None:
-            for index in range(first, count, threads):
-                answers[index] = run(session, tensors[index])
+            answers[first::threads] = run(session, tensors[first:count:threads])
 
         try:
             shares = [pool.submit(run_share, first) for first in range(1, threads)]

@@ -50,55 +50,62 @@ class Tensor(threading.local):
         self._channels = list(zip((2, 1, 0) if bgr else (0, 1, 2), tables, strict=True))
         self._bytes = np.empty(4 * input.height * input.width, np.uint8)
         self._floats = np.empty((0, 3, input.height, input.width), np.float32)
-        self._shown: tuple[int, ...] = ()  # shape of the picture at the top left, if the rest is black
-        self._planes: list[NDArray[np.uint8]] = []  # for such pictures
+        # What the tensor was filled with, which was checked, and how more of the same is written.
+        self._shown: tuple[object, ...] = ()
+        self._planes: list[NDArray[np.uint8]] = []
         self._writes: list[Write] = []
+        self._filled = self._floats
 
     def fill(self, images: NDArray[np.uint8], *, bgr: bool = False) -> NDArray[np.float32]:
         """Like ``normalize``, but the result is valid only until the next call in this thread. ``bgr``: the images are
-        blue, green, red.
+        blue, green, red. Raises ValueError as ``Backend.infer``.
 
         All images are converted at once, as one tall image: four calls of OpenCV, not four for each face.
         """
-        count, rows, columns, _ = images.shape
-        if count > len(self._floats):
-            self._floats = np.empty((count, *self._floats.shape[1:]), np.float32)
-        if images.size > self._bytes.size:
-            self._bytes = np.empty(images.size, np.uint8)
-        self._shown = ()
-        planes = list(self._bytes[: images.size].reshape(3, count * rows, columns))
-        channels = self._channels[::-1] if bgr else self._channels
-        writes = [
-            (plane.reshape(count, -1), table, self._floats[:count, place].reshape(count, -1))
-            for plane, (place, table) in zip(planes, channels, strict=True)
-        ]
-        _write(images.reshape(count * rows, columns, 3), planes, writes)
-        return self._floats[:count]
+        if (images.shape, images.dtype, bgr) != self._shown:
+            check_images(images, *self._floats.shape[2:])
+            count, rows, columns, _ = images.shape
+            if count > len(self._floats):
+                self._floats = np.empty((count, *self._floats.shape[1:]), np.float32)
+            if images.size > self._bytes.size:
+                self._bytes = np.empty(images.size, np.uint8)
+            self._planes = list(self._bytes[: images.size].reshape(3, count * rows, columns))
+            self._writes = [
+                (plane.reshape(count, -1), table, self._floats[:count, place].reshape(count, -1))
+                for plane, (place, table) in zip(self._planes, self._channels[:: -1 if bgr else 1], strict=True)
+            ]
+            self._filled = self._floats[:count]
+            self._shown = images.shape, images.dtype, bgr
+        self._write(images.reshape(-1, images.shape[2], 3))
+        return self._filled
 
     def fill_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The tensor of ``PictureBackend.infer_picture``, 1×3×H×W, valid only until the next call in this thread.
 
-        The rest is black, as for the picture before, and is written only if that had another size.
+        The rest is black, as for the picture before, and is written only if that had another size. Raises ValueError as
+        ``Backend.infer``.
         """
-        if not len(self._floats):
-            self._floats = np.empty((1, *self._floats.shape[1:]), np.float32)
-        if picture.shape != self._shown:
+        if (picture.shape, picture.dtype) != self._shown:
+            check_picture(picture, *self._floats.shape[2:])
+            if not len(self._floats):
+                self._floats = np.empty((1, *self._floats.shape[1:]), np.float32)
             for place, table in self._channels:
                 self._floats[0, place] = table[0]
-            rows, columns, _ = self._shown = picture.shape
+            rows, columns, _ = picture.shape
             self._planes = list(self._bytes[: picture.size].reshape(-1, rows, columns))
             self._writes = [
                 (plane, table, self._floats[0, place, :rows, :columns])
                 for plane, (place, table) in zip(self._planes, self._channels[::-1], strict=False)
             ]
-        _write(picture, self._planes, self._writes)
-        return self._floats[:1]
+            self._filled = self._floats[:1]
+            self._shown = picture.shape, picture.dtype
+        self._write(picture)
+        return self._filled
 
-
-def _write(image: NDArray[np.uint8], planes: list[NDArray[np.uint8]], writes: list[Write]) -> None:
-    cv2.split(image, planes)
-    for plane, table, target in writes:
-        cv2.LUT(plane, table, dst=target)
+    def _write(self, image: NDArray[np.uint8]) -> None:
+        cv2.split(image, self._planes)
+        for plane, table, target in self._writes:
+            cv2.LUT(plane, table, dst=target)
 
 
 def normalize(images: NDArray[np.uint8], input: Input) -> NDArray[np.float32]:
@@ -127,27 +134,26 @@ class ReferenceBackend:
         return self._infer(images, bgr=True)
 
     def _infer(self, images: NDArray[np.uint8], *, bgr: bool) -> list[NDArray[np.float32]]:
-        check_images(images, self._input.height, self._input.width)
         # Normalize all images first: an inference empties the processor's caches.
         tensor = self._tensor.fill(images, bgr=bgr)
         if self._batch != 1:
-            return self._run(self._session, tensor)
-        single = [one[None] for one in tensor]
+            return self._run(self._session, [tensor])[0]
+        single = [tensor[index : index + 1] for index in range(len(tensor))]
         answers = self._parallel_runs.run_rounds(self._run, single) if self._parallel_runs else []
-        return stack_runs([*answers, *(self._run(self._session, one) for one in single[len(answers) :])])
+        return stack_runs(answers + self._run(self._session, single[len(answers) :]))
 
     def infer_picture(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        check_picture(picture, self._input.height, self._input.width)
-        return self._run(self._session, self._tensor.fill_picture(picture))
+        return self._run(self._session, [self._tensor.fill_picture(picture)])[0]
 
-    def _run(self, session: Any, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def _run(self, session: Any, tensors: Sequence[NDArray[np.float32]]) -> list[list[NDArray[np.float32]]]:
+        """The outputs for each of ``tensors``, one after the other."""
         if session is None:
             raise DeviceError("this model is closed: open it again")
+        name = self._input.name
         try:
-            outputs: list[NDArray[np.float32]] = session.run(None, {self._input.name: tensor})
+            return [session.run(None, {name: tensor}) for tensor in tensors]
         except Exception as error:  # the exceptions of onnxruntime have no other common base class
             raise DeviceError(f"ONNX Runtime failed: {str(error).splitlines()[0]}") from error
-        return outputs
 
     def close(self) -> None:
         self._session = None

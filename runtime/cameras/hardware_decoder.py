@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,6 +69,8 @@ def require_hardware(codec: str) -> HardwareDecoder:
 
 
 def _list(program: str, what: str) -> str:
+    import subprocess
+
     try:
         return subprocess.run(
             [program, "-hide_banner", what],

@@ -144,7 +144,7 @@ def _add_file(parser: ArgumentParser) -> None:
 
 
 def _create_token(options: Namespace) -> int:
-    with _open(options) as accounts:
+    with _open(options, create=True) as accounts:
         token, secret = accounts.create_token(options.name, options.scope)
         accounts.note("command line", "create_token")
     if options.json:
@@ -178,7 +178,7 @@ def _set_user(options: Namespace) -> int:
     from ..web.password import ask_password
 
     password = None if options.keep_password else ask_password()
-    with _open(options) as accounts:
+    with _open(options, create=True) as accounts:
         accounts.set_user(options.name, options.role, password)
         accounts.note("command line", "set_user")
     print(f"{options.name}: {options.role}")
@@ -211,14 +211,20 @@ def _log(options: Namespace) -> int:
     return 0
 
 
-def _open(options: Namespace) -> Accounts:
+def _open(options: Namespace, *, create: bool = False) -> Accounts:
+    """The accounts that the options name. Only with ``create``, a missing file is made."""
     from ..web.accounts import Accounts, accounts_path
 
     if options.accounts is not None:
         if options.gallery is not None:
             raise InputError("--gallery and --accounts contradict each other: use one of them")
-        return Accounts(options.accounts)
+        if not create and not options.accounts.exists():
+            raise InputError(
+                f"{options.accounts}: there is no such file: name that of `rkface hub serve --accounts`; "
+                "create-token and set-user make a new one"
+            )
+        return Accounts(options.accounts, create=create)
     gallery = gallery_path(options)
     if not gallery.exists():
         raise InputError(f"{gallery}: there is no gallery: name the one of the service with --gallery")
-    return Accounts(accounts_path(gallery))
+    return Accounts(accounts_path(gallery), create=create)

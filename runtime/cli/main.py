@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from argparse import Namespace
-from collections.abc import Sequence
 
-from ..core.errors import InputError
-from ..core.progress import set_detail
-from ..core.stdout import open_closed_streams, reserve_stdout
-from .error_report import note_interrupts, report_error
-from .parser import build_parser
+TYPE_CHECKING = False  # the ``typing`` module is imported where Ctrl-C is handled
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +15,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises SystemExit, as argparse does, for --help, --version and a command line that cannot be understood.
     """
+    try:
+        import io
+        from argparse import Namespace
+
+        from ..core.stdout import open_closed_streams, reserve_stdout
+        from .error_report import note_interrupts, report_error
+        from .parser import build_parser
+    except KeyboardInterrupt:  # nothing has begun
+        return 130
     if arguments is None:  # this process is ours
         note_interrupts()
         open_closed_streams()
@@ -41,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _set_detail(options: Namespace) -> None:
+    from ..core.errors import InputError
+    from ..core.progress import set_detail
+
     if options.quiet and options.verbose:  # one before the command, one behind it: argparse does not see both
         raise InputError("--quiet and --verbose contradict each other: use one of them")
     set_detail("quiet" if options.quiet else "verbose" if options.verbose else "normal")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-import threading
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -157,20 +156,10 @@ def _run(options: Namespace) -> int:
 
 def _read_in_background(folder: Path) -> Future[Bundle]:
     """The bundle in ``folder``, verified in a thread, or the error that says why it cannot be used."""
-    from concurrent.futures import Future
-
+    from ..core.background import in_background
     from ..core.bundle import read_bundle
 
-    reading: Future[Bundle] = Future()
-
-    def read() -> None:
-        try:
-            reading.set_result(read_bundle(folder))
-        except BaseException as error:
-            reading.set_exception(error)
-
-    threading.Thread(target=read, name="rkface-bundle", daemon=True).start()
-    return reading
+    return in_background("bundle", partial(read_bundle, folder))
 
 
 def run_settings(options: Namespace) -> Settings:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .backoff import Backoff
 from .broker import Broker
 from .channel import RefusedError, UndeliveredError
 from .homeassistant import OFFLINE, Message
@@ -23,7 +25,8 @@ KEEPALIVE = (
 # Reason codes of a PUBACK (MQTT 5, 3.4.2.1) that blame the message: topic name or payload format invalid. All others
 # depend on the broker's load or settings, which may change.
 REFUSED = (0x90, 0x99)
-SUBSCRIBE_ATTEMPTS = 3  # until we assume that the broker never allows it
+SUBSCRIBE_ATTEMPTS = 3  # at once; from then on with pauses, because some brokers end the connection each time
+PAUSES = Backoff(first=60.0, longest=3600.0)
 
 log = logging.getLogger("rkface.events")
 
@@ -41,12 +44,13 @@ def publish_once(broker: Broker, client_id: str, messages: list[Message], timeou
 
 
 class Subscription:
-    """Messages that this client wants on ``topics``. ``refused``: what the log says if the broker never allows it."""
+    """Messages that this client wants on ``topics``. ``refused``: what the log says while the broker allows none."""
 
     def __init__(self, topics: str, refused: str) -> None:
         self.topics, self.refused = topics, refused
         self.granted = False  # on this connection
         self.failures = 0  # in a row
+        self.due = 0.0  # when the next attempt may begin, in seconds of ``time.monotonic``
 
 
 class BrokerConnection:
@@ -142,21 +146,24 @@ class BrokerConnection:
             raise UndeliveredError(f"{self._broker.place}: {trouble}")
 
     def keep(self, subscription: Subscription) -> None:
-        """Subscribe, unless that is done. A broker may refuse. Some (AWS IoT) close the connection instead, and
-        UndeliveredError is raised, so that the number of attempts is limited."""
-        if subscription.granted or subscription.failures >= SUBSCRIBE_ATTEMPTS:
+        """Subscribe, unless that is done, or it failed and the next attempt is not due. A broker may refuse; some (AWS
+        IoT) close the connection instead, and UndeliveredError is raised. The log says once what is refused."""
+        if subscription.granted or time.monotonic() < subscription.due:
             return
         subscription.failures += 1
         try:
             subscription.granted = self._subscribe(subscription.topics)
         finally:
+            tried, place = subscription.failures, self._broker.place
             if subscription.granted:
-                subscription.failures = 0
                 self._kept.append(subscription)
-            elif subscription.failures == SUBSCRIBE_ATTEMPTS:
-                log.warning(
-                    "%s does not let us read %s: %s", self._broker.place, subscription.topics, subscription.refused
-                )
+                subscription.failures = 0
+                if tried > SUBSCRIBE_ATTEMPTS:
+                    log.info("%s lets us read %s again", place, subscription.topics)
+            elif tried >= SUBSCRIBE_ATTEMPTS:
+                subscription.due = time.monotonic() + PAUSES.seconds(tried - SUBSCRIBE_ATTEMPTS + 1)
+                if tried == SUBSCRIBE_ATTEMPTS:
+                    log.warning("%s does not let us read %s: %s", place, subscription.topics, subscription.refused)
 
     def _subscribe(self, topics: str) -> bool:
         if self._client is None:

@@ -6,7 +6,6 @@ mode 0600, and no log message contains any of it.
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -107,6 +106,8 @@ class Gallery(GalleryDatabase):
         found = found or select_people(self, "WHERE name = ?", [find_spelling(self, key)])
         if found:
             return found[0]
+        import difflib  # not at the start of the service
+
         similar = difflib.get_close_matches(key, [person.name for person in self.people()], n=3)
         see = f"see `rkface gallery list --gallery {shell_quoted(self.path)}`"
         hint = f"did you mean {' or '.join(similar)}?" if similar else see

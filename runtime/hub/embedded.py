@@ -27,6 +27,14 @@ def start_if_embedded(address: str) -> str:
     return found.replace("//postgres:@", f"//{embedded[1]}:@") if embedded[1] else found
 
 
+def check_embedded(address: str) -> None:
+    """Raise InputError if ``address`` is "embedded:DIR" and there is no server in this folder: only `rkface hub init`
+    should make one."""
+    embedded = ADDRESS.fullmatch(address)
+    if embedded and not Path(embedded[2], "PG_VERSION").is_file():
+        raise InputError(f"{embedded[2]}: there is no hub: `rkface hub init --embedded {embedded[2]}` makes one")
+
+
 def place_embedded(address: str, folder: Path) -> str:
     """``address``, with the DIR of "embedded:DIR" below ``folder`` if it is relative."""
     embedded = ADDRESS.fullmatch(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,6 +134,17 @@ def choose_backend(name: str | None = None) -> str:
         return name
     usable = read_soc() and (find_spec("rknnlite") or any(Path(library).exists() for library in LIBRARIES))
     return "npu" if usable else "reference"
+
+
+def import_backend(name: str) -> None:
+    """Import the library of the backend ``name``, which takes some time. If it is missing, opening a model says so."""
+    with suppress(ImportError):
+        if name == "npu":
+            from ..backends import npu  # noqa: F401
+        else:
+            import onnxruntime  # noqa: F401
+
+            from ..backends import reference  # noqa: F401
 
 
 def open_model(

@@ -11,11 +11,11 @@ from ..core.errors import InputError
 from ..events import SwitchRequests
 from ..tracking.watcher import Watcher
 from .camera_changes import CameraArea, CameraSchedule
-from .camera_worker import CameraWorker
+from .camera_worker import CameraWorker, hidden_masks
 from .current_settings import CurrentSettings
 from .problems import Problems
 from .states import CameraSetup
-from .watchers import hidden_masks, watched_area
+from .watchers import watched_area
 
 log = getLogger("rkface.service")
 
@@ -37,12 +37,6 @@ class CameraControl:
         self._workers, self._watchers, self._current, self._problems = workers, watchers, current, problems
         self._requests, self._end_visits = requests, end_visits
         self._switching = threading.Lock()
-
-    def start(self) -> None:
-        """Set the cameras as the settings say. Call it before their threads open them."""
-        for name, worker in self._workers.items():
-            worker.switch(self._current.live.is_on(name, time.time()))
-            worker.hide(hidden_masks(self._current.settings.camera[name]))
 
     def setup(self, camera: str) -> CameraSetup:
         """Return which parts of a camera's picture count, and when it is on. Raises KeyError for an unknown one."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..events import SwitchRequests
 from ..gallery.people import embedding_identity
-from ..tracking.visit import RecognitionRules
+from ..tracking.rules import RecognitionRules
 from .alert_pictures import AlertPictures
 from .camera_control import CameraControl
 from .current_settings import CurrentSettings
 from .problems import Problems
 from .publisher import Publisher
-from .startup import Resources
+from .resources import Resources
 from .visit_control import VisitControl
 from .watchers import Watchers
 
@@ -40,11 +39,8 @@ class CameraWatch:
     control: CameraControl
 
 
-def watch_cameras(
-    resources: Resources, current: CurrentSettings, problems: Problems, switches: SwitchRequests
-) -> CameraWatch:
-    """Make what watches the cameras with the ``current`` settings, and set the cameras as these say. ``switches`` are
-    what the broker asks for."""
+def watch_cameras(resources: Resources, current: CurrentSettings, problems: Problems) -> CameraWatch:
+    """Make what watches the cameras with the ``current`` settings."""
     workers, gallery, manifest = resources.workers, resources.gallery, resources.pipeline.manifest
     pipeline = resources.scheduler.pipeline()
     identity = embedding_identity(manifest)
@@ -71,6 +67,5 @@ def watch_cameras(
         crop=pipeline.crop,
         identity=identity,
     )
-    control = CameraControl(workers, watchers, current, problems, requests=switches, end_visits=visits.end)
-    control.start()
+    control = CameraControl(workers, watchers, current, problems, requests=resources.switches, end_visits=visits.end)
     return CameraWatch(rules, identity, watchers, pictures, publisher, visits, control)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +17,13 @@ from ..cameras.open_camera import open_camera
 from ..cameras.picture_check import PictureCheck
 from ..cameras.v4l2_device import CaptureFormat
 from ..inference.frames import Frame, Result
-from ..tracking.watcher import Watcher
-from ..tracking.zones import Points
 from .settings import CameraSettings
 from .states import CameraHealth, WatchedFrame
+
+if TYPE_CHECKING:
+    from ..tracking.watcher import Watcher
+    from ..tracking.zones import Points
+    from .live_settings import LiveSettings
 
 RECORDING_AHEAD = (
     1  # frames of a recording in the scheduler: a second one could replace the first before it is processed
@@ -63,6 +67,8 @@ class CameraWorker:
         self.processed = self.dropped = 0
         self._every = camera.recording
         self._gate = None if self._every else gate or FrameGate()
+        if self._gate is not None:
+            self._gate.set_tracked_faces(0, new=1)  # until the first result, somebody may be there
         self._clock = clock
         self._check = PictureCheck(still_allowed=not camera.live)
         self._pace, self._paced = "", 0  # the gate's state, and for how many samples it has been the same
@@ -209,6 +215,18 @@ class CameraWorker:
 def open_camera_worker(name: str, settings: CameraSettings) -> CameraWorker:
     """Return the worker of the camera ``name``. Raises InputError if its source cannot be used."""
     return CameraWorker(open_configured_camera(name, settings), make_frame_gate(settings))
+
+
+def set_cameras(workers: Mapping[str, CameraWorker], live: LiveSettings) -> None:
+    """Set the cameras as the settings say. Call it before their threads open them."""
+    for name, worker in workers.items():
+        worker.switch(live.is_on(name, time.time()))
+        worker.hide(hidden_masks(live.current.camera[name]))
+
+
+def hidden_masks(settings: CameraSettings) -> tuple[Points, ...]:
+    """The polygons that must be black in the pictures that are shown."""
+    return tuple(one.points for one in settings.masks.values()) if settings.hide_masks else ()
 
 
 def open_configured_camera(name: str, settings: CameraSettings) -> Camera:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..inference.core import LONGEST_HANG, RETRIES
 from .camera_watch import CameraWatch
 from .current_settings import CurrentSettings
-from .enrollment_requests import EnrollmentRequests
 from .known_people import KnownPeople
 from .problems import Problems
-from .startup import Resources
+from .resources import Resources
 from .systemd import notify, watchdog_seconds
+
+if TYPE_CHECKING:
+    from .enrollment_requests import EnrollmentRequests
 
 INTERVAL = 1.0  # seconds
 PRUNE_INTERVAL = 60.0  # seconds between two deletions of old appearances
@@ -23,7 +26,8 @@ STUCK_AFTER = max(RETRIES) + 7.0 + LONGEST_HANG
 
 
 class Housekeeping:
-    """``run`` needs a thread of its own."""
+    """``run`` needs a thread of its own. Its first look makes what answers requests, if ``enrollment`` does: that also
+    erases people whom ``people`` misses."""
 
     def __init__(
         self,
@@ -33,7 +37,7 @@ class Housekeeping:
         problems: Problems,
         *,
         people: KnownPeople,
-        enrollment: EnrollmentRequests,
+        enrollment: Callable[[], EnrollmentRequests],
     ) -> None:
         self._gallery, self._workers = resources.gallery, resources.workers
         self._watch, self._current, self._problems = watch, current, problems
@@ -45,6 +49,7 @@ class Housekeeping:
         """Keep house until ``pause``, which waits for some seconds, returns False."""
         interval = min(INTERVAL, (watchdog_seconds() or 3 * INTERVAL) / 3)
         while pause(interval):
+            enrollment = self._enrollment()
             self._watch.control.tick()
             self._watch.visits.tick()
             self._watch.publisher.tick(self._watch.watchers.visible_appearances())
@@ -53,7 +58,7 @@ class Housekeeping:
             if time.monotonic() - self._pruned >= PRUNE_INTERVAL:
                 self._pruned = time.monotonic()
                 self._watch.publisher.prune(self._current.settings.keep)
-                self._enrollment.drop_offers()
+                enrollment.drop_offers()
             frames_wait = any(worker.pending for worker in self._workers.values())
             if not frames_wait or time.monotonic() - self._watch.visits.last_result < STUCK_AFTER:
                 notify("WATCHDOG=1")

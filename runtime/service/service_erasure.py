@@ -27,7 +27,7 @@ from .erasure import (
 )
 from .known_people import KnownPeople
 from .receiver_settings import Events
-from .startup import Resources
+from .resources import Resources
 from .strangers import StrangerFinder
 from .unnamed import erase_unnamed
 

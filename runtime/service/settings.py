@@ -24,7 +24,7 @@ from .receiver_settings import AlertPictureSettings, Events, NotifySettings, Por
 
 if TYPE_CHECKING:
     from ..core.manifest import Thresholds
-    from ..tracking.visit import RecognitionRules
+    from ..tracking.rules import RecognitionRules
     from ..vision.liveness import LivenessModel
 
 ON_BOARD = Path("/opt/rkface/current/bundle")  # installed by `rkface deploy`
@@ -109,7 +109,7 @@ class Recognition:
     window: Annotated[float, Range(0, 3600), "seconds out of sight after which a person counts as gone"] = 15.0
 
     def rules(self, thresholds: Thresholds) -> RecognitionRules:
-        from ..tracking.visit import RecognitionRules  # with numpy, which a configuration alone does not need
+        from ..tracking.rules import RecognitionRules  # with numpy, which a configuration alone does not need
 
         rules = RecognitionRules.of(thresholds)
         return replace(rules, match=self.match or rules.match, hysteresis=self.hysteresis, window=self.window)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..core.weekly import WeeklyHours
 from ..inference.frames import Frame
-from ..tracking.watcher import VisibleFace
-from ..tracking.zones import Points
 from .camera_changes import CameraArea, SwitchState
+
+if TYPE_CHECKING:
+    from ..tracking.watcher import VisibleFace
+    from ..tracking.zones import Points
 
 
 @dataclass(frozen=True, eq=False)

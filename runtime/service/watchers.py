@@ -11,9 +11,10 @@ from ..gallery.anchors import NO_ANCHOR
 from ..gallery.gallery import Gallery
 from ..gallery.match import Match
 from ..inference.pipeline import Pipeline
-from ..tracking.visit import RecognitionRules, Shot
+from ..tracking.rules import RecognitionRules
+from ..tracking.visit import Shot
 from ..tracking.watcher import Watcher
-from ..tracking.zones import Points, WatchedArea
+from ..tracking.zones import WatchedArea
 from .problems import Problems
 from .settings import CameraSettings
 
@@ -89,11 +90,6 @@ class Watchers(Mapping[str, Watcher]):
         with self._problems.of("ignore list"):  # a part of its own: it must not clear the problem of the search
             return self._gallery.anchor_cosines(vectors)
         return np.full(len(vectors), NO_ANCHOR, np.float32)
-
-
-def hidden_masks(settings: CameraSettings) -> tuple[Points, ...]:
-    """The polygons that must be black in the pictures that are shown."""
-    return tuple(one.points for one in settings.masks.values()) if settings.hide_masks else ()
 
 
 def watched_area(settings: CameraSettings) -> WatchedArea:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.crop_template import CropTemplate
 from ..core.faces import Faces
 from ..vision.quality import SHARP, Quality, measure, pose_of, standard
-from .visit import RecognitionRules
+from .rules import RecognitionRules
 
 HIDDEN = 0.7  # factor for the quality of a face that another face overlaps: it may be half hidden
 GAIN = 1.05  # a face must be this many times as good as the best one so far to be cropped

@@ -16,7 +16,8 @@ from ..inference.pipeline import Pipeline
 from ..vision.liveness import LivenessModel
 from .best_shot import BestShots, Candidate
 from .frame_clock import FrameClock
-from .visit import RecognitionRules, Shot, Visit
+from .rules import RecognitionRules
+from .visit import Shot, Visit
 from .visits import Visits
 from .zones import WatchedArea
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..gallery.anchors import NO_ANCHOR, is_ignored
 from ..gallery.match import Match
 from .appearance import Appearance
+from .rules import RecognitionRules
 from .track import Tracks
-from .visit import RecognitionRules, Shot, Visit, decide
+from .visit import Shot, Visit, decide
 
 
 class Visits:

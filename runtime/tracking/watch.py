@@ -6,17 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from logging import getLogger
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..cameras.camera import Camera
 from ..cameras.frame_gate import FrameGate, read_newest_frames
-from ..core.faces import Faces
 from ..gallery.gallery import Gallery
 from ..inference.frames import Result
 from ..inference.pipeline import Pipeline
 from .appearance import Appearance
-from .visit import RecognitionRules
+from .rules import RecognitionRules
 from .watcher import Watcher
 
 log = getLogger("rkface.watch")
@@ -67,12 +63,6 @@ def watch_camera(
                 look = near if frame.near else pipeline
                 yield from watcher.update(frame, look.detect(frame.image, rules.doubtful))
     yield from watcher.close()
-
-
-def detect_for_tracking(pipeline: Pipeline, image: NDArray[np.uint8]) -> Faces:
-    """Detect the faces in ``image`` (H×W×3 uint8 BGR), down to the scores that continue a track. Use it as the ``work``
-    of a scheduler for ``watch_results``: the watchers make the few embeddings that are needed."""
-    return pipeline.detect(image, RecognitionRules.of(pipeline.thresholds).doubtful)
 
 
 def watch_results(

@@ -19,8 +19,9 @@ from .appearance import Appearance
 from .best_shot import BestShots, to_shares
 from .frame_clock import FrameClock
 from .recognition import AnchorCosines, FaceRecognition, Search
+from .rules import RecognitionRules
 from .track import REACH, Tracker, Tracks
-from .visit import RecognitionRules, Shot
+from .visit import Shot
 from .visits import Visits
 from .zones import EVERYWHERE, WatchedArea
 

@@ -17,11 +17,18 @@ TEMPLATE = np.array(ARCFACE_112.points)  # 5×2: the frontal face that the pose 
 # A new number whenever the same landmarks give different pixels: old and new embeddings must not be compared. The name
 # of the first template stays part of it, so that the identities of older galleries stay valid.
 ALIGNMENT = "arcface-112/2"  # 2: large faces are halved before the warp
+# a, b, x and y of the similarity transform that maps (u, v) to (a·u − b·v + x, b·u + a·v + y)
+Similarity = tuple[float, float, float, float]
 PLAIN = 1 / 1.5  # minimum scale, in crop pixels per image pixel, at which a plain warp skips no pixel that matters
 
 
 def similarity(source: NDArray[Any], target: Sequence[Point]) -> NDArray[np.float64]:
-    """The 2×3 similarity transform (rotation, uniform scale, shift) that maps ``source`` (N×2) to ``target`` (N points)
+    """``fit_similarity`` as a 2×3 matrix."""
+    return _matrix(fit_similarity(source, target))
+
+
+def fit_similarity(source: NDArray[Any], target: Sequence[Point]) -> Similarity:
+    """The similarity transform (rotation, uniform scale, shift) that maps ``source`` (N×2) to ``target`` (N points)
     with the least squared error.
 
     This is the closed form of Umeyama (TPAMI 1991) in the plane: with both point sets centered, scale · rotation is
@@ -46,9 +53,12 @@ def similarity(source: NDArray[Any], target: Sequence[Point]) -> NDArray[np.floa
     if real == imaginary == 0:
         raise InputError("the five landmarks are in no order of a face, so it cannot be aligned: use those of a face")
     a, b = real / spread, imaginary / spread
-    return np.array(
-        [[a, -b, goal_x - a * center_x + b * center_y], [b, a, goal_y - b * center_x - a * center_y]], np.float64
-    )
+    return a, b, goal_x - a * center_x + b * center_y, goal_y - b * center_x - a * center_y
+
+
+def _matrix(transform: Similarity) -> NDArray[np.float64]:
+    a, b, x, y = transform
+    return np.array(((a, -b, x), (b, a, y)), np.float64)
 
 
 def align(
@@ -64,25 +74,26 @@ def align(
     large as the crop is halved first, as often as needed. A plain warp takes every n-th pixel of a large face, and
     fractions of a pixel decide which ones; this moved real embeddings to a cosine of 0.97 (docs/accuracy.md).
     """
-    matrix = similarity(landmarks, template.points)
+    transform = fit_similarity(landmarks, template.points)
     size = template.width, template.height
-    halvings = math.ceil(math.log2(PLAIN / math.hypot(*matrix[:, 0].tolist())))
-    # Landmarks that are nearly in no order of a face give a scale near 0: an image of one pixel cannot be halved.
-    halvings = min(halvings, max(image.shape).bit_length() - 1)
+    a, b, _, _ = transform
+    halvings = math.ceil(math.log2(PLAIN / math.hypot(a, b)))
     if halvings > 0:
-        image, matrix = _shrunk(image, matrix, size, halvings)
+        image, transform = _shrunk(image, transform, size, halvings)
     if out is None:
         out = np.empty((template.height, template.width, 3), np.uint8)
-    cv2.warpAffine(image, matrix, size, dst=out, flags=cv2.INTER_LINEAR, borderValue=(0.0, 0.0, 0.0))
+    cv2.warpAffine(image, _matrix(transform), size, dst=out)  # bilinear, black outside
     return out
 
 
 def _shrunk(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int], halvings: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The region of ``image`` that the crop comes from, halved ``halvings`` times, and the ``matrix`` for it."""
+    image: NDArray[np.uint8], transform: Similarity, size: tuple[int, int], halvings: int
+) -> tuple[NDArray[np.uint8], Similarity]:
+    """The region of ``image`` that the crop comes from, halved ``halvings`` times, and the ``transform`` for it."""
+    # Landmarks that are nearly in no order of a face give a scale near 0: an image of one pixel cannot be halved.
+    halvings = min(halvings, max(image.shape).bit_length() - 1)
     by = 2**halvings
-    (a, _, shift_x), (b, _, shift_y) = matrix.tolist()
+    a, b, shift_x, shift_y = transform
     # In the image, the crop is a rotated rectangle: its center, and how far its corners reach.
     width, height = size
     square, x, y = a * a + b * b, width / 2 - shift_x, height / 2 - shift_y
@@ -92,17 +103,14 @@ def _shrunk(
     left, top = max(0, math.floor(across - reach_x)), max(0, math.floor(down - reach_y))
     # Complete blocks, which may reach beyond the image.
     columns, rows = math.ceil((across + reach_x - left) / by) * by, math.ceil((down + reach_y - top) / by) * by
-    part = image[top : top + max(rows, 0), left : left + max(columns, 0)]
+    part: NDArray[Any] = image[top : top + max(rows, 0), left : left + max(columns, 0)]
     if not part.size:  # the face lies outside the image: there is nothing to average
-        return image, matrix
+        return image, transform
     over_x, over_y = -part.shape[1] % by, -part.shape[0] % by
     if over_x or over_y:
-        part = cv2.copyMakeBorder(part, 0, over_y, 0, over_x, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+        part = cv2.copyMakeBorder(part, 0, over_y, 0, over_x, cv2.BORDER_REPLICATE)
     for _ in range(halvings):  # OpenCV averages 2×2 blocks eight times as fast as 4×4 blocks
-        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA).astype(
-            np.uint8, copy=False
-        )
+        part = cv2.resize(part, (part.shape[1] // 2, part.shape[0] // 2), interpolation=cv2.INTER_AREA)
     # Pixel p of the small image covers the pixels around by·p + (by − 1)/2 + first of the original.
     x, y = left + (by - 1) / 2, top + (by - 1) / 2
-    moved = [[a * by, -b * by, a * x - b * y + shift_x], [b * by, a * by, b * x + a * y + shift_y]]
-    return part, np.array(moved, np.float64)
+    return part, (a * by, b * by, a * x - b * y + shift_x, b * x + a * y + shift_y)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..backends import PictureBackend, QuantizedBackend
 from ..core.faces import Faces
-from .detectors import Family, find_layout, place_faces
+from .detectors import Family, as_float32, find_layout, place_faces
 from .letterbox import Canvas, letterbox_with_margin
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ FEW = 128  # so many boxes are compared with all that are kept: that takes less 
 _Box = tuple[float, float, float, float, float]  # x1, y1, x2, y2, area
 
 
-def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression: the indices of ``boxes`` (N×4, best score first) to keep.
+def suppress(boxes: Sequence[Sequence[float]], iou: float) -> list[int]:
+    """Greedy non-maximum suppression: the indices of ``boxes`` (N times x1, y1, x2, y2; best score first) to keep.
 
     A box is dropped if its IoU with a kept box is more than ``iou`` (above 0, at most 1). Sides are counted in
     inclusive pixels (+1), as in InsightFace.
@@ -36,15 +36,16 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
     less than (a + b)/2 · (1 − t)/(1 + t) ≤ a · (1 − t)/(2t) apart.
     """
     if len(boxes) <= FEW:
-        return np.array(_suppress_few(boxes.tolist(), iou), np.intp)
-    low = float(boxes.min())
+        return _suppress_few(boxes, iou)
+    low = min(map(min, boxes))
     # Cells are as large as the average box, but there are not many more than GRID² of them, even if most boxes are
     # small.
-    cell = max((float(boxes.max()) - low) / GRID, float((boxes[:, 2] - boxes[:, 0]).mean()), 1.0)
+    average = sum(x2 - x1 for x1, _, x2, _ in boxes) / len(boxes)
+    cell = max((max(map(max, boxes)) - low) / GRID, average, 1.0)
     reach = (1 - iou) / (2 * iou)
     near: dict[tuple[int, int], list[_Box]] = {}
     kept = []
-    for index, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+    for index, (x1, y1, x2, y2) in enumerate(boxes):
         width, height = x2 - x1 + 1, y2 - y1 + 1
         x, y, area = (x1 + x2) / 2 - low, (y1 + y2) / 2 - low, width * height
         box = x1, y1, x2, y2, area
@@ -53,7 +54,7 @@ def suppress(boxes: NDArray[np.float32], iou: float) -> NDArray[np.intp]:
             for column in range(int((x - reach * width) / cell), int((x + reach * width) / cell) + 1):
                 for row in range(int((y - reach * height) / cell), int((y + reach * height) / cell) + 1):
                     near.setdefault((column, row), []).append(box)
-    return np.array(kept, np.intp)
+    return kept
 
 
 def _suppress_few(boxes: Sequence[Sequence[float]], iou: float) -> list[int]:
@@ -133,13 +134,18 @@ class Detector:
         if not len(scores):
             return place_faces(points, scores)
         # Convert to pixels of the image before suppression, as InsightFace does: overlaps count whole pixels (+1).
-        points /= np.float32(scale)
-        # FP16 can overflow: one face with infinite numbers must not affect the others.
-        if not (math.isfinite(scores[0]) and np.isfinite(points).all()):  # the first score is the largest
+        points /= as_float32(scale)
+        # FP16 can overflow: one face with infinite numbers must not affect the others. In plain Python from here on: of
+        # numpy, each other function would take longer than that.
+        best = scores.tolist()
+        if not (math.isfinite(max(best)) and all(np.isfinite(points).ravel().tolist())):
             finite = np.isfinite(points).all(axis=(1, 2)) & np.isfinite(scores)
             points, scores = points[finite], scores[finite]
-        kept = suppress(points[:, :2].reshape(-1, 4), self.nms_iou)
-        faces = place_faces(points[kept], scores[kept])
+            best = scores.tolist()
+        order = sorted(range(len(best)), key=best.__getitem__, reverse=True)
+        boxes = points[:, :2].reshape(-1, 4).tolist()
+        kept = [order[place] for place in suppress([boxes[index] for index in order], self.nms_iou)]
+        faces = place_faces(points.take(kept, 0), scores.take(kept))
         # INT8 may round all offsets of a doubtful face to one value: landmarks that coincide cannot be aligned.
-        apart = [any(point != marks[0] for point in marks) for marks in faces.landmarks.tolist()]
+        apart = [marks != marks[:1] * len(marks) for marks in faces.landmarks.tolist()]
         return faces if all(apart) else faces[np.array(apart)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # backend applies it.
 MEAN = (127.5, 127.5, 127.5)
 STD = (127.5, 127.5, 127.5)
-TINY = np.finfo(np.float32).tiny
+TINY = np.array(np.finfo(np.float32).tiny)  # an array, because numpy takes longer to read a number
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -96,7 +96,7 @@ def _look_again(detector: AnyDetector, image: NDArray[np.uint8], threshold: floa
         return first, False
     margin = detector.detect_with_margin(image, threshold)
     faces = _merge(first, margin[margin.scores >= _least_again(detector, threshold)], detector)
-    boxes = np.concatenate([first.boxes, faces.boxes])
+    boxes = np.concatenate([first.boxes, faces.boxes]).tolist()
     return faces, len(suppress(boxes, detector.nms_iou)) > len(first)
 
 
@@ -136,7 +136,7 @@ def _merge(first: Faces, second: Faces, detector: AnyDetector) -> Faces:
     both = Faces(*(np.concatenate(pair) for pair in zip(_arrays(first), _arrays(second), strict=True)))
     plain = np.array([score >= detector.family.plain for score in _upright_scores(first)] + [False] * len(second))
     both = both[np.lexsort((-both.scores, ~plain))]
-    both = both[suppress(both.boxes, detector.nms_iou)]
+    both = both[np.array(suppress(both.boxes.tolist(), detector.nms_iou), np.intp)]
     both = both[np.argsort(-both.scores, kind="stable")]
     kept: list[int] = []
     for index, box in enumerate(both.boxes):

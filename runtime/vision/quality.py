@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.crop_template import ARCFACE_112, CropTemplate
-from .align import TEMPLATE, align, similarity
+from .align import TEMPLATE, align, fit_similarity
 
 TEMPLATE_EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))  # 35.2 px: a face of this size keeps its size
 PROFILE = 0.44  # see pose_of
@@ -142,7 +142,7 @@ def roll_of(landmarks: NDArray[Any]) -> float:
 
 def _pose_and_roll(landmarks: NDArray[Any]) -> tuple[float, float]:
     """Both from one transform, in plain floats: numpy's overhead on five points would be most of the time."""
-    (a, _, shift_x), (b, _, shift_y) = similarity(landmarks, ARCFACE_112.points).tolist()
+    a, b, shift_x, shift_y = fit_similarity(landmarks, ARCFACE_112.points)
     squares = sum(
         (a * x - b * y + shift_x - u) ** 2 + (b * x + a * y + shift_y - v) ** 2
         for (x, y), (u, v) in zip(landmarks.tolist(), ARCFACE_112.points, strict=True)

@@ -52,11 +52,11 @@ def accounts_path(gallery: Path) -> Path:
 
 
 class Accounts:
-    """Tokens, users and the log in the file at ``path``: see ``AccountsFile``. Thread-safe."""
+    """Tokens, users and the log in the file at ``path``; ``create``: see ``AccountsFile``. Thread-safe."""
 
-    def __init__(self, path: Path, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, wall: Callable[[], float] = time.time, *, create: bool = True) -> None:
         self.path, self._wall = path, wall
-        self._file = AccountsFile(path)
+        self._file = AccountsFile(path, create=create)
         self._lock = threading.Lock()
         self._used: dict[str, float] = {}  # when the use of a token was written last
 

@@ -80,14 +80,16 @@ class FileContent:
 
 
 class AccountsFile:
-    """The file at ``path``, which is created if needed. Thread-safe. Other processes may change, replace or delete it,
-    and this process notices. Raises InputError or WorkError if the file cannot be used: a damaged file lets nobody in.
+    """The file at ``path``, which is created if needed; without ``create``, a missing file is an empty one.
+
+    Thread-safe. Other processes may change, replace or delete it, and this process notices. Raises InputError or
+    WorkError if the file cannot be used: a damaged file lets nobody in.
 
     One connection reads what requests need, and waits for nobody; each change has a connection of its own.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path, self._create = path, create
         self._lock = threading.RLock()
         self._file: tuple[int, int] | None = None
         self._content = FileContent(-1, {}, {})
@@ -130,11 +132,11 @@ class AccountsFile:
             self._content = self._read()  # data_version ignores changes of this connection
 
     def _open(self) -> None:
-        """Open the file at the path, and create it if it does not exist."""
-        folder = self.path.parent
+        """Open the file at the path, and create it if it does not exist and may be created."""
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            create_private_file(self.path)
+            if self._create:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                create_private_file(self.path)
             number = _file_number(self.path)
         except OSError as error:
             raise WorkError(
@@ -153,7 +155,8 @@ class AccountsFile:
             if not made:
                 database.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
 
-        return open_sqlite(self.path, prepare, timeout=BUSY)
+        empty = not self._create and not self.path.exists()
+        return open_sqlite(Path(":memory:") if empty else self.path, prepare, timeout=BUSY)
 
     def _data_version(self) -> int:
         """Changes when another connection has changed the file (sqlite.org/pragma.html#pragma_data_version)."""

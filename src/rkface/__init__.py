@@ -15,9 +15,11 @@ else in the package may change without notice.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # the ``typing`` module is imported where Ctrl-C is handled
 if TYPE_CHECKING:
+    from typing import Any
+
     from .runtime.cameras.camera import Camera
     from .runtime.cameras.open_camera import open_camera
     from .runtime.core.errors import BundleError, DeviceError, InputError, ModelError, RkfaceError, WorkError

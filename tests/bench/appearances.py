@@ -26,8 +26,9 @@ from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.inference.scheduler import Scheduler
-from rkface.runtime.tracking.visit import RecognitionRules, Shot, fuse
-from rkface.runtime.tracking.watch import detect_for_tracking, watch_results
+from rkface.runtime.tracking.rules import RecognitionRules, detect_for_tracking
+from rkface.runtime.tracking.visit import Shot, fuse
+from rkface.runtime.tracking.watch import watch_results
 from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision.embed import unit
 

@@ -53,7 +53,7 @@ from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.states import WatchedFrame
-from rkface.runtime.tracking.visit import RecognitionRules
+from rkface.runtime.tracking.rules import RecognitionRules
 from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision.embed import unit
 from rkface.runtime.web.live import JpegCache

@@ -50,12 +50,12 @@ def measure_stages(width: int, height: int, faces: int, runs: int) -> dict[str, 
     canvas, layout = Canvas(SIDE, SIDE), find_layout(DETECTOR_OUTPUTS, SIDE, SIDE)
     found = detector.detect(image)
     assert len(found.boxes) == faces, "the stand-in does not answer like a detector"
-    candidates = layout.decode(outputs, 0.5)
+    boxes = layout.decode(outputs, 0.5).boxes.tolist()
     calls: dict[str, Callable[[], object]] = {
         "detect": lambda: detector.detect(image),
         "letterbox": lambda: canvas.letterbox(image),
         "decode": lambda: layout.decode(outputs, 0.5),
-        "suppress": lambda: suppress(candidates.boxes, 0.4),
+        "suppress": lambda: suppress(boxes, 0.4),
     }
     if faces:
         calls["align"] = lambda: [align(image, points) for points in found.landmarks]

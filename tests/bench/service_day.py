@@ -41,7 +41,7 @@ from rkface.runtime.service.health import read_resident_bytes
 from rkface.runtime.service.receiver_settings import Events, WebhookSettings
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import DAY, CameraSettings, Keep, Settings
-from rkface.runtime.tracking.watch import detect_for_tracking
+from rkface.runtime.tracking.rules import detect_for_tracking
 from rkface.runtime.vision.embed import unit
 
 PEOPLE, WIDTH, HEIGHT = 1000, 640, 360

@@ -59,17 +59,18 @@ def note(module, name):
         try:
             return call(*arguments, **options)
         finally:
-            print("STAGE", name, start, time.monotonic(), time.thread_time() - cpu, file=sys.stderr, flush=True)
+            sys.stderr.write(f"STAGE {name} {start} {time.monotonic()} {time.thread_time() - cpu}\\n")
     setattr(module, name, timed)
 def import_service():
-    global open_bundle, startup
+    global open_bundle, service, startup
     from rkface.runtime.inference import open_bundle
     from rkface.runtime.service import service, startup
 def read_in_background(folder):
     reading = begin(folder)
     import_service()  # what `rkface run` does next
     note(open_bundle, "open_model")
-    note(startup, "open_scheduler")
+    note(startup, "import_backend")
+    note(service.Service, "_watch_cameras")  # imports and opens what the first frames do not need
     return reading
 from rkface.runtime.cli import main, run
 from rkface.runtime.core import bundle

@@ -13,7 +13,7 @@ import onnxruntime
 from comparison_report import BOUND
 from comparison_rkface import Bound, find_bands, open_pipeline
 from comparison_worker import InferenceClock
-from own_work import OwnWork, add_up, list_calls, to_markdown
+from own_work import OwnWork, add_up, calls_to_markdown, list_calls, to_markdown
 from scenes import DEMO
 
 
@@ -56,6 +56,11 @@ def test_threads_touch_whole_steps_of_the_frame(height, rows, threads, bands):
 def test_a_call_is_counted_without_what_it_calls():
     events = [("call", "a", 0), ("c_call", "b", 2), ("c_return", "b", 7), ("call", "b", 8), ("return", "b", 9)]
     assert dict(add_up([*events, ("return", "a", 10)])) == {"a": [2 + 1 + 1], "b": [5, 1]}
+
+
+def test_all_calls_are_counted_and_the_longest_are_listed():
+    count, *_, last = calls_to_markdown([("short (a.py)", 3, 4.9), ("long (b.py)", 2, 5.0)]).splitlines()
+    assert count.startswith("5 calls of 2 functions") and last == "| long (b.py) | 2 | 5.0 |"
 
 
 def test_all_parts_of_the_bound_are_measured_and_compared_with_own_work():

@@ -26,8 +26,8 @@ from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.pipeline import Pipeline
+from rkface.runtime.tracking.rules import RecognitionRules
 from rkface.runtime.tracking.track import Tracker
-from rkface.runtime.tracking.visit import RecognitionRules
 from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.vision.embed import unit
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ...core.errors import ModelError
-from .family import SIZE_STEP, STRIDES, Family, Layout, Level, RawOutput, Shape, place_faces
+from .family import SIZE_STEP, STRIDES, Family, Layout, Level, RawOutput, Shape, as_float32, place_faces
 from .retinaface import RETINAFACE
 from .scrfd import SCRFD
 from .yunet import YUNET
@@ -25,6 +25,7 @@ __all__ = [
     "Layout",
     "Level",
     "RawOutput",
+    "as_float32",
     "find_layout",
     "place_faces",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -126,10 +127,12 @@ class Layout:
 
         Boxes and landmarks are computed only for anchors whose score is ``threshold`` or more.
         """
-        return place_faces(*self.candidates(outputs, threshold))
+        points, scores = self.candidates(outputs, threshold)
+        order = (-scores).argsort(kind="stable")
+        return place_faces(points[order], scores[order])
 
     def candidates(self, outputs: Sequence[Raw], threshold: float) -> tuple[Floats, Floats]:
-        """Like ``decode``, as the arrays that ``place_faces`` takes. Nothing else holds them."""
+        """Like ``decode``, but in no order, as the arrays that ``place_faces`` takes. Nothing else holds them."""
         scores, points = [], []
         for level in self.levels:
             anchors, score = self.family.hits(outputs, level, threshold)
@@ -138,15 +141,20 @@ class Layout:
                 points.append(self.family.geometry(outputs, level, anchors))
         if not scores:
             return NO_POINTS, NO_SCORES
-        score = np.concatenate(scores)
-        order = (-score).argsort(kind="stable")
-        return np.concatenate(points)[order], score[order]
+        return np.concatenate(points), np.concatenate(scores)
 
 
 def place_faces(points: Floats, scores: Floats) -> Faces:
     """The faces with these ``points``, N×7×2 as of ``geometry``, and ``scores``. What is done to all coordinates takes
     one call of numpy, because boxes and landmarks are views of one array."""
     return Faces(points[:, :2].reshape(-1, 4), scores, points[:, 2:])
+
+
+@lru_cache
+def as_float32(value: float) -> NDArray[np.float32]:
+    """``value`` as an array without dimensions: numpy rounds a number in the same way, but takes longer. The same few
+    thresholds and scales come again and again."""
+    return np.array(value, np.float32)
 
 
 def grid_corners(width: int, height: int, stride: int) -> Floats:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .family import STRIDES, Family, Floats, Level, RawOutput, Shape, grid_corners
+from .family import STRIDES, Family, Floats, Level, RawOutput, Shape, as_float32, grid_corners
 
 if TYPE_CHECKING:
     from ...backends import Raw
 
 ANCHORS = 2  # per cell, at every stride
-# Of the two corners of a box and the five landmarks: the first two distances go left and up.
-SIGNS = np.array([[-1]] + [[1]] * 6, np.float32)
+# By stride: input pixels of one unit of the two corners of a box and the five landmarks. The first two distances go
+# left and up.
+UNITS = {stride: np.array([[-stride]] + [[stride]] * 6, np.float32) for stride in STRIDES}
 
 
 def shapes(width: int, height: int) -> dict[Shape, int]:
@@ -36,7 +37,7 @@ def levels(places: Mapping[Shape, Sequence[int]], width: int, height: int) -> tu
 
 def hits(outputs: Sequence[Raw], level: Level, threshold: float) -> tuple[NDArray[np.intp], Floats]:
     score = outputs[level.scores[0].index].reshape(-1)
-    anchors = (score >= threshold).nonzero()[0]
+    anchors = (score >= as_float32(threshold)).nonzero()[0]
     return anchors, score.take(anchors, 0)
 
 
@@ -46,8 +47,8 @@ def geometry(outputs: Sequence[Raw], level: Level, anchors: NDArray[np.intp]) ->
     distances = outputs[level.boxes.index].reshape(-1, 2, 2).take(anchors, 0)
     offsets = outputs[level.landmarks.index].reshape(-1, 5, 2).take(anchors, 0)
     points: Floats = np.concatenate([distances, offsets], axis=1)
-    points *= SIGNS * level.stride
-    points += level.centers.take(anchors, 0)[:, None]
+    points *= UNITS[level.stride]
+    points += level.centers.take(anchors, 0).reshape(-1, 1, 2)
     return points
 
 

@@ -15,8 +15,8 @@ from rkface.runtime.cameras.sources import JpegPipe
 from rkface.runtime.core.errors import InputError
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame
-from rkface.runtime.tracking.visit import RecognitionRules
-from rkface.runtime.tracking.watch import detect_for_tracking, watch_results
+from rkface.runtime.tracking.rules import RecognitionRules, detect_for_tracking
+from rkface.runtime.tracking.watch import watch_results
 from rkface.runtime.tracking.watcher import Watcher
 
 

@@ -21,8 +21,8 @@ from rkface.runtime.core.manifest import Manifest, Model, RecognizerSpec, Source
 from rkface.runtime.enrollment.photo_folders import PersonPhoto, find_photos
 from rkface.runtime.inference.frames import Frame
 from rkface.runtime.inference.open_bundle import open_scheduler
-from rkface.runtime.tracking.visit import RecognitionRules
-from rkface.runtime.tracking.watch import detect_for_tracking, watch_results
+from rkface.runtime.tracking.rules import RecognitionRules, detect_for_tracking
+from rkface.runtime.tracking.watch import watch_results
 from rkface.runtime.tracking.watcher import Watcher
 
 ONE = 2 * PASS + STAY + GAP  # seconds for each photo

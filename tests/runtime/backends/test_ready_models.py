@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rkface.runtime.backends import reference
-from rkface.runtime.backends.ready_models import KEPT
+from rkface.runtime.backends.ready_models import KEPT, _sums
 from rkface.runtime.core.errors import ModelError
 
 from .small_model import run, save_model
@@ -30,7 +30,7 @@ def test_the_second_opening_reads_only_the_ready_model_and_gives_the_same_number
     assert not cache.exists()  # without a digest, nothing says that the file stays as it is
     assert run(model, digest="a" * 64) == expected
     [ready] = cache.iterdir()
-    assert {path.name for path in ready.iterdir()} == {"model.onnx", "weights", "crc32"}
+    assert {path.name for path in ready.iterdir()} == {"model.onnx", "weights", "sums"}
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     model.write_bytes(bytes(model.stat().st_size))
     assert run(model, digest="a" * 64) == expected
@@ -54,7 +54,7 @@ def test_only_matrices_that_gain_from_it_are_copied_into_another_order(cache, tm
     np.testing.assert_allclose(answer, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("file", ["model.onnx", "weights", "crc32"])
+@pytest.mark.parametrize("file", ["model.onnx", "weights", "sums"])
 @pytest.mark.parametrize("damage", ["a byte", "cut", "missing"])
 def test_a_damaged_ready_model_is_made_again(cache, model, file, damage):
     expected = run(model, digest="a" * 64)
@@ -66,6 +66,29 @@ def test_a_damaged_ready_model_is_made_again(cache, model, file, damage):
     path.unlink() if damage == "missing" else path.write_bytes(content if damage == "a byte" else content[:-20])
     assert run(model, digest="a" * 64) == expected
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("end", [0, 1, 511])  # bytes behind the last whole sector
+def test_each_damage_of_a_file_changes_its_checksum(tmp_path, end):
+    content = np.random.default_rng(1).integers(0, 256, 8 * 512 + end, np.uint8)
+    seen = set()
+
+    def note(damaged):
+        (tmp_path / "weights").write_bytes(damaged.tobytes())
+        seen.add(_sums(tmp_path))
+
+    note(content)
+    swapped, cleared = content.copy(), content.copy()
+    swapped[:1024] = np.roll(content[:1024], 512)  # two sectors
+    cleared[512:1024] = 0
+    note(swapped)
+    note(cleared)
+    note(content[:-1])
+    for place in range(0, content.size, 97):
+        flipped = content.copy()
+        flipped[place] ^= 1 << place % 8
+        note(flipped)
+    assert len(seen) == 4 + len(range(0, content.size, 97))
 
 
 def test_the_cache_keeps_the_models_that_were_used_last(cache, model):

@@ -126,9 +126,9 @@ def threads_of_runs(backend, monkeypatch, images):
     """What the model sees of ``images``, and how many threads each run of it had."""
     threads, run = [], type(backend)._run
 
-    def watched(self, session, tensor):
-        threads.append(session.get_session_options().intra_op_num_threads)
-        return run(self, session, tensor)
+    def watched(self, session, tensors):
+        threads.extend([session.get_session_options().intra_op_num_threads] * len(tensors))
+        return run(self, session, tensors)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(backend), "_run", watched)

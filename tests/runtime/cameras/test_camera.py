@@ -24,7 +24,7 @@ from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.inference.frames import Frame, Result
 from rkface.runtime.service.camera_worker import make_frame_gate, open_camera_worker
 from rkface.runtime.service.settings import CameraSettings
-from rkface.runtime.tracking.visit import RecognitionRules
+from rkface.runtime.tracking.rules import RecognitionRules
 
 PATIENCE = 60
 

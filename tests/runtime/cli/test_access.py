@@ -78,3 +78,15 @@ def test_the_accounts_of_a_hub_are_a_file_of_their_own(tmp_path, capsys):
         assert accounts.find_token(capsys.readouterr().out.strip()).scopes == ("read",)
     assert main(["access", "tokens", "--accounts", str(file), "--gallery", "gallery.sqlite"]) == 2
     assert "contradict" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["tokens", "users", "log", "revoke-token 3f9c2a71b0de", "remove-user ada"])
+def test_who_only_looks_creates_no_file(access, tmp_path, capsys, command):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code, listed, error = access(*command.split())  # of a gallery to which nobody was given access yet
+    assert (code, listed) == (2 if "-" in command else 0, "")
+    assert ("there is no" in error) == bool(code)
+    file = tmp_path / "new" / "hub.accounts"
+    assert main(["access", *command.split(), "--accounts", str(file)]) == 2
+    assert "hub.accounts: there is no such file" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import rkface
 from rkface.runtime.cli.error_report import report_error
 from rkface.runtime.cli.main import main
 from rkface.runtime.cli.parser import all_parsers, build_parser
@@ -138,3 +139,28 @@ def test_an_error_keeps_its_exit_code_if_the_output_before_it_meets_a_full_disk(
         )
     assert done.returncode == code
     assert done.stderr.startswith("rkface: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["argparse", "typing", "rkface.runtime.cli.error_report", "rkface.runtime.cli.parser"])
+def test_ctrl_c_while_python_imports_the_command_line_ends_it_without_a_word(name):
+    program = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from rkface.runtime.cli.main import main
+exit_code = main()
+sys.exit(exit_code)
+"""
+    done = subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_almost_nothing_is_imported_before_ctrl_c_is_handled():
+    program = "import sys; known = set(sys.modules); import rkface.runtime.cli.main; print(*set(sys.modules) - known)"
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True,
+                          env={"PYTHONPATH": str(Path(rkface.__file__).parents[1])})  # fmt: skip
+    names = {name for name in done.stdout.split() if name.split(".")[0] not in ("rkface", "importlib")}
+    assert names <= {"__future__", "warnings", "_warnings"}

@@ -9,6 +9,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from rkface.runtime.events.channel import UndeliveredError
 from rkface.runtime.events.event import anonymize, encode
 from rkface.runtime.events.homeassistant import without_people
 from rkface.runtime.events.mqtt import Mqtt
-from rkface.runtime.events.mqtt_connection import SUBSCRIBE_ATTEMPTS
+from rkface.runtime.events.mqtt_connection import PAUSES, SUBSCRIBE_ATTEMPTS
 from rkface.runtime.gallery.match import Match
 
 from .mosquitto import Listener
@@ -176,6 +177,7 @@ def test_an_erasure_that_a_full_disk_interrupts_anywhere_loses_no_event_and_can_
 
 FORGETTER = """
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from rkface.runtime.events import Outbox
 from tests.runtime.events.test_erasure import ADA, GRACE, bodies, forget_ada
@@ -461,7 +463,8 @@ def test_where_the_broker_lets_us_read_nothing_earlier_messages_about_people_are
 
 
 class RestrictedBroker(socketserver.BaseRequestHandler):
-    """A broker (MQTT 3.1.1) that takes all and lets nobody listen: it refuses, or ends the connection over it."""
+    """A broker (MQTT 3.1.1) that takes all and lets nobody listen: it refuses, or ends the connection over it, as many
+    times as ``refuses`` says."""
 
     def handle(self):
         while header := self.request.recv(1):
@@ -474,9 +477,10 @@ class RestrictedBroker(socketserver.BaseRequestHandler):
                 self.request.sendall(b"\x40\x02" + packet[end : end + 2])
             elif header[0] >> 4 == 8:  # SUBSCRIBE
                 self.server.asked.add(packet)
-                if self.server.ends:
+                granted = len(self.server.asked.entries) > self.server.refuses
+                if self.server.ends and not granted:
                     return
-                self.request.sendall(b"\x90\x03" + packet[:2] + b"\x80")
+                self.request.sendall(b"\x90\x03" + packet[:2] + (b"\x01" if granted else b"\x80"))
 
     def take(self):
         length = shift = 0
@@ -489,13 +493,21 @@ class RestrictedBroker(socketserver.BaseRequestHandler):
         return packet
 
 
+@contextmanager
+def restricted_broker(*, ends, refuses=1000):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), RestrictedBroker) as server:
+        server.daemon_threads, server.ends, server.refuses = True, ends, refuses
+        server.heard, server.asked = Log(), Log()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        server.broker = Broker("127.0.0.1", server.server_address[1], protocol="3.1.1")
+        yield server
+        server.shutdown()
+
+
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_broker_that_refuses_subscriptions_is_asked_three_times_and_gets_all_events(ends, tmp_path, caplog):
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), RestrictedBroker) as server:
-        server.daemon_threads, server.ends, server.heard, server.asked = True, ends, Log(), Log()
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        broker = Broker("127.0.0.1", server.server_address[1], protocol="3.1.1")
-        with Delivery("mqtt", Mqtt(broker, "board", ["door"]), Outbox(tmp_path), AT_ONCE) as sink:
+    with restricted_broker(ends=ends) as server:
+        with Delivery("mqtt", Mqtt(server.broker, "board", ["door"]), Outbox(tmp_path), AT_ONCE) as sink:
             sink.forget({GRACE.person: 1.0})
             for number in range(5):
                 sink.send(event(number))
@@ -503,9 +515,31 @@ def test_a_broker_that_refuses_subscriptions_is_asked_three_times_and_gets_all_e
             sink.forget(GONE)
             server.heard.wait(lambda heard: any(topic == DOOR and '"stranger"' in said for topic, said in heard))
             assert sink.wait_until_erased(PATIENCE) and sink.state().refused == 0
-        server.shutdown()
-    assert len(server.asked.entries) == SUBSCRIBE_ATTEMPTS
+        assert len(server.asked.entries) == SUBSCRIBE_ATTEMPTS
     assert "does not let us read rkface/board/+/person" in caplog.text
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_broker_that_refused_subscriptions_is_asked_again_later_and_the_log_says_it_once(
+    ends, tmp_path, caplog, monkeypatch
+):
+    caplog.set_level("INFO", "rkface.events")
+    monkeypatch.setattr("rkface.runtime.events.mqtt_connection.PAUSES", Backoff(0.0, 0.0))
+    refuses = 2 * SUBSCRIBE_ATTEMPTS
+    with restricted_broker(ends=ends, refuses=refuses) as server:
+        with Delivery("mqtt", Mqtt(server.broker, "board", ["door"]), Outbox(tmp_path), AT_ONCE) as sink:
+            sink.forget({GRACE.person: 1.0})
+            for number in range(refuses + 3):  # at each event, the connection is looked at
+                sink.send(event(number))
+                server.heard.wait(lambda heard, count=number + 1: sum("/appearance" in to for to, _ in heard) == count)
+        assert len(server.asked.entries) == refuses + 1
+    assert caplog.text.count("does not let us read rkface/board/+/person") == 1
+    assert caplog.text.count("lets us read rkface/board/+/person again") == 1
+
+
+@pytest.mark.parametrize(("failures", "least", "most"), [(1, 30, 60), (2, 60, 120), (7, 1800, 3600), (99, 1800, 3600)])
+def test_the_pauses_between_refused_subscriptions_grow(failures, least, most):
+    assert least <= PAUSES.seconds(failures) <= most
 
 
 @pytest.mark.parametrize(

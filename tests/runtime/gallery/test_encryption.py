@@ -19,9 +19,9 @@ from rkface.runtime.gallery.restore import restore
 from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.service.appearance_log import AppearanceLog
 from rkface.runtime.service.log_files import OLD_FILE, log_path
+from rkface.runtime.service.resources import open_gallery
 from rkface.runtime.service.settings import Settings
 from rkface.runtime.service.sighting import PNG, Sighting
-from rkface.runtime.service.startup import open_gallery
 from rkface.runtime.vision.embed import unit
 
 from ..service.test_appearance_log import seen

@@ -22,8 +22,9 @@ from rkface.runtime.gallery.integrity import find_problems
 from rkface.runtime.gallery.people import embedding_identity
 from rkface.runtime.gallery.restore import restore
 from rkface.runtime.inference.open_bundle import open_bundle
+from rkface.runtime.service.resources import open_gallery
 from rkface.runtime.service.settings import Settings
-from rkface.runtime.service.startup import lock_gallery, open_gallery
+from rkface.runtime.service.startup import lock_gallery
 
 from .conftest import ONE, D, names, sample, vector
 

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("psycopg", reason="the hub needs psycopg")
 from psycopg.conninfo import conninfo_to_dict
 
+from rkface.runtime.cli.main import main
 from rkface.runtime.core.errors import InputError, WorkError
 from rkface.runtime.hub.connection import connect, read_address, secure
 from rkface.runtime.hub.embedded import start_embedded
@@ -130,3 +131,9 @@ def test_an_embedded_hub_in_a_file_of_an_address_is_below_its_folder(tmp_path):
     (file := tmp_path / "door.hub").touch(mode=0o600)
     file.write_text("embedded:rkface_board_x@hub\n")
     assert read_address(f"file:{file}") == f"embedded:rkface_board_x@{tmp_path / 'hub'}"
+
+
+def test_a_command_makes_no_embedded_hub_in_a_folder_that_has_none(tmp_path, capsys):
+    assert main(["hub", "boards", "--hub", f"embedded:{tmp_path / 'typo'}"]) == 2
+    assert "there is no hub: `rkface hub init --embedded " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

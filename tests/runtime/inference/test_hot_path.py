@@ -1,7 +1,8 @@
-"""The cost of a frame, counted instead of timed: allocated bytes, and lines executed in the loop over a crowd.
+"""The cost of a frame, counted instead of timed: allocated bytes, calls, and lines executed in the loop over a crowd.
 
-Each bound is the count when it was set (Python 3.11, numpy 1.26) plus at least half. What it guards against, a new
-canvas or a float image for each frame, is ten times as large. Change a bound only with a reason.
+Each bound of bytes or lines is the count when it was set (Python 3.11, numpy 1.26) plus at least half. What it guards
+against, a new canvas or a float image for each frame, is ten times as large. A bound of calls is the count plus about a
+tenth. Change a bound only with a reason.
 """
 
 import sys
@@ -15,11 +16,13 @@ from rkface.runtime.backends import Quantized
 from rkface.runtime.backends.reference import Tensor
 from rkface.runtime.core.crop_template import ARCFACE_112
 from rkface.runtime.core.manifest import Input, Output
+from rkface.runtime.inference.open_bundle import open_bundle
 from rkface.runtime.vision.align import TEMPLATE, align
 from rkface.runtime.vision.detect import Detector, suppress
 from rkface.runtime.vision.detectors import STRIDES, find_layout
 from rkface.runtime.vision.detectors.scrfd import SCRFD
 from rkface.runtime.vision.embed import Embedder, unit
+from rkface.runtime.vision.image import read_image
 from rkface.runtime.vision.letterbox import Canvas
 
 SIDE = 640
@@ -57,6 +60,24 @@ def lines(call):
     finally:
         sys.settrace(before)
     return count
+
+
+def functions(call):
+    """The functions of Python and C that ``call`` calls outside ONNX Runtime, each as often as it is called."""
+    seen = []
+
+    def watch(frame, event, argument):
+        if event in ("call", "c_call") and "onnxruntime" not in frame.f_code.co_filename:
+            code = frame.f_code
+            seen.append(argument.__qualname__ if event == "c_call" else (code.co_filename, code.co_name))
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return seen
 
 
 class Answers:
@@ -136,9 +157,25 @@ def crowd(faces):
     random = np.random.default_rng(faces)
     center = random.uniform(0, 1920, (faces, 1, 2)) + random.normal(0, 2, (faces, 12, 2))
     half = 1920 / faces**0.5 / 3
-    return random.permutation(np.concatenate([center - half, center + half], axis=2).reshape(-1, 4)).astype(np.float32)
+    boxes = np.concatenate([center - half, center + half], axis=2).reshape(-1, 4)
+    return random.permutation(boxes).astype(np.float32).tolist()
 
 
 def test_the_time_of_suppression_grows_linearly_with_the_crowd():
     small, large = (lines(lambda boxes=boxes: suppress(boxes, 0.4)) for boxes in map(crowd, (20, 1000)))
     assert large < 1.5 * small * 1000 / 20
+
+
+@pytest.mark.parametrize(
+    ("faces", "calls", "different"),
+    [((), 58, 41), (((1, 2),), 150, 78), (((1, 2), (4, 2), (7, 2), (1, 5), (4, 5)), 240, 78)],
+    ids=["no face", "one", "five"],
+)
+def test_a_frame_calls_few_functions(bundle, photo, faces, calls, different):
+    """An inference empties the processor's caches, so each other function takes 5 to 25 µs (docs/hot-path.md)."""
+    pytest.importorskip("onnxruntime")
+    image = read_image(photo("faces.png", *faces))
+    with open_bundle(bundle, "reference", threads=1) as pipeline:
+        assert len(pipeline.recognize(image)) == len(faces)
+        seen = functions(lambda: pipeline.recognize(image))
+    assert len(seen) <= calls and len(set(seen)) <= different, seen

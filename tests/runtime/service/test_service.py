@@ -9,6 +9,7 @@ import re
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,7 @@ from rkface.runtime.gallery.people import Sample, embedding_identity
 from rkface.runtime.inference.core import CoreState
 from rkface.runtime.inference.open_bundle import open_bundle, open_model
 from rkface.runtime.inference.scheduler import Scheduler
+from rkface.runtime.service import old_files, requests
 from rkface.runtime.service.camera_worker import CameraWorker
 from rkface.runtime.service.receiver_settings import Events, MqttSettings, WebhookSettings
 from rkface.runtime.service.service import Service
@@ -117,14 +119,17 @@ def who(events):
 
 
 class Script:
-    """A stream that plays ``pictures``: images, None for an undecodable picture, or an error to raise."""
+    """A stream that plays ``pictures``: images, None for an undecodable picture, or an error to raise. The first one
+    comes when ``started`` is set, or at once."""
 
     format, rate, decoder = "TEST", 10.0, ""
 
-    def __init__(self, pictures):
-        self.pictures = pictures
+    def __init__(self, pictures, started=None):
+        self.pictures, self.started = pictures, started
 
     def grab(self):
+        if self.started:
+            self.started.wait(WAIT)
         time.sleep(0.01)
         self.picture = self.pictures[0] if len(self.pictures) == 1 else self.pictures.pop(0)
         if isinstance(self.picture, Exception):
@@ -140,12 +145,27 @@ class Script:
 
 @pytest.fixture
 def live(settings):
-    """A running service with one live camera that shows ``pictures``, and repeats the last one."""
+    """A running service with one live camera that shows ``pictures``, and repeats the last one. The first one comes
+    when the service runs, so that no test misses an event; or at once, if ``early``."""
 
-    def start(pictures, **changed):
-        worker = CameraWorker(Camera("door", lambda _: Script(pictures), name="door", retries=(0.01,)))
+    def start(pictures, early=False, **changed):
+        started = threading.Event()
+
+        class Live(Service):
+            def __enter__(self):
+                entered = super().__enter__()
+                started.set()
+                return entered
+
+            def _end_threads(self):
+                started.set()
+                super()._end_threads()
+
+        if early:
+            started.set()
+        worker = CameraWorker(Camera("door", lambda _: Script(pictures, started), name="door", retries=(0.01,)))
         made = replace(settings(door=CameraSettings("scripted")), **changed)
-        return Service(made, open_camera_worker=lambda name, _: worker)
+        return Live(made, open_camera_worker=lambda name, _: worker)
 
     return start
 
@@ -294,10 +314,36 @@ def test_a_start_that_fails_after_the_cameras_began_ends_them(live, monkeypatch)
         assert any(thread.name == "rkface-camera-door" for thread in threading.enumerate())
         raise WorkError("no machine")
 
-    monkeypatch.setattr("rkface.runtime.service.service.read_machine", fail)
+    monkeypatch.setattr("rkface.runtime.inference.machine.read_machine", fail)
     with pytest.raises(WorkError, match="no machine"), live([scene()]):
         pass
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("rkface-")]
+
+
+def test_frames_are_searched_while_receivers_gallery_and_log_are_opened(live, monkeypatch):
+    starting, take_over = live([scene((0, 3))], early=True), old_files.take_over
+
+    def take_over_after_a_look(*given):
+        wait_for(lambda: starting.scheduler.state()[0].runs)
+        take_over(*given)
+
+    monkeypatch.setattr(old_files, "take_over", take_over_after_a_look)
+    with starting as service:
+        wait_for(lambda: [one for one in service.appearances.newest() if one.match])
+
+
+def test_what_answers_requests_is_made_when_it_is_wanted_and_once(live, monkeypatch):
+    made = []
+    take = requests.take_requests
+    monkeypatch.setattr(requests, "take_requests", lambda *given: made.append(1) or take(*given))
+    monkeypatch.setattr("rkface.runtime.service.housekeeping.INTERVAL", WAIT)
+    with live([scene()]) as service:
+        assert not made
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda name: getattr(service, name), ["enrollment", "erasure"] * 4))
+        assert made == [1] and len(set(map(id, found))) == 2
+        with pytest.raises(AttributeError, match="no 'weather'"):
+            service.weather  # noqa: B018
 
 
 def test_liveness_is_off_by_default_and_refused_without_a_model(live, live_bundle):
@@ -866,13 +912,13 @@ def test_a_camera_follows_its_schedule_and_what_somebody_switches(live, settings
         )
     with start() as service:  # what somebody switched holds after a restart
         wait_for(lambda: faces(service))
-        service._switches.add("door", False)  # a command of the broker
+        service._resources.switches.add("door", False)  # a command of the broker
         wait_for(lambda: not camera(service).on)
         wait_for(lambda: service.workers["door"].camera._stream is None)
         assert service.latest("door") is None and service.health().problems == ()
         ended = wait_for(lambda: [one for one in service.appearances.newest() if one.stage == "end"])
         assert ended, "the visit ends with the pictures"
-        service._switches.add("cellar", False)
+        service._resources.switches.add("cellar", False)
         wait_for(lambda: "a command to switch camera cellar was ignored" in caplog.text)
         service.camera_control.switch("door", None)
         assert not camera(service).on and not service.camera_control.setup("door").switch.manual

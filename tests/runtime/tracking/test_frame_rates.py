@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rkface.runtime.tracking.visit import RecognitionRules
+from rkface.runtime.tracking.rules import RecognitionRules
 
 from .test_watcher import HEIGHT, SIDE, WIDTH, Camera
 

@@ -16,7 +16,8 @@ from rkface.runtime.core.faces import Faces
 from rkface.runtime.core.manifest import Thresholds
 from rkface.runtime.gallery.match import Match
 from rkface.runtime.inference.frames import Frame, Result
-from rkface.runtime.tracking.visit import RecognitionRules, decide
+from rkface.runtime.tracking.rules import RecognitionRules
+from rkface.runtime.tracking.visit import decide
 from rkface.runtime.tracking.watch import watch_results
 from rkface.runtime.tracking.watcher import Watcher
 from rkface.runtime.tracking.zones import WatchedArea

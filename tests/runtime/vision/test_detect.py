@@ -176,7 +176,7 @@ def test_suppression_equals_its_definition_for_crowds():
         # INT8 and FP16 can turn the sides of a small box around.
         boxes = np.hstack([corners, corners + random.uniform(-9, largest, (count, 2))]).astype(np.float32)
         boxes = np.concatenate([boxes, boxes + random.normal(0, 2, boxes.shape).astype(np.float32)])
-        assert suppress(boxes, iou).tolist() == naive_suppress(boxes.astype(float), iou)
+        assert suppress(boxes.tolist(), iou) == naive_suppress(boxes.astype(float), iou)
 
 
 @pytest.mark.parametrize("batch", [(2,), (1, 4)])

@@ -24,7 +24,7 @@ from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import CameraSettings, Keep, Recognition, Settings
 from rkface.runtime.service.settings import Liveness as LivenessSettings
-from rkface.runtime.tracking.watch import detect_for_tracking
+from rkface.runtime.tracking.rules import detect_for_tracking
 from rkface.runtime.vision.bare_onnx import open_detector, open_recognizer
 from rkface.runtime.web.accounts import Accounts
 from rkface.runtime.web.places import Workload
