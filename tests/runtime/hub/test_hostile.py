@@ -1,6 +1,5 @@
 """Whatever a client sends to the hub's server, it gets an answer, and no failure of the server or the database."""
 
-import asyncio
 import json
 from urllib.parse import urlencode
 
@@ -9,6 +8,7 @@ import pytest
 for needed in ("fastapi", "uvicorn", "argon2", "httpx"):
     pytest.importorskip(needed, reason="the page of the hub needs rkface[web], its tests httpx")
 
+from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from starlette.testclient import TestClient
 
@@ -29,22 +29,22 @@ def test_no_request_to_the_hub_fails(hub, database, caplog):
     add_site(hub, "east")
     add_board(hub, "door-1", "east", 3600.0)
     person = add_person(hub, "Ada", ["east"], [sample(1)], ONE)
-    connections, loop = HubConnections(database), asyncio.new_event_loop()
+    connections = HubConnections(database)
     app = create_app(connections, Access(None, secure=False), RareLog())
     token = TestClient(app, base_url="http://localhost").get("/v1/session").json()["token"]
 
     @given(requests(app, [person, "door-1", "east", "Europe/Warsaw", "2026-11-29"], token))
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def check(request):
-        answer = send(app, request, loop)
+        answer = send(app, request, portal)
         assert answer.status < 500 or b"bundle" in answer.body, (request, answer)
 
-    check()
-    for request in every_value(app, token):
-        answer = send(app, request, loop)
-        assert answer.status < 500 or b"bundle" in answer.body, (request, answer)
+    with start_blocking_portal() as portal:
+        check()
+        for request in every_value(app, token):
+            answer = send(app, request, portal)
+            assert answer.status < 500 or b"bundle" in answer.body, (request, answer)
     assert "failed:" not in caplog.text
-    loop.close()
     connections.close()
 
 

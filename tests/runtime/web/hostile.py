@@ -48,8 +48,9 @@ class Answer:
     body: bytes
 
 
-def send(app, request, loop, chunk=4096):
-    """The application's answer, asked for as uvicorn does. Raises what the application lets through."""
+def send(app, request, portal, chunk=4096):
+    """The application's answer, asked for as uvicorn does, in the event loop of ``portal``, an
+    ``anyio.from_thread.BlockingPortal``. Raises what the application lets through."""
     path, _, query = request.target.partition(b"?")
     scope = {
         "type": "http", "http_version": "1.1", "method": request.method, "path": unquote(path.decode("latin-1")),
@@ -68,7 +69,7 @@ def send(app, request, loop, chunk=4096):
     async def note(message):
         sent.append(message)
 
-    loop.run_until_complete(app(scope, receive, note))
+    portal.call(app, scope, receive, note)
     start = next(message for message in sent if message["type"] == "http.response.start")
     return Answer(start["status"], b"".join(message.get("body", b"") for message in sent))
 

@@ -1,6 +1,5 @@
 """Whatever comes over the network, nobody gets an error 500, and the log has no traceback."""
 
-import asyncio
 import json
 import os
 import random
@@ -11,6 +10,7 @@ from logging import WARNING
 import httpx
 import pytest
 import websockets.sync.client as sockets
+from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from starlette.testclient import TestClient
 from websockets.exceptions import ConnectionClosed
@@ -50,10 +50,11 @@ def app(own_service, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def loop():
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
+def portal():
+    """One event loop for all requests, whose threads stay: with a new one for each request, starting threads would take
+    most of the time."""
+    with start_blocking_portal() as portal:
+        yield portal
 
 
 def failures(caplog):
@@ -76,7 +77,7 @@ def fields(app, method, path):
 
 
 @pytest.mark.slow
-def test_no_request_fails(app, loop, ada, caplog):
+def test_no_request_fails(app, portal, ada, caplog):
     token = app.state.access.caller({}).csrf_token
     known = [ada, "door", "Ada", "1", "recognition.match"]
 
@@ -85,14 +86,14 @@ def test_no_request_fails(app, loop, ada, caplog):
     )
     @given(requests(app, known, token))
     def answer(request):
-        assert send(app, request, loop).status < 500
+        assert send(app, request, portal).status < 500
 
     answer()
     assert not failures(caplog)
 
 
 @pytest.mark.slow
-def test_no_body_fails_on_any_route(app, loop, ada, caplog):
+def test_no_body_fails_on_any_route(app, portal, ada, caplog):
     """Every route that changes something, with every hostile body, and with every hostile value for each field that the
     route has, for all of them, and for fields that it does not have."""
     headers = (*JSON, (b"x-csrf-token", app.state.access.caller({}).csrf_token.encode()))
@@ -106,7 +107,7 @@ def test_no_body_fails_on_any_route(app, loop, ada, caplog):
             objects += [one | {"name": "Ada"} for one in objects if "name" in one and len(one) > 1]
             target = path.replace("{id}", ada).encode()
             for body in [*BODIES, *(json.dumps(one).encode() for one in objects)]:
-                answer = send(app, Request(method, target, headers, body), loop)
+                answer = send(app, Request(method, target, headers, body), portal)
                 assert answer.status < 500 and len(answer.body) < 20_000, (method, path, body[:100], answer)
             sent.update(names)
     assert not failures(caplog)
@@ -114,16 +115,16 @@ def test_no_body_fails_on_any_route(app, loop, ada, caplog):
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_an_invalid_origin_is_a_foreign_one(app, loop, origin):
+def test_an_invalid_origin_is_a_foreign_one(app, portal, origin):
     headers = (*JSON, (b"x-csrf-token", app.state.access.caller({}).csrf_token.encode()), (b"origin", origin.encode()))
-    assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), loop).status == 403
+    assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), portal).status == 403
 
 
 @pytest.mark.parametrize("length", ["\xb2", "9" * 400, "9" * 5000, "-1", "1_0", "0x10", " "])
-def test_an_odd_content_length_is_refused(app, loop, length):
+def test_an_odd_content_length_is_refused(app, portal, length):
     headers = (*JSON, (b"x-csrf-token", app.state.access.caller({}).csrf_token.encode()))
     headers += ((b"content-length", length.encode("latin-1")),)
-    assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), loop).status in (400, 413)
+    assert send(app, Request("PATCH", b"/v1/settings", headers, b"{}"), portal).status in (400, 413)
 
 
 @pytest.mark.slow
