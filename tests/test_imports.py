@@ -151,7 +151,7 @@ def test_the_service_loads_no_receiver_backend_or_camera_before_it_is_used():
         "backends.reference", "cameras.rtsp",
     )}  # fmt: skip
     code = "import rkface.runtime.cli.run, rkface.runtime.service.service"
-    libraries = {"ssl", "http.client", "importlib.metadata", "email", "statistics", "zoneinfo", "shutil", "subprocess"}
+    libraries = {"ssl", "http.client", "importlib.metadata", "email", "statistics", "zoneinfo", "shutil"}
     assert loaded_modules(code, {*parts, *libraries}) == "[]\n"
 
 

@@ -36,13 +36,10 @@ def hub_address(options: Namespace) -> str:
 @contextmanager
 def open_hub(options: Namespace) -> Iterator[Hub]:
     """A connection to the hub that the user named. Raises InputError or WorkError as ``connect``, and InputError for
-    tables of another version, or an embedded hub that nobody has made."""
+    tables of another version."""
     from ..hub.connection import connect
-    from ..hub.embedded import check_embedded
     from ..hub.migrations import check_version
 
-    address = hub_address(options)
-    check_embedded(address)
-    with connect(address) as connection:
+    with connect(hub_address(options)) as connection:
         check_version(connection)
         yield connection

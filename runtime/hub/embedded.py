@@ -19,20 +19,16 @@ _starting = threading.Lock()
 
 def start_if_embedded(address: str) -> str:
     """Return ``address``, or, if it is "embedded:DIR" or "embedded:USER@DIR", that of the server in this folder, which
-    runs from now on until the last process that uses it has ended. Raises as ``start_embedded``."""
+    runs from now on until the last process that uses it has ended. Raises as ``start_embedded``, and InputError if the
+    folder has no server: only `rkface hub init` makes one."""
     embedded = ADDRESS.fullmatch(address)
     if embedded is None:
         return address
-    _, found = start_embedded(Path(embedded[2]))
+    folder = Path(embedded[2])
+    if not (folder / "PG_VERSION").is_file():
+        raise InputError(f"{folder}: there is no hub: `rkface hub init --embedded {folder}` makes one")
+    _, found = start_embedded(folder)
     return found.replace("//postgres:@", f"//{embedded[1]}:@") if embedded[1] else found
-
-
-def check_embedded(address: str) -> None:
-    """Raise InputError if ``address`` is "embedded:DIR" and there is no server in this folder: only `rkface hub init`
-    should make one."""
-    embedded = ADDRESS.fullmatch(address)
-    if embedded and not Path(embedded[2], "PG_VERSION").is_file():
-        raise InputError(f"{embedded[2]}: there is no hub: `rkface hub init --embedded {embedded[2]}` makes one")
 
 
 def place_embedded(address: str, folder: Path) -> str:

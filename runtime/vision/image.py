@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, WorkError
 from ..core.files import read_file
 from ..core.paths import as_path
+from .decoder import DecodeError, decode
 from .decoder_worker import decode_opencv
 from .image_formats import parse_header
 from .image_header import Header, TruncatedImageError, UnsupportedImageError
@@ -94,8 +95,6 @@ def decode_photo(photo: OpenedPhoto) -> ReadPhoto:
 
 
 def _decode(header: Header, name: str) -> NDArray[np.uint8]:
-    from .decoder import DecodeError, decode  # with what starts processes: pictures of cameras do not need it
-
     try:
         return _upright(decode(header), header.orientation)
     except DecodeError as error:

@@ -133,7 +133,10 @@ def test_an_embedded_hub_in_a_file_of_an_address_is_below_its_folder(tmp_path):
     assert read_address(f"file:{file}") == f"embedded:rkface_board_x@{tmp_path / 'hub'}"
 
 
-def test_a_command_makes_no_embedded_hub_in_a_folder_that_has_none(tmp_path, capsys):
-    assert main(["hub", "boards", "--hub", f"embedded:{tmp_path / 'typo'}"]) == 2
+@pytest.mark.parametrize("command", [("boards", "--hub"), ("serve", "--hub"), ("init",)])
+def test_only_init_with_a_folder_makes_an_embedded_hub(tmp_path, capsys, command):
+    assert main(["hub", *command, f"embedded:{tmp_path / 'typo'}"]) == 2
     assert "there is no hub: `rkface hub init --embedded " in capsys.readouterr().err
+    with pytest.raises(InputError, match="there is no hub"):
+        connect(f"embedded:rkface_board_door@{tmp_path / 'typo'}")
     assert list(tmp_path.iterdir()) == []
