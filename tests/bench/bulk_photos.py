@@ -184,8 +184,6 @@ def report(out: Path, results: dict[str, list[dict[str, Any]]], pixels: list[flo
     from comparison_statistics import compare_results
     from program import format_table, write_results
 
-    from rkface.runtime.inference.machine import read_machine
-
     ours, theirs = (results[side][0]["faces"] for side in (OURS, DEFAULT))
     same = iter(results[DEFAULT][0]["same_crops"])
     cosines = [float(np.dot(one, next(same))) for photo in ours for one in photo["embeddings"]]
@@ -206,7 +204,6 @@ def report(out: Path, results: dict[str, list[dict[str, Any]]], pixels: list[flo
     loads = [one["load"] for rounds in results.values() for one in rounds]
     own = [one.own_crop for one in agreements if one.own_crop is not None]
     table = format_table(["", "photos a second, median", "lowest to highest", "CPU ms of a photo"], rows)
-    machine = read_machine()
     lines = [
         *table,
         "",
@@ -216,7 +213,7 @@ def report(out: Path, results: dict[str, list[dict[str, Any]]], pixels: list[flo
         f"Cosine of the same crop: {min(cosines, default=1):.5f} or more. "
         f"Of each side's own crops: median {np.median(own) if own else 1:.4f}, lowest {min(own, default=1):.4f}.",
         "",
-        f"{machine.processor}, {os.cpu_count()} cores, load {min(loads):.1f} to {max(loads):.1f}, {machine.versions}",
+        f"Load: {min(loads):.1f} to {max(loads):.1f}",
     ]
     write_results(out, "\n".join(lines) + "\n", results_without_faces(results))
     return int(lost > 0 or apart > 0 or min(cosines, default=1) < 0.999)

@@ -29,7 +29,6 @@ from rkface.runtime.events import Delivery, Outbox
 from rkface.runtime.events.broker import Broker
 from rkface.runtime.events.mqtt import Mqtt
 from rkface.runtime.events.webhook import Webhook
-from rkface.runtime.inference.machine import read_machine
 
 EVENTS = 500
 ROUNDS = 5
@@ -103,7 +102,6 @@ def main():
         if broker:
             broker.stop()
         server.shutdown()
-        print(read_machine().processor)
 
 
 if __name__ == "__main__":

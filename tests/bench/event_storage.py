@@ -25,7 +25,6 @@ from events.world import event
 from program import create_parser
 
 from rkface.runtime.events import Outbox, encode
-from rkface.runtime.inference.machine import read_machine
 
 SINGLE_EVENTS = 300  # events that are stored, delivered and deleted one by one
 BACKLOG = 5000  # waiting events, stored one by one
@@ -233,7 +232,6 @@ def main():
     create_parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         measure_storage(Path(temporary))
-    print(read_machine().processor)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Usage: python tests/bench/faces_at_once.py [--recognizer model.onnx]
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +15,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from program import cpu_model, create_parser, format_table
+from program import create_parser, format_table
 
 from rkface.runtime.vision.bare_onnx import open_recognizer
 
@@ -33,8 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = options.recognizer or make_model(Path(folder) / "iresnet50.onnx")
-        print(f"{model.name}, {os.cpu_count()} cores of {cpu_model()}, onnxruntime {onnxruntime.__version__}; "
-              f"milliseconds, medians of {options.rounds} alternating runs\n")  # fmt: skip
+        print(f"{model.name}; milliseconds, medians of {options.rounds} alternating runs\n")
         ways = open_ways(model)
         rows = [measure(ways, faces, options.rounds) for faces in options.faces]
     print("\n".join(format_table(["faces", *ways, "times as fast as on all threads"], rows)))

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 import gallery_search  # noqa: F401 - sets the number of threads before numpy is loaded, and finds faiss
 import numpy as np
 from hub_database import IDENTITY, Hub, fill, temporary_hub
-from program import cpu_model, create_parser, format_table, write_results
+from program import create_parser, format_table, write_results
 from search_samples import KINDS, SAMPLES_OF_EACH, Kind, make_probes, make_samples
 from stand_ins import DIMENSIONS
 
@@ -83,7 +83,7 @@ def main() -> int:
         row for kind in options.kinds for size in options.sizes for row in measure(kind, size, options.probes)
     ]  # fmt: skip
     text = (
-        f"{rows[0].server}, faiss {faiss.__version__}, {cpu_model()}. HNSW of PostgreSQL "
+        f"{rows[0].server}, faiss {faiss.__version__}. HNSW of PostgreSQL "
         f"and of faiss: {LINKS} links, {CONSTRUCTION} candidates to build and {BREADTH} to search.\n"
     )
     write_results(options.out, f"{text}\n{format_rows(rows)}", [asdict(row) for row in rows])

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from hub_database import IDENTITY, SITE, Hub, fill, temporary_hub
-from program import cpu_model, create_parser, format_table, write_results
+from program import create_parser, format_table, write_results
 from stand_ins import DIMENSIONS
 
 from rkface.runtime.core.progress import stage
@@ -75,7 +75,7 @@ def main() -> int:
         ["memory of a service with console", words_of(figures.memory_with_console), "+10 MB"],
     ]
     text = "\n".join(format_table(["", "measured", "goal"], rows))
-    write_results(options.out, f"{cpu_model()}\n\n{text}\n", asdict(figures))
+    write_results(options.out, f"{text}\n", asdict(figures))
     return 0
 
 

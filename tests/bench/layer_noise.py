@@ -13,7 +13,6 @@ Usage: python tests/bench/layer_noise.py [--bundle build/rk3588]
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from program import create_parser
 
 from rkface.convert.debug_layers import choose_outputs
 from rkface.convert.npu_layers import find_layers
@@ -40,7 +40,7 @@ Floats = NDArray[np.float32]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = create_parser(__doc__)
     parser.add_argument("--bundle", type=Path, default=Path("build/rk3588"), help="default: %(default)s")
     bundle = read_bundle(parser.parse_args().bundle)
     print("| model | noise, steps | tensors | farthest | lowest cosine | simulator to FP32 there | wrong |")

@@ -9,7 +9,6 @@ Usage: python tests/bench/npu_copies.py [--bundle build/rk3588]
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import os
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from program import create_parser
 
 from rkface.boards.twin import HERE
 from rkface.boards.twin.answers import write_answers
@@ -149,7 +149,7 @@ WAYS: tuple[tuple[str, Callable[[Ways, Image], Outputs]], ...] = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = create_parser(__doc__)
     parser.add_argument("--bundle", type=Path, default=Path("build/rk3588"), help="default: %(default)s")
     bundle = read_bundle(parser.parse_args().bundle)
     with tempfile.TemporaryDirectory() as name:

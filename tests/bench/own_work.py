@@ -29,7 +29,7 @@ from comparison_rkface import Bound, open_pipeline
 from comparison_worker import TIMERS, InferenceClock
 from insightface_comparison import Frame, prepare_frames, prepare_shapes
 from program import add_model_options, create_parser, format_table, has_own_models, write_results
-from scenes import GRIDS, choose_material
+from scenes import GRIDS, Material, choose_material
 
 from rkface.runtime.inference.pipeline import Pipeline
 
@@ -103,6 +103,10 @@ def add_up(events: list[tuple[str, str, int]]) -> dict[str, list[float]]:
     return spent
 
 
+def name_models(material: Material) -> str:
+    return f"{material.detector.name} and {material.recognizer.name}\n\n"
+
+
 def to_markdown(rows: list[OwnWork]) -> str:
     table = []
     for row in rows:
@@ -144,10 +148,10 @@ def main() -> int:
             if options.calls is not None:
                 image = np.load(next(one.path for one in reversed(frames) if one.faces == options.calls))
                 calls = list_calls(pipeline, image, options.rounds)
-                write_results(options.out, calls_to_markdown(calls), calls)
+                write_results(options.out, name_models(material) + calls_to_markdown(calls), calls)
                 return 0
             rows += [measure_own_work(pipeline, frame, threads, options.rounds, clock) for frame in frames]
-    write_results(options.out, to_markdown(rows), list(map(asdict, rows)))
+    write_results(options.out, name_models(material) + to_markdown(rows), list(map(asdict, rows)))
     return 0
 
 

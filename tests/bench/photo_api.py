@@ -28,7 +28,6 @@ from program import create_parser, format_table, write_results
 from rkface.convert.demo.camera import DemoCamera
 from rkface.runtime.core.progress import stage
 from rkface.runtime.gallery.people import Sample
-from rkface.runtime.inference.machine import read_machine
 from rkface.runtime.service.receiver_settings import Events
 from rkface.runtime.service.service import Service
 from rkface.runtime.service.settings import Settings
@@ -62,7 +61,7 @@ def main() -> int:
     height, width = image.shape[:2]
     markdown = "\n".join(
         [
-            f"{read_machine().processor}; photo: {width}×{height}, {len(photo) // 1000} kB; {options.rounds} rounds\n",
+            f"photo: {width}×{height}, {len(photo) // 1000} kB; {options.rounds} rounds\n",
             *format_table(("call", "ms", "added ms"), rows),
             f"\n{CLIENTS} clients at the same time: {rate:.1f} photos per second; "
             f"one caller of the pipeline: {1000 / times['pipeline'][0]:.1f}",

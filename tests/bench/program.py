@@ -5,14 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rkface.runtime.inference.machine import read_machine
+
+
+class BenchmarkParser(argparse.ArgumentParser):
+    """Shows on stderr on which machine, and with which versions, the benchmark runs: figures mean little without."""
+
+    def parse_args(self, *arguments: Any, **more: Any) -> Any:
+        options = super().parse_args(*arguments, **more)
+        print(describe_machine(), file=sys.stderr, flush=True)
+        return options
+
 
 def create_parser(description: str | None, out: str | None = None) -> argparse.ArgumentParser:
     """A parser whose ``--help`` shows ``description`` unchanged. ``out``: default path of the result files."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = BenchmarkParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     if out:
         parser.add_argument(
             "--out", type=Path, default=Path(out), help="path of the results, without .md and .json (%(default)s)"
@@ -42,15 +54,17 @@ def format_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> l
 
 
 def write_results(out: Path, markdown: str, results: Any) -> None:
-    """Write ``markdown`` to ``out``.md and ``results`` to ``out``.json, and print the Markdown and both paths."""
+    """Write ``markdown`` and the machine to ``out``.md and ``results`` to ``out``.json, and print the Markdown and both
+    paths."""
     out.parent.mkdir(parents=True, exist_ok=True)
     paths = out.with_suffix(".md"), out.with_suffix(".json")
-    paths[0].write_text(markdown, encoding="utf-8")
+    paths[0].write_text(f"{markdown}\n{describe_machine()}\n", encoding="utf-8")
     paths[1].write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{markdown}\nwritten: {paths[0]}, {paths[1]}")
 
 
-def cpu_model() -> str:
-    """The name of this machine's CPU."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), os.uname().machine)
+def describe_machine() -> str:
+    """The processor, the load, and the versions of Python and of the packages that matter here."""
+    machine = read_machine()
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return f"{machine.processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {versions}"

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 import gallery_search  # noqa: F401 - sets the number of threads before numpy is loaded, and finds faiss
 import numpy as np
 from growth_plot import draw_growth
-from program import cpu_model, create_parser, format_table, write_results
+from program import create_parser, format_table, write_results
 from search_samples import KINDS, SAMPLES_OF_EACH, Kind, make_probes, make_samples
 
 from rkface.runtime.core.progress import stage
@@ -68,7 +68,7 @@ def main() -> int:
         for size in options.sizes:
             with stage(f"{kind}, {size:,} samples"):
                 rows += measure(kind, size, options.rounds, options.recall, with_hnsw=size <= options.hnsw)
-    text = f"faiss {faiss.__version__}, numpy {np.__version__}, OpenCV {cv2.__version__}, {cpu_model()}, one thread.\n"
+    text = f"faiss {faiss.__version__}, one thread.\n"
     write_results(options.out, f"{text}\n{format_rows(rows)}", [asdict(row) for row in rows])
     plots = options.out.with_suffix(".svg")
     plots.write_text(draw_growth(curves_of(rows)), encoding="utf-8")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -89,7 +88,6 @@ def main() -> int:
     parser.add_argument("--model", type=Path, metavar="ONNX", help="recognizer (default: an IResNet-50, made first)")
     parser.add_argument("--not-ready", action="store_true", help="make no model ready for ONNX Runtime")
     options = parser.parse_args()
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("\n".join(format_table(["command", "seconds", "CPU s"], measure_commands(options.runs))), flush=True)
     if not options.no_service:
         with tempfile.TemporaryDirectory() as name:
