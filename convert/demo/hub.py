@@ -28,7 +28,7 @@ from rkface.runtime.core.errors import RkfaceError, WorkError
 from rkface.runtime.core.progress import stage
 from rkface.runtime.hub.boards import add_board
 from rkface.runtime.hub.connection import connect
-from rkface.runtime.hub.embedded import embedded_address, start_embedded
+from rkface.runtime.hub.embedded import create_embedded, embedded_address
 from rkface.runtime.hub.migrations import migrate
 
 SITE, LEASE = "demo", 7 * 86_400.0
@@ -96,8 +96,7 @@ def _run(options: argparse.Namespace, opened: ExitStack) -> None:
     folder = _make_folder()
     hub_port, *ports = options.ports
     with stage("starting the database"):
-        start_embedded(folder / "pg")
-        address = f"embedded:{folder / 'pg'}"
+        address = create_embedded(folder / "pg")
         boards = _add_boards(address, ports, folder)
     page = opened.enter_context(open_hub_console(address, "127.0.0.1", hub_port))
     ended = threading.Event()

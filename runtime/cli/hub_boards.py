@@ -90,16 +90,12 @@ def revoke(parser: ArgumentParser) -> None:
 
 def _init(options: Namespace) -> int:
     from ..hub.connection import connect
-    from ..hub.embedded import start_embedded
+    from ..hub.embedded import create_embedded
     from ..hub.migrations import migrate
 
     if (options.hub is None) == (options.embedded is None) and not os.environ.get(ENVIRONMENT):
         raise InputError("name the hub's database, or a folder with --embedded")
-    if options.embedded is None:
-        address = hub_address(options)
-    else:
-        address = f"embedded:{options.embedded.absolute()}"
-        start_embedded(options.embedded.absolute())  # which makes it
+    address = hub_address(options) if options.embedded is None else create_embedded(options.embedded)
     with connect(address) as connection:
         version = migrate(connection)
     if options.embedded is not None:

@@ -31,6 +31,13 @@ def start_if_embedded(address: str) -> str:
     return found.replace("//postgres:@", f"//{embedded[1]}:@") if embedded[1] else found
 
 
+def create_embedded(folder: Path) -> str:
+    """Start the server in ``folder``, which is made if there is none, and return its address, "embedded:DIR". Raises as
+    ``start_embedded``."""
+    start_embedded(folder.absolute())
+    return f"embedded:{folder.absolute()}"
+
+
 def place_embedded(address: str, folder: Path) -> str:
     """``address``, with the DIR of "embedded:DIR" below ``folder`` if it is relative."""
     embedded = ADDRESS.fullmatch(address)
