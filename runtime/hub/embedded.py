@@ -32,7 +32,7 @@ def start_if_embedded(address: str) -> str:
 
 
 def create_embedded(folder: Path) -> str:
-    """Start the server in ``folder``, which is made if there is none, and return its address, "embedded:DIR". Raises as
+    """Start the server in ``folder``, or make one there, and return its address, "embedded:DIR". Raises as
     ``start_embedded``."""
     start_embedded(folder.absolute())
     return f"embedded:{folder.absolute()}"
